@@ -1,0 +1,1 @@
+"""Tarkib recognises the instruments of Persian music, several at once, in five-second clips."""

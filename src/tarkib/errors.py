@@ -1,0 +1,9 @@
+"""The one error that a user is meant to read."""
+
+
+class TarkibError(Exception):
+    """Something that the user can put right.
+
+    The message names the file, the value and the remedy; stages print it alone, without a traceback. Anything else that
+    is raised is a defect of this project and keeps its traceback.
+    """
