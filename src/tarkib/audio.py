@@ -1,0 +1,155 @@
+"""Sound from files, and what is measured of it.
+
+Conventions
+-----------
+Inside the project sound is mono, float32 with full scale 1.0, shape ``(n,)``, at `SAMPLE_RATE`; a clip has
+`CLIP_SAMPLES` samples, which is `CLIP_SECONDS`.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from tarkib.errors import TarkibError
+
+SAMPLE_RATE = 24_000
+"""Samples a second that MERT hears, and so everything here."""
+
+CLIP_SECONDS = 5.0
+CLIP_SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE)
+
+LIBSNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
+FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4"})
+SUFFIXES = LIBSNDFILE_SUFFIXES | FFMPEG_SUFFIXES
+"""Endings of the files that count as recordings, in lower case."""
+
+_BLOCK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded file: `samples` as the project has them, and the rate and length that the file had."""
+
+    samples: np.ndarray
+    file_sample_rate: int
+    file_seconds: float
+
+
+def load(path: Path) -> Sound:
+    """Decode a file, mix it down to mono (the channels' mean) and resample it to `SAMPLE_RATE`.
+
+    Raises TarkibError, whose message does not repeat the path, for a file that is empty, cannot be decoded, ends before
+    its header says it does, or holds NaN or infinite samples.
+    """
+    if path.stat().st_size == 0:
+        raise TarkibError("the file is empty")
+    decode = _decode_ffmpeg if path.suffix.lower() in FFMPEG_SUFFIXES else _decode_libsndfile
+    mono, rate = decode(path)
+    if mono.size == 0:
+        raise TarkibError("holds no samples")
+    finite = np.isfinite(mono)
+    if not finite.all():
+        first = int(np.argmin(finite)) / rate
+        raise TarkibError(f"holds NaN or infinite samples, the first at {first:.2f} s; export it anew")
+    return Sound(resample(mono, rate), rate, mono.size / rate)
+
+
+def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
+    """Decode in blocks, so that a long multichannel recording needs no more memory than its mono mix."""
+    _check_wav_length(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, promised = file.samplerate, file.frames
+            blocks = [block.mean(axis=1, dtype=np.float32) for block in _blocks(file)]
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if mono.size < promised:
+        raise TarkibError(
+            f"is cut short: its header promises {promised / rate:.2f} s, {mono.size / rate:.2f} s can be read; copy it anew"
+        )
+    return mono, rate
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Blocks of a file, shape (frames, channels); libsndfile's message becomes an error where decoding breaks off."""
+    while True:
+        block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+        if len(block) == 0:
+            return
+        yield block
+
+
+def _check_wav_length(path: Path) -> None:
+    """Refuse a WAV file that is shorter than its data chunk says: libsndfile would shorten it in silence.
+
+    A length of 0 or 0xFFFFFFFF is what programs write that stream and cannot go back; such files pass.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        file.seek(12)
+        size = path.stat().st_size
+        while len(header := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", header)
+            if name == b"data":
+                there = size - file.tell()
+                if length not in (0, 0xFFFFFFFF) and there < length:
+                    raise TarkibError(
+                        f"is cut short: its header promises {length} bytes of sound, {there} are there; copy it anew"
+                    )
+                return
+            file.seek(length + length % 2, 1)
+
+
+def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
+    """Decode what libsndfile does not read; needs the extra `formats`, which brings FFmpeg's decoders."""
+    try:
+        import avioflow
+    except ImportError as error:
+        raise TarkibError(f"{path.suffix} needs a decoder: pip install 'tarkib[formats]'") from error
+    avioflow.set_log_level("quiet")
+    try:
+        meta, samples = avioflow.load(str(path))
+    except RuntimeError as error:
+        raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
+    return np.asarray(samples).mean(axis=0, dtype=np.float32), int(meta.sample_rate)
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Bring samples, shape (n,), from `rate` Hz to `SAMPLE_RATE` (soxr, high quality)."""
+    if rate == SAMPLE_RATE:
+        return samples.astype(np.float32, copy=False)
+    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ").astype(np.float32, copy=False)
+
+
+def fit(samples: np.ndarray, length: int = CLIP_SAMPLES) -> np.ndarray:
+    """Cut samples, shape (n,), to `length`, or pad them with silence at the end."""
+    if samples.size >= length:
+        return samples[:length]
+    return np.pad(samples, (0, length - samples.size))
+
+
+def rms(samples: np.ndarray) -> float:
+    """Root mean square of samples, shape (n,); 0 for none."""
+    if samples.size == 0:
+        return 0.0
+    # In double precision: a float32 sum over minutes of sound loses digits.
+    return math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
+
+
+def decibels(amplitude: float, floor: float = -120.0) -> float:
+    """Amplitude relative to full scale in dB, never below `floor`, so that silence stays a number."""
+    return max(floor, 20.0 * math.log10(amplitude)) if amplitude > 0 else floor
+
+
+def amplitude(level_db: float) -> float:
+    """Inverse of `decibels`."""
+    return 10.0 ** (level_db / 20.0)

@@ -1,0 +1,114 @@
+"""The clip store: thousands of five-second clips in a few tar files, each clip one read away.
+
+Tens of thousands of small files make DVC slow, so clips live in uncompressed tar shards of `CLIPS_PER_SHARD`, named
+``shard-00000.tar`` and so on, with members ``<clip_id>.flac`` (mono, PCM 16). A table beside the shards holds for each
+clip its shard, offset and size in bytes. This module is the only one that knows all this.
+
+Equal clips give equal bytes: the tar headers carry no time, owner or mode of their own.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from tarkib.audio import SAMPLE_RATE
+from tarkib.errors import TarkibError
+
+CLIPS_PER_SHARD = 1_000
+
+_FULL_SCALE = 32_768  # of PCM 16; the same factor both ways, so that storing a clip twice changes nothing
+
+
+class Place(NamedTuple):
+    """Where a clip is: its shard's file name, and the byte offset and size of its FLAC file in it."""
+
+    shard: str
+    offset: int
+    size: int
+
+
+def shard_name(index: int) -> str:
+    """File name of the index-th shard, counted from 0."""
+    return f"shard-{index:05d}.tar"
+
+
+def encode(samples: np.ndarray) -> bytes:
+    """FLAC file of samples, shape (n,), rounded to 16 bits; what lies outside full scale is clipped."""
+    pcm = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def decode(flac: bytes) -> np.ndarray:
+    """Samples, float32 of shape (n,), of a FLAC file; inverse of `encode` but for its rounding."""
+    return soundfile.read(io.BytesIO(flac), dtype="float32")[0]
+
+
+def write_shard(path: Path, clips: Iterable[tuple[str, np.ndarray]]) -> Iterator[Place]:
+    """Write clips (their ids and samples) as a shard, and yield where each was put, in their order."""
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for clip_id, samples in clips:
+            flac = encode(samples)
+            member = tarfile.TarInfo(f"{clip_id}.flac")
+            member.size = len(flac)
+            member.mode = 0o644
+            tar.addfile(member, io.BytesIO(flac))
+            # addfile has padded the member to whole blocks; its data began right behind its own header.
+            padded = -(-len(flac) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            yield Place(path.name, tar.offset - padded, len(flac))
+
+
+class ClipStore:
+    """Reads clips out of a folder of shards. Cheap to make; may be copied to other processes.
+
+    Parameters
+    ----------
+    folder : the folder that holds the shards.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._files: dict[str, int] = {}
+
+    def read(self, place: Place) -> np.ndarray:
+        """Samples, float32 of shape (n,), of the clip at a place.
+
+        Raises TarkibError where the shard is missing or does not hold a clip there.
+        """
+        flac = os.pread(self._file(place.shard), place.size, place.offset)
+        if len(flac) != place.size or not flac.startswith(b"fLaC"):
+            raise TarkibError(
+                f"{self.folder / place.shard}: no clip at byte {place.offset}; shards and table do not belong together: "
+                "delete the folder and run dvc repro (or dvc checkout)"
+            )
+        return decode(flac)
+
+    def _file(self, shard: str) -> int:
+        if shard not in self._files:
+            try:
+                self._files[shard] = os.open(self.folder / shard, os.O_RDONLY)
+            except OSError as error:
+                raise TarkibError(f"{self.folder / shard}: {error.strerror}; run dvc repro or dvc checkout") from error
+        return self._files[shard]
+
+    def close(self) -> None:
+        """Close the shards that have been read from."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def __enter__(self) -> "ClipStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict:
+        # Open files do not travel between processes.
+        return {"folder": self.folder, "_files": {}}
