@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -60,6 +61,16 @@ def load(path: Path) -> Sound:
     return Sound(resample(mono, rate), rate, mono.size / rate)
 
 
+def seconds(path: Path) -> float:
+    """Length of a file in seconds as its header says, 0 where none can be read: a guess to plan with."""
+    try:
+        if path.suffix.lower() in FFMPEG_SUFFIXES:
+            return float(_ffmpeg(path).info(str(path)).duration)
+        return soundfile.info(path).duration
+    except (TarkibError, RuntimeError):
+        return 0.0
+
+
 def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
     """Decode in blocks, so that a long multichannel recording needs no more memory than its mono mix."""
     _check_wav_length(path)
@@ -73,7 +84,8 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if mono.size < promised:
         raise TarkibError(
-            f"is cut short: its header promises {promised / rate:.2f} s, {mono.size / rate:.2f} s can be read; copy it anew"
+            f"is cut short: its header promises {promised / rate:.2f} s, "
+            f"{mono.size / rate:.2f} s can be read; copy it anew"
         )
     return mono, rate
 
@@ -109,15 +121,19 @@ def _check_wav_length(path: Path) -> None:
             file.seek(length + length % 2, 1)
 
 
-def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
-    """Decode what libsndfile does not read; needs the extra `formats`, which brings FFmpeg's decoders."""
+def _ffmpeg(path: Path) -> ModuleType:
+    """The library of the extra `formats`, which brings FFmpeg's decoders for what libsndfile does not read."""
     try:
         import avioflow
     except ImportError as error:
         raise TarkibError(f"{path.suffix} needs a decoder: pip install 'tarkib[formats]'") from error
     avioflow.set_log_level("quiet")
+    return avioflow
+
+
+def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
     try:
-        meta, samples = avioflow.load(str(path))
+        meta, samples = _ffmpeg(path).load(str(path))
     except RuntimeError as error:
         raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
     return np.asarray(samples).mean(axis=0, dtype=np.float32), int(meta.sample_rate)

@@ -85,8 +85,8 @@ class ClipStore:
         flac = os.pread(self._file(place.shard), place.size, place.offset)
         if len(flac) != place.size or not flac.startswith(b"fLaC"):
             raise TarkibError(
-                f"{self.folder / place.shard}: no clip at byte {place.offset}; shards and table do not belong together: "
-                "delete the folder and run dvc repro (or dvc checkout)"
+                f"{self.folder / place.shard}: no clip at byte {place.offset}; shards and table do not belong "
+                "together: delete the folder and run dvc repro (or dvc checkout)"
             )
         return decode(flac)
 

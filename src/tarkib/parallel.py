@@ -60,7 +60,7 @@ def map_jobs(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _single_threaded_children:  # noqa: N801 (a context manager, used like a function)
+class _single_threaded_children:
     """Processes started inside do their linear algebra on one thread: libraries read the setting once, at import."""
 
     def __enter__(self) -> None:

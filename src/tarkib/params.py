@@ -5,6 +5,7 @@ field allows stands in its declaration. `run` holds what cannot change a result 
 no stage declares it and changing it reruns nothing.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -188,7 +189,7 @@ def parse(content: Any, name: str = "params.yaml") -> Params:
 
 
 def _match(kind: type, found: Any, prefix: str, problems: list[str]) -> Iterator[tuple[dataclasses.Field, Any]]:
-    """Pair the fields of a dataclass with a mapping's values; what is missing or unknown goes to `problems`."""
+    """Pair a dataclass's fields with a mapping's values; what is missing or unknown goes to `problems`."""
     if not isinstance(found, dict):
         problems.append(f"{prefix.rstrip('.') or 'the file'}: expected keys and values, found {found!r}")
         return
@@ -212,10 +213,8 @@ def _value(declared: dataclasses.Field, value: Any, name: str, problems: list[st
     """Check one value against its field; YAML's `1e-4` (text to YAML 1.1) and whole numbers count as numbers."""
     allowed = typing.get_args(declared.type) or (declared.type,)
     if float in allowed and isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) not in allowed:

@@ -1,0 +1,115 @@
+"""The annotated slices of one split that a mixture may draw from, and the selections that a mode allows of them."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from tarkib.mixing.modes import Mode, dastgahs_fit
+from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
+
+_TRIES_FOR_EVENNESS = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """A slice as a mixture may use it; `bpm` is None unless it is metered."""
+
+    slice_id: str
+    instrument: str
+    dastgah: str | None
+    bpm: float | None
+    tonic_hz: float | None
+
+    @property
+    def pitched(self) -> bool:
+        return self.instrument not in PERCUSSION
+
+
+Selection = tuple[Source, ...]
+"""One slice for each instrument of an ensemble, in its order."""
+
+
+def join(slices: Iterable[dict], annotations: Iterable[dict]) -> dict[str, list[Source]]:
+    """Slices with what was annotated of them, by split.
+
+    A slice's tempo in the table of annotations is null unless it was trusted, so a tempo means metered.
+    """
+    annotated = {one["slice_id"]: one for one in annotations}
+    by_split = defaultdict(list)
+    for one in slices:
+        about = annotated[one["slice_id"]]
+        pitched = one["instrument"] not in PERCUSSION
+        by_split[one["split"]].append(
+            Source(
+                one["slice_id"],
+                one["instrument"],
+                about["dastgah"] if pitched else None,
+                about["bpm"],
+                about["tonic_hz"] if pitched else None,
+            )
+        )
+    return dict(by_split)
+
+
+class Material:
+    """The sources of one split, by instrument and dastgah; it remembers how often each was used.
+
+    Where a mode relates dastgahs, a pitched source without one cannot be drawn.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self.by_instrument: dict[str, list[Source]] = defaultdict(list)
+        self.by_dastgah: dict[str, dict[str | None, list[Source]]] = defaultdict(lambda: defaultdict(list))
+        for source in sources:
+            self.by_instrument[source.instrument].append(source)
+            if source.dastgah or not source.pitched:
+                self.by_dastgah[source.instrument][source.dastgah].append(source)
+        self.uses: Counter[str] = Counter()
+        self.instruments = tuple(name for name in INSTRUMENTS if name in self.by_instrument)
+        self._assignments = cache(self._find_assignments)
+
+    def _find_assignments(self, instruments: tuple[str, ...], mode: Mode) -> list[tuple[str | None, ...]]:
+        """Every way of giving the instruments dastgahs that keeps the mode's promise; percussion gets None."""
+        ways: list[tuple[str | None, ...]] = [()]
+        for position, name in enumerate(instruments):
+            # Cut back at each instrument: the promise is kept by a whole only if it is kept by its beginnings.
+            pitched = [i for i in range(position + 1) if instruments[i] not in PERCUSSION]
+            longer = ((*way, dastgah) for way in ways for dastgah in self.by_dastgah[name])
+            ways = [way for way in longer if dastgahs_fit(mode, [way[i] for i in pitched])]
+        return ways
+
+    def _pools(self, instruments: tuple[str, ...], mode: Mode) -> Iterator[list[list[Source]]]:
+        """For each way of giving dastgahs, the sources that each instrument can then draw from."""
+        if mode.dastgah == "free":
+            yield [self.by_instrument[name] for name in instruments]
+        else:
+            for way in self._assignments(instruments, mode):
+                yield [self.by_dastgah[name][dastgah] for name, dastgah in zip(instruments, way, strict=True)]
+
+    def count(self, instruments: tuple[str, ...], mode: Mode) -> int:
+        """Number of selections that keep the mode's promise on dastgahs (tempo aside)."""
+        return sum(math.prod(map(len, pools)) for pools in self._pools(instruments, mode))
+
+    def selections(self, instruments: tuple[str, ...], mode: Mode) -> Iterator[Selection]:
+        """Those selections, one after the other, in a fixed order."""
+        return itertools.chain.from_iterable(itertools.product(*pools) for pools in self._pools(instruments, mode))
+
+    def draw(self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator) -> Selection:
+        """Draw one of those selections, of which there must be one, preferring slices that were used little."""
+        if mode.dastgah == "free":
+            pools = [self.by_instrument[name] for name in instruments]
+        else:
+            ways = self._assignments(instruments, mode)
+            way = ways[rng.integers(len(ways))]
+            pools = [self.by_dastgah[name][dastgah] for name, dastgah in zip(instruments, way, strict=True)]
+        return tuple(self._pick(pool, rng) for pool in pools)
+
+    def _pick(self, pool: Sequence[Source], rng: np.random.Generator) -> Source:
+        """The least used of a few drawn sources: nearly even use, at no search."""
+        drawn = [pool[i] for i in rng.integers(len(pool), size=_TRIES_FOR_EVENNESS)]
+        return min(drawn, key=lambda source: self.uses[source.slice_id])

@@ -1,0 +1,180 @@
+"""What to mix: all of a mode's mixtures drawn as tables, before any of them sounds.
+
+The ensemble and gains of mixture i come from a generator seeded by (seed, split, i) before the mode has a say, so they
+are equal in all four modes and the mode is the only thing that differs. For that an ensemble is drawn only where every
+mode can still make a new mixture of it; the slices come from a generator that knows the mode too. No two mixtures of a
+mode use the same slices.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from tarkib.errors import TarkibError
+from tarkib.mixing import ensembles
+from tarkib.mixing.material import Material, Selection, Source
+from tarkib.mixing.modes import MODES, Mode, octave_middle, octave_ratio, tempi_fit, within_reach
+from tarkib.params import Augment
+
+MAX_SHIFT_CENTS = 250.0
+"""Farthest that `augment.align_tonic` transposes a component; beyond it an instrument no longer sounds like itself."""
+
+_ENSEMBLE_PURPOSE, _SLICES_PURPOSE = 10, 11
+_SPLIT_NUMBERS = {"train": 0, "validation": 1}
+_ENSEMBLE_DRAWS = 1_000
+_SLICE_DRAWS = 200
+_MANY = 20  # with this many times the selections that are needed, drawing finds one
+_MOST_ENUMERATED = 200_000
+
+
+def draw(split: str, count: int, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
+    """Draw `count` mixtures of one split in the mode `params.mode`.
+
+    Returns
+    -------
+    Rows for the tables of mixtures (but for the clips' places) and of components.
+
+    Raises TarkibError where the material does not suffice, naming the instrument or ensemble and the mode.
+    """
+    return _Drawing(split, Material(sources), params).rows(count)
+
+
+class _Drawing:
+    """The mixtures of one split being drawn: what was drawn so far decides what still can be."""
+
+    def __init__(self, split: str, material: Material, params: Augment) -> None:
+        self.split, self.material, self.params = split, material, params
+        self.mode = MODES[params.mode]
+        self.drawn: Counter[tuple[str, ...]] = Counter()
+        self.used: set[frozenset[str]] = set()
+        self._loose: dict[tuple[str, ...], int] = {}
+        self._exact: dict[tuple[str, ...], int] = {}
+        for name, mode in itertools.product(material.instruments, MODES.values()):
+            if not material.count((name,), mode):
+                raise TarkibError(
+                    f"{name}: no {split} slice has a dastgah, which mode {mode.name} needs (and every mode draws the "
+                    f"same ensembles); put its recordings into {name}/<dastgah>/ folders, or take it out of data.raw"
+                )
+
+    def rows(self, count: int) -> tuple[list[dict], list[dict]]:
+        mixture_rows, component_rows = [], []
+        for index in range(count):
+            instruments, gains_db = self._ensemble(index, count)
+            selection = self._selection(instruments, index)
+            mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, gains_db)
+            mixture_rows.append(mixture)
+            component_rows += components
+        return mixture_rows, component_rows
+
+    def _ensemble(self, index: int, count: int) -> tuple[tuple[str, ...], np.ndarray]:
+        """Instruments and gains in dB of mixture `index`, whatever the mode."""
+        params = self.params
+        rng = np.random.default_rng([params.seed, _ENSEMBLE_PURPOSE, _SPLIT_NUMBERS[self.split], index])
+        for _ in range(_ENSEMBLE_DRAWS):
+            instruments = ensembles.draw(
+                params.ensembles, self.material.instruments, params.min_instruments, params.max_instruments, rng
+            )
+            if self._has_room(instruments):
+                self.drawn[instruments] += 1
+                return instruments, rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
+        slices = ", ".join(f"{len(found)} of {name}" for name, found in self.material.by_instrument.items())
+        raise TarkibError(
+            f"augment.{self.split}_mixtures: only {index} of {count} distinct mixtures can be made in every mode from "
+            f"these {self.split} slices ({slices}); ask for fewer, or add recordings of the rarest"
+        )
+
+    def _has_room(self, instruments: tuple[str, ...]) -> bool:
+        """Whether every mode can make one more mixture of these instruments."""
+        needed = self.drawn[instruments] + 1
+        if instruments not in self._loose:
+            self._loose[instruments] = min(self.material.count(instruments, mode) for mode in MODES.values())
+        if self._loose[instruments] >= _MANY * needed:
+            return True
+        if instruments not in self._exact:
+            limit = _MANY * needed
+            self._exact[instruments] = min(
+                sum(1 for _ in itertools.islice(self._fitting(instruments, mode), limit)) for mode in MODES.values()
+            )
+        return self._exact[instruments] >= needed
+
+    def _fitting(self, instruments: tuple[str, ...], mode: Mode) -> Iterable[Selection]:
+        """All selections that keep all of a mode's promises."""
+        return (one for one in self.material.selections(instruments, mode) if self._fits(one, mode))
+
+    def _fits(self, selection: Selection, mode: Mode) -> bool:
+        params = self.params
+        if params.align_tonic and not within_reach(_tonics(selection), 2 ** (MAX_SHIFT_CENTS / 1200)):
+            return False
+        bpms = [one.bpm for one in selection if one.bpm is not None]
+        return tempi_fit(mode, bpms, params.max_stretch, params.tempo_tolerance)
+
+    def _selection(self, instruments: tuple[str, ...], index: int) -> Selection:
+        """New slices for mixture `index` that keep the mode's promises."""
+        key = [self.params.seed, _SLICES_PURPOSE, _SPLIT_NUMBERS[self.split], index, self.mode.number]
+        rng = np.random.default_rng(key)
+        draws = (self.material.draw(instruments, self.mode, rng) for _ in range(_SLICE_DRAWS))
+        selection = next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
+        if selection is None:
+            # Chance has not found one; if there is any among a number that can be looked through, take one of them.
+            some = itertools.islice(self.material.selections(instruments, self.mode), _MOST_ENUMERATED)
+            left = [one for one in some if self._is_new(one) and self._fits(one, self.mode)]
+            if not left:
+                raise TarkibError(
+                    f"mode {self.mode.name}: no new {self.split} mixture of {' + '.join(instruments)} can be made; "
+                    "add recordings of them, or widen augment.max_stretch or lower augment.tempo_tolerance"
+                )
+            selection = left[rng.integers(len(left))]
+        self.used.add(_key(selection))
+        self.material.uses.update(source.slice_id for source in selection)
+        return selection
+
+    def _is_new(self, selection: Selection) -> bool:
+        return _key(selection) not in self.used
+
+    def _recipe(self, mixture_id: str, selection: Selection, gains_db: np.ndarray) -> tuple[dict, list[dict]]:
+        """Rows of a mixture and its components."""
+        bpms = [one.bpm for one in selection if one.bpm is not None]
+        target_bpm = octave_middle(bpms) if self.mode.tempo == "same" else None
+        target_hz = octave_middle(_tonics(selection)) if self.params.align_tonic else None
+        dastgahs = {one.dastgah for one in selection if one.pitched} if self.mode.dastgah == "same" else set()
+        mixture = {
+            "mixture_id": mixture_id,
+            "split": self.split,
+            "mode": self.mode.name,
+            "instruments": [one.instrument for one in selection],
+            "target_bpm": target_bpm,
+            "dastgah": next(iter(dastgahs), None),
+        }
+        components = [
+            {
+                "mixture_id": mixture_id,
+                "slice_id": one.slice_id,
+                "instrument": one.instrument,
+                "dastgah": one.dastgah,
+                "bpm": one.bpm,
+                # Rounded, so that what needs no change has factor 1 and shift 0 exactly and is left as it is.
+                "stretch": round(octave_ratio(one.bpm, target_bpm), 6) if one.bpm and target_bpm else 1.0,
+                "shift_cents": round(_cents(octave_ratio(one.tonic_hz, target_hz)), 3)
+                if one.tonic_hz and target_hz
+                else 0.0,
+                "gain_db": float(gain_db),
+                "metered": one.bpm is not None,
+            }
+            for one, gain_db in zip(selection, gains_db, strict=True)
+        ]
+        return mixture, components
+
+
+def _key(selection: Selection) -> frozenset[str]:
+    return frozenset(source.slice_id for source in selection)
+
+
+def _tonics(selection: Selection) -> list[float]:
+    return [one.tonic_hz for one in selection if one.tonic_hz is not None]
+
+
+def _cents(ratio: float) -> float:
+    return 1200.0 * math.log2(ratio)

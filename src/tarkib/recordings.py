@@ -1,0 +1,185 @@
+"""Solo recordings in a folder: finding them, reading what folders and recordings.csv say of them, and their splits.
+
+Layout
+------
+``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that `tarkib.vocabulary`
+knows; what lies directly under an instrument has no label, and percussion never has one. An optional
+``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``performer``; blank means not said)
+overrides the folders.
+
+One bad recording is a `Recording` with a reason, never an exception.
+"""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tarkib import audio, vocabulary
+from tarkib.errors import TarkibError
+
+_SPLIT_PURPOSE = 1  # tells this module's generator from others of the same seed
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file that may be sliced; `reason` says why it will not be (or what is odd), `usable` which of the two.
+
+    `path` is relative to the root, with forward slashes. `recording_id` is ``<instrument>-<start of its sha256>``:
+    it follows the content, so that adding or renaming files changes no other recording's id.
+    """
+
+    path: str
+    instrument: str | None = None
+    dastgah: str | None = None
+    performer: str | None = None
+    sha256: str = ""
+    usable: bool = True
+    reason: str | None = None
+
+    @property
+    def recording_id(self) -> str:
+        return f"{self.instrument or 'unknown'}-{self.sha256[:12]}"
+
+    def rejected(self, reason: str) -> "Recording":
+        """The same recording, not to be used, and why."""
+        return replace(self, usable=False, reason=reason)
+
+
+def find(root: Path) -> list[Recording]:
+    """Find every audio file below a folder but hidden ones, in the order of their paths, hashed and labelled.
+
+    Raises TarkibError where the folder is missing or holds no audio file, or where recordings.csv is wrong.
+    """
+    if not root.is_dir():
+        raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
+    said = _read_csv(root)
+    found = []
+    for path in sorted(root.rglob("*"), key=lambda p: p.relative_to(root).parts):
+        relative = path.relative_to(root)
+        if path.suffix.lower() not in audio.SUFFIXES or any(part.startswith(".") for part in relative.parts):
+            continue
+        if path.is_file() or path.is_symlink():
+            found.append(_hashed(root, _labelled(relative.as_posix(), said.pop(relative.as_posix(), {}))))
+    if said:
+        raise TarkibError(f"{root / 'recordings.csv'}: names files that are not there: {_some(said)}")
+    if not found:
+        endings = " ".join(sorted(audio.SUFFIXES))
+        raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
+    return _without_twins(found)
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _read_csv(root: Path) -> dict[str, dict[str, str]]:
+    """What recordings.csv says, by path; empty where there is none."""
+    path = root / "recordings.csv"
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        known = {"path", "instrument", "dastgah", "performer"}
+        columns = set(reader.fieldnames or ())
+        if "path" not in columns or columns - known:
+            raise TarkibError(
+                f"{path}: columns must be path and any of instrument, dastgah, performer; "
+                f"found {', '.join(reader.fieldnames or ['nothing'])}"
+            )
+        rows: dict[str, dict[str, str]] = {}
+        for row in reader:
+            if row["path"] in rows:
+                raise TarkibError(f"{path}: line {reader.line_num}: {row['path']} stands there twice")
+            rows[row["path"]] = {key: value.strip() for key, value in row.items() if key in known and value}
+    return rows
+
+
+def _labelled(path: str, said: dict[str, str]) -> Recording:
+    """A recording with the labels of its folders, or of recordings.csv where that says more."""
+    folders = path.split("/")[:-1]
+    instrument_name = said.get("instrument") or (folders[0] if folders else "")
+    instrument = vocabulary.instrument(instrument_name)
+    performer = said.get("performer") or None
+    if instrument is None:
+        where = f"folder {instrument_name!r}" if folders or "instrument" in said else "file outside any folder"
+        return Recording(path, performer=performer).rejected(
+            f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}"
+        )
+    dastgah_name = said.get("dastgah") or (folders[1] if len(folders) > 1 else "")
+    if instrument in vocabulary.PERCUSSION or not dastgah_name:
+        return Recording(path, instrument, performer=performer)
+    dastgah = vocabulary.dastgah(dastgah_name)
+    if dastgah is None:
+        return Recording(path, instrument, performer=performer).rejected(
+            f"unknown dastgah (folder {dastgah_name!r}); known are {', '.join(vocabulary.DASTGAHS)}; "
+            f"without a label it belongs directly in {folders[0] if folders else instrument}/"
+        )
+    return Recording(path, instrument, dastgah, performer)
+
+
+def _hashed(root: Path, recording: Recording) -> Recording:
+    """The recording with its sha256; rejected where it cannot be read or leads out of the root."""
+    path = root / recording.path
+    try:
+        if not path.resolve(strict=True).is_relative_to(root.resolve()):
+            return recording.rejected(f"a symbolic link out of the folder, to {path.readlink()}; copy the file in")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return recording.rejected(f"cannot be opened ({error.strerror}); a broken link, or no permission?")
+    return replace(recording, sha256=digest)
+
+
+def _without_twins(found: list[Recording]) -> list[Recording]:
+    """Reject recordings with another's bytes: all but the first, or all of them where their labels contradict."""
+    twins = defaultdict(list)
+    for one in found:
+        if one.usable:
+            twins[one.sha256].append(one)
+
+    def judged(one: Recording) -> Recording:
+        same = twins[one.sha256]
+        if not one.usable or len(same) == 1:
+            return one
+        others = ", ".join(other.path for other in same if other is not one)
+        if len({(other.instrument, other.dastgah) for other in same}) > 1:
+            return one.rejected(f"the same bytes as {others}, but labelled differently; keep the right one")
+        return one if one is same[0] else one.rejected(f"the same bytes as {same[0].path}, which is used")
+
+    return [judged(one) for one in found]
+
+
+def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str, str]:
+    """Decide for usable recordings whether they are for ``train`` or ``validation``.
+
+    The unit is the performer where one is named, else the recording, so that no voice and no room is in both. Of each
+    instrument about `share` of its units go to validation, at least one where it has two, and never the last one left
+    for training. A performer of several instruments goes whole.
+
+    Returns
+    -------
+    dict from recording_id to ``"train"`` or ``"validation"``; depends on the seed and on which units there are.
+    """
+    members = defaultdict(list)
+    for one in recordings:
+        members[f"performer {one.performer}" if one.performer else f"recording {one.recording_id}"].append(one)
+    units = sorted(members)
+    np.random.default_rng([seed, _SPLIT_PURPOSE]).shuffle(units)
+    plays = {unit: {one.instrument for one in members[unit]} for unit in units}
+    left = {name: sum(name in plays[unit] for unit in units) for name in vocabulary.INSTRUMENTS}
+    wanted = {name: max(1, round(share * n)) if share > 0 and n > 1 else 0 for name, n in left.items()}
+    held: set[str] = set()
+    for unit in units:
+        if any(wanted[name] > 0 for name in plays[unit]) and all(left[name] > 1 for name in plays[unit]):
+            held.add(unit)
+            for name in plays[unit]:
+                wanted[name] -= 1
+                left[name] -= 1
+    return {one.recording_id: "validation" if unit in held else "train" for unit in units for one in members[unit]}

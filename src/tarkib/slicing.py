@@ -1,0 +1,185 @@
+"""Recordings cut into five-second slices, stored as clips.
+
+Slices lie end to end from a recording's start. The last piece, or a whole recording, that is shorter than five seconds
+is padded with silence where it has at least `min_seconds`. Silent slices are dropped. A slice's id tells its recording
+and its place in it (``tar-3f9a1c2b77de-0007`` begins at 35 s), so that slices of one recording never part unnoticed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tarkib import audio, clips, recordings, vocabulary
+from tarkib.errors import TarkibError
+from tarkib.params import Slice
+from tarkib.recordings import Recording
+
+
+class Cut(NamedTuple):
+    """A slice: its number in the recording, its samples, shape (120000,), and its level in dB of full scale."""
+
+    number: int
+    samples: np.ndarray
+    rms_dbfs: float
+
+    @property
+    def start_s(self) -> float:
+        return self.number * audio.CLIP_SECONDS
+
+
+def cut(samples: np.ndarray, params: Slice) -> list[Cut]:
+    """Cut a recording, shape (n,) at 24 kHz, into the slices to be kept.
+
+    Where there are more than `max_per_recording`, that many are taken, spread evenly over the recording. Returns none
+    for a recording that is too short or silent throughout.
+    """
+    kept = []
+    for number, start in enumerate(range(0, samples.size, audio.CLIP_SAMPLES)):
+        piece = samples[start : start + audio.CLIP_SAMPLES]
+        level = audio.decibels(audio.rms(piece))
+        if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
+            kept.append(Cut(number, audio.fit(piece), level))
+    if params.max_per_recording and len(kept) > params.max_per_recording:
+        chosen = np.linspace(0, len(kept) - 1, params.max_per_recording).round().astype(int)
+        kept = [kept[i] for i in chosen]
+    return kept
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to make: the recordings whose slices it holds, in order, and their splits by recording_id."""
+
+    root: Path
+    shard: Path
+    recordings: tuple[Recording, ...]
+    splits: dict[str, str]
+    params: Slice
+
+
+def plan(root: Path, folder: Path, found: Sequence[Recording], params: Slice) -> list[Job]:
+    """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths."""
+    usable = [one for one in found if one.usable]
+    splits = recordings.split(usable, params.validation_share, params.seed)
+    groups: list[list[Recording]] = []
+    room = 0.0
+    for one in usable:
+        expected = min(audio.seconds(root / one.path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
+        if not groups or expected > room:
+            groups.append([])
+            room = clips.CLIPS_PER_SHARD
+        groups[-1].append(one)
+        room -= expected
+    return [
+        Job(
+            root,
+            folder / clips.shard_name(index),
+            tuple(group),
+            {one.recording_id: splits[one.recording_id] for one in group},
+            params,
+        )
+        for index, group in enumerate(groups)
+    ]
+
+
+def slice_recordings(job: Job) -> tuple[list[dict], list[dict]]:
+    """Write a job's shard. Returns rows for the tables of recordings and of slices.
+
+    A recording that turns out to be unusable becomes a row with the reason.
+    """
+    recording_rows: list[dict] = []
+    slice_rows: list[dict] = []
+
+    def pieces() -> Iterator[tuple[str, np.ndarray]]:
+        # One recording at a time is in memory: the shard is written while this runs.
+        for one in job.recordings:
+            row, cuts = _examined(job, one)
+            recording_rows.append(row)
+            for piece in cuts:
+                slice_rows.append(_slice_row(one, piece, job.splits[one.recording_id]))
+                yield slice_rows[-1]["slice_id"], piece.samples
+
+    places = list(clips.write_shard(job.shard, pieces()))
+    return recording_rows, [{**row, **place._asdict()} for row, place in zip(slice_rows, places, strict=True)]
+
+
+def _slice_row(one: Recording, piece: Cut, split: str) -> dict:
+    """A slice's row, but for its place."""
+    return {
+        "slice_id": f"{one.recording_id}-{piece.number:04d}",
+        "recording_id": one.recording_id,
+        "instrument": one.instrument,
+        "dastgah": one.dastgah,
+        "split": split,
+        "start_s": piece.start_s,
+        "rms_dbfs": piece.rms_dbfs,
+    }
+
+
+def _examined(job: Job, one: Recording) -> tuple[dict, list[Cut]]:
+    """A recording's row and its slices."""
+    try:
+        sound = audio.load(job.root / one.path)
+    except (TarkibError, OSError) as error:
+        return recording_row(one.rejected(str(error))), []
+    cuts = cut(sound.samples, job.params)
+    if not cuts and sound.file_seconds < job.params.min_seconds:
+        one = one.rejected(f"{sound.file_seconds:.2f} s long; slice.min_seconds is {job.params.min_seconds:g}")
+    elif not cuts:
+        one = one.rejected(f"silent: no slice reaches slice.min_rms_dbfs, {job.params.min_rms_dbfs:g} dB")
+    elif sound.file_sample_rate < audio.SAMPLE_RATE * 2 // 3:
+        rate = sound.file_sample_rate
+        one = replace(one, reason=f"used, but at {rate} Hz it holds nothing above {rate // 2} Hz")
+    return recording_row(one, sound), cuts
+
+
+def recording_row(one: Recording, sound: audio.Sound | None = None) -> dict:
+    """A recording's row in the table of recordings."""
+    return {
+        "recording_id": one.recording_id,
+        "path": one.path,
+        "sha256": one.sha256,
+        "instrument": one.instrument,
+        "dastgah": one.dastgah,
+        "performer": one.performer,
+        "seconds": sound and sound.file_seconds,
+        "sample_rate": sound and sound.file_sample_rate,
+        "status": "ok" if one.usable else "rejected",
+        "reason": one.reason,
+    }
+
+
+def gather(
+    found: Sequence[Recording], results: Iterable[tuple[list[dict], list[dict]]]
+) -> tuple[list[dict], list[dict]]:
+    """All recordings' rows, in the order of their paths, and all slices' rows, in the order of the shards.
+
+    Raises TarkibError where not one recording could be used.
+    """
+    recording_rows = [recording_row(one) for one in found if not one.usable]
+    slice_rows: list[dict] = []
+    for some_recordings, some_slices in results:
+        recording_rows += some_recordings
+        slice_rows += some_slices
+    recording_rows.sort(key=lambda one: one["path"])
+    if not slice_rows:
+        reasons = "\n  ".join(f"{one['path']}: {one['reason']}" for one in recording_rows[:20])
+        raise TarkibError(f"no usable recording among {len(recording_rows)}:\n  {reasons}")
+    return recording_rows, slice_rows
+
+
+def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[str]:
+    """What a person wants to know after slicing: counts, classes without material, and each recording with a remark."""
+    used = [one for one in recording_rows if one["status"] == "ok"]
+    lines = [f"{len(slice_rows)} slices from {len(used)} of {len(recording_rows)} recordings"]
+    for split, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
+        present = {one["instrument"] for one in slice_rows if one["split"] == split}
+        if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
+            lines.append(f"no recordings for {split}, so {consequence}: {', '.join(missing)}")
+    remarked = [one for one in recording_rows if one["reason"]]
+    lines += [f"{one['path']}: {one['reason']}" for one in remarked[:20]]
+    if len(remarked) > 20:
+        lines.append(f"... and {len(remarked) - 20} more; all are in recordings.parquet")
+    return lines
