@@ -73,7 +73,7 @@ def seconds(path: Path) -> float:
 
 def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
     """Decode in blocks, so that a long multichannel recording needs no more memory than its mono mix."""
-    _check_wav_length(path)
+    _check_length(path)
     try:
         with soundfile.SoundFile(path) as file:
             rate, promised = file.samplerate, file.frames
@@ -99,26 +99,28 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         yield block
 
 
-def _check_wav_length(path: Path) -> None:
-    """Refuse a WAV file that is shorter than its data chunk says: libsndfile would shorten it in silence.
+def _check_length(path: Path) -> None:
+    """Refuse a WAV or AIFF file shorter than its header says: libsndfile would shorten the sound in silence.
 
-    A length of 0 or 0xFFFFFFFF is what programs write that stream and cannot go back; such files pass.
+    A WAV length of 0 or 0xFFFFFFFF is what programs write that stream and cannot go back; such files pass.
     """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
+        kind, length = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+        if kind == b"FORM":
+            length = int.from_bytes(length.to_bytes(4, "little"), "big")
+        elif kind == b"RIFF":
+            file.seek(4, 1)
+            while len(header := file.read(8)) == 8:
+                name, length = struct.unpack("<4sI", header)
+                if name == b"data":
+                    break
+                file.seek(length + length % 2, 1)
+        else:
             return
-        file.seek(12)
-        size = path.stat().st_size
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"data":
-                there = size - file.tell()
-                if length not in (0, 0xFFFFFFFF) and there < length:
-                    raise TarkibError(
-                        f"is cut short: its header promises {length} bytes of sound, {there} are there; copy it anew"
-                    )
-                return
-            file.seek(length + length % 2, 1)
+        there = size - file.tell()
+    if length not in (0, 0xFFFFFFFF) and there < length:
+        raise TarkibError(f"is cut short: its header promises {length} bytes of sound, {there} are there; copy it anew")
 
 
 def _ffmpeg(path: Path) -> ModuleType:

@@ -1,0 +1,91 @@
+"""Clips with their targets, as training and scoring take them.
+
+An item is a dict of `samples`, float32 of shape (120000,), and `labels`, the multi-hot target, float32 of shape (10,) in
+the order of `vocabulary.INSTRUMENTS`.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from tarkib import audio, tables
+from tarkib.clips import ClipStore, Place
+from tarkib.errors import TarkibError
+from tarkib.vocabulary import INSTRUMENTS
+
+
+def multi_hot(instruments: Iterable[str]) -> np.ndarray:
+    """Target of a clip that these instruments play in: float32 of shape (10,), 1 where one plays."""
+    target = np.zeros(len(INSTRUMENTS), np.float32)
+    target[[INSTRUMENTS.index(name) for name in instruments]] = 1.0
+    return target
+
+
+class MixtureSet(Dataset):
+    """The mixtures of one split, read from their shards as they are asked for.
+
+    Parameters
+    ----------
+    folder : what the stage mix wrote: shards and mixtures.parquet.
+    split : ``train`` or ``validation``.
+    """
+
+    def __init__(self, folder: Path | str, split: str) -> None:
+        rows = [row for row in tables.MIXTURES.read(Path(folder) / "mixtures.parquet") if row["split"] == split]
+        if not rows:
+            raise TarkibError(f"{folder}: no mixtures of split {split!r}; run dvc repro mix")
+        self.store = ClipStore(folder)
+        self.ids = [row["mixture_id"] for row in rows]
+        self.places = [Place(row["shard"], row["offset"], row["size"]) for row in rows]
+        self.targets = np.stack([multi_hot(row["instruments"]) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {
+            "samples": torch.from_numpy(self.store.read(self.places[index])),
+            "labels": torch.from_numpy(self.targets[index]),
+        }
+
+
+class WindowSet(Dataset):
+    """Excerpts cut into windows of one clip's length, end to end; the last is padded with silence.
+
+    A last window of less than half a clip is left out unless it is the only one. `owner`, shape (len(self),), tells which
+    excerpt each window is of.
+
+    Parameters
+    ----------
+    excerpts : decoded excerpts, each of shape (n,) at 24 kHz.
+    """
+
+    def __init__(self, excerpts: Sequence[np.ndarray]) -> None:
+        self.windows: list[np.ndarray] = []
+        owner: list[int] = []
+        for index, samples in enumerate(excerpts):
+            for start in range(0, max(samples.size, 1), audio.CLIP_SAMPLES):
+                piece = samples[start : start + audio.CLIP_SAMPLES]
+                if start == 0 or piece.size >= audio.CLIP_SAMPLES // 2:
+                    self.windows.append(audio.fit(piece))
+                    owner.append(index)
+        self.owner = np.array(owner, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {
+            "samples": torch.from_numpy(self.windows[index]),
+            # Nothing is known of a window's target; what reads items expects one.
+            "labels": torch.zeros(len(INSTRUMENTS)),
+        }
+
+    def by_excerpt(self, scores: np.ndarray) -> np.ndarray:
+        """Mean of the windows' scores, shape (len(self), 10), for each excerpt, shape (excerpts, 10)."""
+        sums = np.zeros((self.owner[-1] + 1, scores.shape[1]))
+        np.add.at(sums, self.owner, scores)
+        return sums / np.bincount(self.owner)[:, np.newaxis]

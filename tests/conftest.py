@@ -1,0 +1,50 @@
+"""What several tests need: parameters, and small recordings that the tests make."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from tarkib import params
+from tarkib.audio import SAMPLE_RATE
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def defaults() -> params.Params:
+    """The parameters that the project ships."""
+    return params.load(REPOSITORY / "params.yaml")
+
+
+@pytest.fixture
+def settings(defaults: params.Params) -> Callable[..., params.Params]:
+    """The shipped parameters with some changed: settings(augment={"mode": "bpm"})."""
+
+    def changed(**sections: dict) -> params.Params:
+        parts = {name: dataclasses.replace(getattr(defaults, name), **values) for name, values in sections.items()}
+        return dataclasses.replace(defaults, **parts)
+
+    return changed
+
+
+@pytest.fixture
+def content() -> dict:
+    """params.yaml as nested dicts, to be spoilt."""
+    return yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+
+
+def noise(seconds: float, seed: int = 0, rate: int = SAMPLE_RATE, level: float = 0.1) -> np.ndarray:
+    """White noise, float32 of shape (n,): different for each seed."""
+    return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * level).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:
+    """Write a sound file, its folders too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, **options)
+    return path

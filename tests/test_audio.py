@@ -1,0 +1,132 @@
+import sys
+
+import avioflow
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise, write
+
+from tarkib import audio
+from tarkib.errors import TarkibError
+
+
+def tone(rate: int, seconds: float = 2.0, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 24_000, 44_100, 192_000])
+def test_any_rate_becomes_24_khz(tmp_path, rate):
+    sound = audio.load(write(tmp_path / "tone.wav", tone(rate), rate, subtype="FLOAT"))
+    assert sound.file_sample_rate == rate
+    assert sound.file_seconds == 2.0
+    assert sound.samples.dtype == np.float32
+    assert abs(sound.samples.size - 48_000) <= 2
+    middle = slice(4_800, 43_200)  # away from the resampler's edges
+    np.testing.assert_allclose(sound.samples[middle], tone(24_000)[middle], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    channels = np.stack([tone(24_000), 0.5 * tone(24_000), np.zeros(48_000, np.float32)], axis=1)
+    sound = audio.load(write(tmp_path / "three.wav", channels, subtype="FLOAT"))
+    np.testing.assert_allclose(sound.samples, tone(24_000) * 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "tolerance"),
+    [(".wav", "PCM_U8", 0.01), (".wav", "PCM_24", 1e-5), (".flac", "PCM_16", 1e-4), (".aiff", "PCM_16", 1e-4)],
+)
+def test_sample_formats(tmp_path, suffix, subtype, tolerance):
+    sound = audio.load(write(tmp_path / f"tone{suffix}", tone(24_000), subtype=subtype))
+    np.testing.assert_allclose(sound.samples, tone(24_000), atol=tolerance)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
+def test_lossy_formats(tmp_path, suffix):
+    sound = audio.load(write(tmp_path / f"tone{suffix}", tone(24_000)))
+    assert abs(sound.file_seconds - 2.0) < 0.1
+    assert abs(audio.rms(sound.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.02
+
+
+def test_a_format_of_the_extra(tmp_path):
+    path = tmp_path / "tone.aac"
+    avioflow.save(str(path), tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
+    sound = audio.load(path)
+    assert abs(sound.file_seconds - 2.0) < 0.2
+    assert abs(audio.rms(sound.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.03
+    assert abs(audio.seconds(path) - 2.0) < 0.2
+
+
+def test_the_extra_brings_the_other_formats_too():
+    """It does not write m4a and wma, so there is nothing to read back here: its readers must be there."""
+    assert {"aac", "alac", "wmav1", "wmav2", "wmalossless"} <= set(avioflow.get_supported_decoders())
+    readers = ",".join(avioflow.get_supported_input_formats()).split(",")
+    assert {"m4a", "mp4", "asf", "aac"} <= set(readers)
+
+
+def test_without_the_extra_its_formats_name_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "avioflow", None)
+    (tmp_path / "a.m4a").write_bytes(b"sound")
+    with pytest.raises(TarkibError, match=r"\.m4a needs a decoder: pip install 'tarkib\[formats\]'"):
+        audio.load(tmp_path / "a.m4a")
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(TarkibError, match="the file is empty"):
+        audio.load(tmp_path / "a.wav")
+
+
+def test_a_sound_of_no_samples(tmp_path):
+    with pytest.raises(TarkibError, match="holds no samples"):
+        audio.load(write(tmp_path / "a.wav", np.zeros(0, np.float32)))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac", ".m4a"])
+def test_text_named_as_sound(tmp_path, suffix):
+    path = tmp_path / f"notes{suffix}"
+    path.write_text("these are my notes on the radif " * 50)
+    with pytest.raises(TarkibError, match="cannot be decoded"):
+        audio.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
+def test_a_truncated_file(tmp_path, suffix):
+    whole = write(tmp_path / f"whole{suffix}", noise(10)).read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TarkibError, match=r"cut short|cannot be decoded"):
+        audio.load(path)
+
+
+def test_a_wav_written_by_a_stream_has_no_length_and_is_read(tmp_path):
+    content = bytearray(write(tmp_path / "a.wav", tone(24_000), subtype="PCM_16").read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\xff"
+    (tmp_path / "stream.wav").write_bytes(content)
+    assert audio.load(tmp_path / "stream.wav").samples.size == 48_000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers(tmp_path, bad):
+    samples = tone(24_000)
+    samples[36_000] = bad
+    with pytest.raises(TarkibError, match=r"NaN or infinite samples, the first at 1.50 s"):
+        audio.load(write(tmp_path / "a.wav", samples, subtype="FLOAT"))
+
+
+def test_levels():
+    assert audio.decibels(audio.rms(np.full(10, 0.1, np.float32))) == pytest.approx(-20, abs=1e-4)
+    assert audio.decibels(0.0) == -120.0
+    assert audio.rms(np.zeros(0)) == 0.0
+    assert audio.amplitude(-20) == pytest.approx(0.1)
+
+
+def test_fit():
+    np.testing.assert_array_equal(audio.fit(np.ones(3), 5), [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(audio.fit(np.arange(5), 3), [0, 1, 2])
+
+
+def test_length_of_what_cannot_be_read_is_a_guess(tmp_path):
+    (tmp_path / "a.wav").write_text("no sound")
+    assert audio.seconds(tmp_path / "a.wav") == 0.0
+    assert audio.seconds(write(tmp_path / "b.flac", tone(8_000), 8_000)) == soundfile.info(tmp_path / "b.flac").duration

@@ -1,0 +1,76 @@
+import pyarrow.parquet as pq
+import pytest
+
+from tarkib import tables
+from tarkib.errors import TarkibError
+
+MIXTURE = {
+    "mixture_id": "train-000000",
+    "split": "train",
+    "mode": "bpm",
+    "instruments": ["ney", "tar"],
+    "target_bpm": 90.5,
+    "dastgah": None,
+    "shard": "shard-00000.tar",
+    "offset": 512,
+    "size": 1000,
+}
+
+
+def test_rows_come_back(tmp_path):
+    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE, {**MIXTURE, "target_bpm": None}])
+    assert tables.MIXTURES.read(tmp_path / "m.parquet") == [MIXTURE, {**MIXTURE, "target_bpm": None}]
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in "ab":
+        tables.MIXTURES.write(tmp_path / name, [MIXTURE] * 100)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**MIXTURE, "split": None},
+        {**MIXTURE, "extra": 1},
+        {key: value for key, value in MIXTURE.items() if key != "size"},
+        {**MIXTURE, "offset": "far"},
+    ],
+)
+def test_a_broken_contract_is_refused_on_write(tmp_path, row):
+    with pytest.raises((ValueError, TypeError)):
+        tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE, row])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_table_is_refused_on_read(tmp_path):
+    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
+    with pytest.raises(TarkibError, match="is not a table of components"):
+        tables.COMPONENTS.read(tmp_path / "m.parquet")
+
+
+def test_null_where_none_may_be_is_refused_on_read(tmp_path):
+    table = pq.read_table(_written(tmp_path / "m.parquet")).to_pylist()
+    import pyarrow as pa
+
+    table[0]["split"] = None
+    loose = pa.schema([field.with_nullable(True) for field in tables.MIXTURES.schema])
+    pq.write_table(pa.Table.from_pylist(table, schema=loose), tmp_path / "m.parquet")
+    with pytest.raises(TarkibError, match=r"m.parquet"):
+        tables.MIXTURES.read(tmp_path / "m.parquet")
+
+
+def _written(path):
+    tables.MIXTURES.write(path, [MIXTURE])
+    return path
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "cut"])
+def test_a_damaged_file_names_the_remedy(tmp_path, damage):
+    path = _written(tmp_path / "m.parquet")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"no table" if damage == "text" else path.read_bytes()[:-100])
+    with pytest.raises(TarkibError, match=r"m.parquet: .*dvc repro"):
+        tables.MIXTURES.read(path)
