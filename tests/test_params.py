@@ -9,9 +9,7 @@ from tarkib.errors import TarkibError
 
 
 def test_the_shipped_files_are_valid_and_have_the_same_keys():
-    demo, paper = (
-        yaml.safe_load((REPOSITORY / name).read_text()) for name in ("params.yaml", "params/paper.yaml")
-    )
+    demo, paper = (yaml.safe_load((REPOSITORY / name).read_text()) for name in ("params.yaml", "params/paper.yaml"))
     assert {s: list(v) for s, v in demo.items()} == {s: list(v) for s, v in paper.items()}
     params.load(REPOSITORY / "params/paper.yaml")
 

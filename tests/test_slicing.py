@@ -55,7 +55,10 @@ def test_a_store_of_slices_with_their_tables(tmp_path, params):
     write(tmp_path / "raw/ney/shur/a.wav", samples, subtype="FLOAT")
     write(tmp_path / "raw/tonbak/b.flac", noise(11, 2))
     recording_rows, slice_rows = sliced(tmp_path / "raw", tmp_path / "out", params)
-    assert [(one["path"], one["status"]) for one in recording_rows] == [("ney/shur/a.wav", "ok"), ("tonbak/b.flac", "ok")]
+    assert [(one["path"], one["status"]) for one in recording_rows] == [
+        ("ney/shur/a.wav", "ok"),
+        ("tonbak/b.flac", "ok"),
+    ]
     assert [one["seconds"] for one in recording_rows] == [12.0, 11.0]
     first, second = slice_rows[:2]
     assert second["slice_id"] == f"{recording_rows[0]['recording_id']}-0001"
