@@ -25,7 +25,7 @@ def multi_hot(instruments: Iterable[str]) -> np.ndarray:
 
 
 class MixtureSet(Dataset):
-    """The mixtures of one split, read from their shards as they are asked for.
+    """The mixtures of one split, read from their shards as they are asked for; `mode` is how they were mixed.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class MixtureSet(Dataset):
         rows = [row for row in tables.MIXTURES.read(Path(folder) / "mixtures.parquet") if row["split"] == split]
         if not rows:
             raise TarkibError(f"{folder}: no mixtures of split {split!r}; run dvc repro mix")
+        self.mode = rows[0]["mode"]
         self.store = ClipStore(folder)
         self.ids = [row["mixture_id"] for row in rows]
         self.places = [Place(row["shard"], row["offset"], row["size"]) for row in rows]

@@ -119,7 +119,9 @@ def log_evaluation(metrics: Mapping[str, float], classifier: Path) -> None:
         signature=signature,
         registered_model_name=REGISTERED_MODEL,
         # Named, so that MLflow need not load the model to guess them.
-        pip_requirements=[f"{one}=={metadata.version(one)}" for one in ("mlflow", "torch", "torchaudio", "transformers")],
+        pip_requirements=[
+            f"{one}=={metadata.version(one)}" for one in ("mlflow", "torch", "torchaudio", "transformers")
+        ],
     )
 
 

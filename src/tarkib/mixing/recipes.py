@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tarkib import ensembles
 from tarkib.errors import TarkibError
-from tarkib.mixing import ensembles
 from tarkib.mixing.material import Material, Selection, Source
 from tarkib.mixing.modes import MODES, Mode, octave_middle, octave_ratio, tempi_fit, within_reach
 from tarkib.params import Augment

@@ -1,0 +1,22 @@
+"""The built-in orchestra → solos and a test set in data/demo."""
+
+from functools import partial
+
+from stages import DEMO, run
+from tarkib import parallel, params
+from tarkib.demo import orchestra
+from tarkib.outputs import whole_folder
+
+
+def main() -> None:
+    """Plan what is played, then play it."""
+    settings = params.load()
+    jobs = orchestra.plan(settings.demo.seed, settings.demo.performers, settings.demo.excerpts)
+    with whole_folder(DEMO) as folder:
+        made = parallel.map_jobs(partial(orchestra.make, folder=folder), jobs, what="demo", workers=settings.run.workers)
+        orchestra.write_tables([row for rows in made for row in rows], folder)
+    print(f"{len(jobs)} solos and pieces")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""The classifier on the test set → metrics/, plots/evaluation and data/predictions.parquet."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, PREDICTIONS, run
+from tarkib import fingerprint, models, params, tracking, training
+from tarkib.datasets import WindowSet
+from tarkib.evaluation import report, scores, testset
+from tarkib.outputs import whole_folder
+
+_BATCH = 16
+
+
+def main() -> None:
+    """Predict, score, tell."""
+    settings = params.load()
+    model = models.load(CLASSIFIER)
+    test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
+    test, excerpts = testset.decoded(test)
+    windows = WindowSet(excerpts)
+    probabilities = windows.by_excerpt(expit(training.predict_logits(model, windows, _BATCH, settings.run.device)))
+    scored = scores.score(
+        test.targets,
+        probabilities,
+        np.array([model.thresholds[name] for name in model.labels]),
+        groups=test.recordings,
+        rng=np.random.default_rng(settings.evaluate.seed),
+        rounds=settings.evaluate.bootstrap_rounds,
+        trained_classes=model.trained_classes,
+    )
+    print(report.summary(scored), *test.notes, sep="\n")
+    with whole_folder(EVALUATION_PLOTS) as plots:
+        report.write_plots(plots, scored)
+    report.write_predictions(PREDICTIONS, test, scored)
+    report.write_details(METRICS / "details.json", scored, test.notes)
+    report.write_metrics(METRICS / "metrics.json", scored)
+    with tracking.evaluation(settings, fingerprint.of_files([CLASSIFIER / "model.safetensors"])):
+        tracking.log_evaluation({name: one.value for name, one in scored.figures.items()}, CLASSIFIER)
+
+
+if __name__ == "__main__":
+    run(main)

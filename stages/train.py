@@ -1,0 +1,64 @@
+"""Mixtures → a classifier in models/classifier and its curves in plots/training."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from scipy.special import expit, softmax
+
+from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, run
+from tarkib import fingerprint, models, params, tracking, training
+from tarkib.datasets import MixtureSet
+from tarkib.evaluation import metrics
+from tarkib.models import card
+from tarkib.outputs import whole_folder
+from tarkib.vocabulary import INSTRUMENTS
+
+
+def main() -> None:
+    """Fit, choose the best epoch and the thresholds by validation, and store."""
+    settings = params.load()
+    train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
+    trained = [name for name, count in zip(INSTRUMENTS, train_set.targets.sum(axis=0), strict=True) if count]
+    data = fingerprint.of_files([MIXTURES])
+    code = fingerprint.of_files([*Path(models.__file__).parent.glob("*.py"), Path(training.__file__)])
+    identity = fingerprint.of(data, code, settings.model, settings.train)
+    checkpoints = tracking.project_root() / ".cache/training" / identity[:16]
+    model = models.build(settings.model, seed=settings.train.seed)
+    with tracking.training(settings, identity, {"mixtures": data}):
+        result = training.train(
+            model,
+            train_set,
+            validation_set,
+            settings.train,
+            checkpoints=checkpoints,
+            device=settings.run.device,
+            callbacks=[tracking.Curves()],
+            identity=identity,
+        )
+        thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
+        with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
+            model.save(
+                folder,
+                trained_classes=trained,
+                thresholds=dict(zip(INSTRUMENTS, map(float, thresholds), strict=True)),
+            )
+            text = card.write(
+                source=model.source,
+                mode=train_set.mode,
+                mixtures=len(train_set),
+                trained_classes=trained,
+                best_epoch=result.best_epoch,
+                validation_roc_auc=result.best_roc_auc,
+            )
+            (folder / "README.md").write_text(text, encoding="utf-8")
+            pd.DataFrame(result.history).to_csv(plots / "history.csv", index=False, float_format="%.6f")
+            shares = softmax(model.layer_weights.detach().cpu().numpy())
+            layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})
+            layers.to_csv(plots / "layers.csv", index=False, float_format="%.6f")
+        tracking.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
+    shutil.rmtree(checkpoints)
+
+
+if __name__ == "__main__":
+    run(main)

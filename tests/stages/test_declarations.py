@@ -1,0 +1,92 @@
+"""dvc.yaml must say exactly what the stages read: too little and results go stale, too much and they are made in vain."""
+
+import ast
+import dataclasses
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from tarkib import params
+
+STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+SOURCE = REPOSITORY / "src" / "tarkib"
+
+# What cannot change a result: messages, workers, tracking; parameters come through their declared values.
+WITHOUT_EFFECT = {"errors", "outputs", "params", "parallel", "pyfunc", "tracking", "fingerprint", "__init__"}
+
+
+def test_every_script_is_a_stage_in_order():
+    scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__"}
+    assert scripts == set(STAGES)
+    assert list(STAGES) == ["demo", "slice", "annotate", "mix", "train", "evaluate"]
+    for name, stage in STAGES.items():
+        assert stage["cmd"] == f"python -m stages.{name}"
+        assert stage["desc"]
+
+
+def parameters_read(script: str) -> set[str]:
+    """Parameters that a script reads as settings.<section>.<key>, or all of a section that it hands on."""
+    tree = ast.parse(script)
+    chains = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    inner = {id(node.value) for node in chains}
+    read = set()
+    for node in chains:
+        names = ast.unparse(node).split(".")
+        if names[0] != "settings" or id(node) in inner:
+            continue
+        section = next(one for one in dataclasses.fields(params.Params) if one.name == names[1])
+        keys = names[2:3] or [one.name for one in dataclasses.fields(section.type)]
+        read |= {f"{names[1]}.{key}" for key in keys}
+    return {name for name in read if not name.startswith("run.")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_parameters_are_those_that_are_read(stage):
+    script = (REPOSITORY / "stages" / f"{stage}.py").read_text()
+    assert set(STAGES[stage].get("params", [])) == parameters_read(script)
+
+
+def imports(path: str) -> set[str]:
+    """This project's modules that a file imports, as paths below src/tarkib, but for those without effect."""
+    used = set()
+    for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        for package, *parts in (name.split(".") for name in names):
+            for candidate in ("/".join([*parts, "__init__.py"]), "/".join(parts) + ".py"):
+                if package == "tarkib" and parts and parts[0] not in WITHOUT_EFFECT and (SOURCE / candidate).is_file():
+                    used.add(candidate)
+    return used
+
+
+def modules_used(script: str) -> set[str]:
+    """What a script imports, itself or through others."""
+    used, new = set(), imports(script)
+    while new:
+        used |= new
+        new = {further for one in new for further in imports(f"src/tarkib/{one}")} - used
+    return used
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_modules_are_those_that_are_used(stage):
+    declared = {one.removeprefix("src/tarkib/") for one in STAGES[stage]["deps"] if one.startswith("src/tarkib/")}
+    used = {one if one in declared else one.split("/")[0] for one in modules_used(f"stages/{stage}.py")}
+    assert declared == used
+
+
+def test_experiments_may_change_every_parameter_of_a_stage():
+    """`run` alone is nobody's; every other parameter is read by some stage."""
+    declared = {name for stage in STAGES.values() for name in stage.get("params", [])}
+    all_of_them = {
+        f"{section.name}.{key.name}"
+        for section in dataclasses.fields(params.Params)
+        for key in dataclasses.fields(section.type)
+        if section.name != "run"
+    }
+    assert declared == all_of_them
+
