@@ -12,6 +12,7 @@ from tarkib.evaluation import report, scores, testset
 from tarkib.outputs import whole_folder
 
 _BATCH = 16
+_BOOTSTRAP_PURPOSE = 30
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         probabilities,
         np.array([model.thresholds[name] for name in model.labels]),
         groups=test.recordings,
-        rng=np.random.default_rng(settings.evaluate.seed),
+        rng=np.random.default_rng([settings.evaluate.seed, _BOOTSTRAP_PURPOSE]),
         rounds=settings.evaluate.bootstrap_rounds,
         trained_classes=model.trained_classes,
     )

@@ -126,7 +126,7 @@ class Evaluate:
 
     seed: int = _number(0)
     bootstrap_rounds: int = _number(1, 100_000)
-    label_threshold: float = _number(0.0, 1.0)
+    label_threshold: float = _number(0.01, 1.0)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -58,9 +59,14 @@ def imports(path: str) -> set[str]:
             names = [one.name for one in node.names]
         for package, *parts in (name.split(".") for name in names):
             for candidate in ("/".join([*parts, "__init__.py"]), "/".join(parts) + ".py"):
-                if package == "tarkib" and parts and parts[0] not in WITHOUT_EFFECT and (SOURCE / candidate).is_file():
+                if package == "tarkib" and parts and parts[0] not in WITHOUT_EFFECT and has_code(SOURCE / candidate):
                     used.add(candidate)
     return used
+
+
+def has_code(path: Path) -> bool:
+    """Whether a file is there and holds more than a docstring."""
+    return path.is_file() and len(ast.parse(path.read_text()).body) > 1
 
 
 def modules_used(script: str) -> set[str]:

@@ -1,0 +1,182 @@
+"""Every figure against scikit-learn or a case worked by hand."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from tarkib.errors import TarkibError
+from tarkib.evaluation import metrics
+
+FIGURES = {
+    "accuracy": (metrics.accuracy, "decisions"),
+    "exact_match": (metrics.exact_match, "decisions"),
+    "f1": (metrics.f1, "decisions"),
+    "f1_macro": (metrics.f1_macro, "decisions"),
+    "f1_micro": (metrics.f1_micro, "decisions"),
+    "roc_auc": (metrics.roc_auc, "probabilities"),
+    "roc_auc_macro": (metrics.roc_auc_macro, "probabilities"),
+    "average_precision": (metrics.average_precision, "probabilities"),
+    "average_precision_macro": (metrics.average_precision_macro, "probabilities"),
+}
+
+
+@pytest.fixture(params=["continuous", "tied"])
+def scored(request):
+    """60 clips, 5 classes: targets and probabilities, the latter once with many ties."""
+    rng = np.random.default_rng(7)
+    targets = (rng.random((60, 5)) < 0.35).astype(float)
+    probabilities = np.clip(rng.normal(0.35 + 0.25 * targets, 0.2), 0, 1)
+    return targets, probabilities if request.param == "continuous" else np.round(probabilities, 1)
+
+
+def test_figures_agree_with_scikit_learn(scored):
+    targets, probabilities = scored
+    predictions = metrics.predict(probabilities, 0.5)
+    expected = {
+        "accuracy": 1 - sk.hamming_loss(targets, predictions),
+        "exact_match": sk.accuracy_score(targets, predictions),
+        "f1": sk.f1_score(targets, predictions, average=None),
+        "f1_macro": sk.f1_score(targets, predictions, average="macro"),
+        "f1_micro": sk.f1_score(targets, predictions, average="micro"),
+        "roc_auc": sk.roc_auc_score(targets, probabilities, average=None),
+        "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro"),
+        "average_precision": sk.average_precision_score(targets, probabilities, average=None),
+        "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro"),
+    }
+    for name, (figure, given) in FIGURES.items():
+        value = figure(targets, predictions if given == "decisions" else probabilities)
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_weights_are_repeated_clips(scored, name):
+    targets, probabilities = scored
+    targets[:20, 1] = np.nan
+    # A class with a single positive and one with a single negative, which many resamples lack.
+    targets[:, 2] = np.arange(60) == 3
+    targets[:, 3] = np.arange(60) != 3
+    given = metrics.predict(probabilities, 0.4) if FIGURES[name][1] == "decisions" else probabilities
+    weights = np.random.default_rng(0).integers(0, 3, (15, len(targets)))
+    assert 0 < np.sum(weights[:, 3] == 0) < 15
+    together = FIGURES[name][0](targets, given, weights)
+    for i, times in enumerate(weights):
+        alone = FIGURES[name][0](np.repeat(targets, times, axis=0), np.repeat(given, times, axis=0))
+        np.testing.assert_allclose(together[i], alone, rtol=0, atol=1e-12)
+
+
+def test_a_case_worked_by_hand():
+    targets = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], dtype=float)
+    probabilities = np.array([[0.9, 0.2, 0.8], [0.6, 0.4, 0.9], [0.6, 0.3, 0.2], [0.1, 0.7, 0.6]])
+    predictions = metrics.predict(probabilities, [0.5, 0.5, 0.5])
+    # Wrong: clip 1's class 0, clip 2's classes 1 and 2; 9 of 12 cells and clips 0 and 3 are right.
+    assert metrics.accuracy(targets, predictions) == pytest.approx(9 / 12)
+    assert metrics.exact_match(targets, predictions) == pytest.approx(2 / 4)
+    # Class 0: tp 2, fp 1; class 1: tp 1, fn 1; class 2 has no negatives, so it is pooled but not averaged.
+    np.testing.assert_allclose(metrics.f1(targets, predictions), [4 / 5, 2 / 3, np.nan])
+    assert metrics.f1_macro(targets, predictions) == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert metrics.f1_micro(targets, predictions) == pytest.approx(2 * 6 / (2 * 6 + 1 + 2))
+    # Class 0: of 4 pairs 3 are in order and one ties; class 1: of 4 pairs 3 are in order.
+    np.testing.assert_allclose(metrics.roc_auc(targets, probabilities), [3.5 / 4, 3 / 4, np.nan])
+    # Class 0: precision 1 at recall 1/2, 2/3 at 1; class 1: 1 at 1/2, 2/3 at 1.
+    np.testing.assert_allclose(metrics.average_precision(targets, probabilities), [5 / 6, 5 / 6, np.nan])
+    assert metrics.average_precision_macro(targets, probabilities) == pytest.approx(5 / 6)
+
+
+def test_unlabelled_cells_count_nowhere():
+    targets = np.array([[1, np.nan], [0, np.nan], [1, 1.0], [np.nan, np.nan]])
+    predictions = np.array([[True, True], [True, False], [True, False], [True, True]])
+    assert metrics.accuracy(targets, predictions) == pytest.approx(2 / 4)
+    # Clip 3 has no label at all: three clips count, of which only clip 0 is all right.
+    assert metrics.exact_match(targets, predictions) == pytest.approx(1 / 3)
+    assert {name: cells.tolist() for name, cells in metrics.confusion(targets, predictions).items()} == {
+        "tp": [2, 0],
+        "fp": [1, 0],
+        "fn": [0, 1],
+        "tn": [0, 0],
+    }
+
+
+def test_nothing_defined_is_nan_and_pooled_figures_stay():
+    targets, probabilities = np.array([[1.0, 0.0]]), np.array([[0.9, 0.8]])
+    predictions = metrics.predict(probabilities, 0.5)
+    assert metrics.accuracy(targets, predictions) == 0.5
+    for figure, given in ((metrics.f1_macro, predictions), (metrics.roc_auc_macro, probabilities)):
+        assert np.isnan(figure(targets, given))
+    assert np.isnan(metrics.f1_micro(np.zeros((2, 2)), np.zeros((2, 2), dtype=bool)))
+
+
+def test_a_class_that_is_never_found_has_f1_zero():
+    assert metrics.f1(np.array([[1.0], [0.0]]), np.zeros((2, 1), dtype=bool)).tolist() == [0.0]
+
+
+def test_best_thresholds_reach_the_greatest_f1(scored):
+    targets, probabilities = scored
+    thresholds = metrics.best_thresholds(targets, probabilities)
+    reached = metrics.f1(targets, metrics.predict(probabilities, thresholds))
+    every = np.unique(np.concatenate([probabilities.ravel(), np.linspace(0, 1, 501)]))
+    possible = [metrics.f1(targets, metrics.predict(probabilities, threshold)) for threshold in every]
+    np.testing.assert_allclose(reached, np.max(possible, axis=0), rtol=0, atol=1e-12)
+    order = np.random.default_rng(1).permutation(len(targets))
+    assert np.array_equal(metrics.best_thresholds(targets[order], probabilities[order]), thresholds)
+
+
+def test_best_thresholds_lie_midway_between_scores():
+    probabilities = np.array([[0.1], [0.3], [0.7], [0.9]])
+    assert metrics.best_thresholds(np.array([[0.0], [0], [1], [1]]), probabilities) == pytest.approx(0.5)
+    # Predicting all four reaches F1 2/3, any fewer at most 1/2.
+    assert metrics.best_thresholds(np.array([[1.0], [0], [1], [0]]), probabilities) == pytest.approx(0.05)
+    assert metrics.best_thresholds(np.array([[0.0], [1], [0], [1]]), probabilities) == pytest.approx(0.2)
+
+
+def test_best_thresholds_of_equal_worth_take_the_nearest_to_half_then_the_lower():
+    # Above 0.8 one of two positives is found with no false alarm (F1 2/3); so is F1 2/3 by predicting all four.
+    targets, probabilities = np.array([[1.0], [0], [0], [1]]), np.array([[0.1], [0.2], [0.3], [0.9]])
+    assert metrics.best_thresholds(targets, probabilities) == pytest.approx(0.6)
+    # Midpoints 0.25 and 0.75 are equally good and equally far.
+    targets, probabilities = np.array([[1.0], [0], [0], [1]]), np.array([[0.5], [0.5], [0.5], [1.0]])
+    assert metrics.best_thresholds(targets, probabilities) == pytest.approx(0.25)
+
+
+def test_best_thresholds_separate_neighbouring_numbers():
+    low = 0.5
+    high = np.nextafter(low, 1)
+    probabilities, targets = np.array([[low], [high]]), np.array([[0.0], [1.0]])
+    threshold = metrics.best_thresholds(targets, probabilities)
+    assert metrics.predict(probabilities, threshold).ravel().tolist() == [False, True]
+
+
+def test_best_thresholds_fall_back_to_half():
+    targets = np.array([[1.0, 0.0, np.nan], [1.0, 0.0, np.nan]])
+    assert metrics.best_thresholds(targets, np.full((2, 3), 0.9)).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_no_clips_is_an_error_for_the_user():
+    with pytest.raises(TarkibError, match=r"no clips.*labels\.csv"):
+        metrics.validate(np.zeros((0, 10)), np.zeros((0, 10)))
+
+
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "message"),
+    [
+        (np.zeros(3), np.zeros(3), "expected shape"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), "must be equal"),
+        (np.full((2, 3), 0.4), np.zeros((2, 3)), "cut soft labels"),
+        (np.zeros((2, 3)), np.full((2, 3), 1.2), "within 0..1"),
+        (np.zeros((2, 3)), np.full((2, 3), np.nan), "within 0..1"),
+    ],
+)
+def test_wrong_arrays_are_refused(targets, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.roc_auc(targets, probabilities)
+
+
+def test_wrong_decisions_thresholds_and_weights_are_refused():
+    targets = np.array([[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="booleans"):
+        metrics.accuracy(targets, np.array([[0.9, 0.1], [0.2, 0.8]]))
+    with pytest.raises(ValueError, match="expected 2 thresholds"):
+        metrics.predict(targets, [0.5, 0.5, 0.5])
+    with pytest.raises(ValueError, match=r"thresholds must be within 0\.\.1"):
+        metrics.predict(targets, [0.5, np.nan])
+    with pytest.raises(ValueError, match="non-negative"):
+        metrics.roc_auc(targets, targets, np.array([[1, -1]]))

@@ -1,0 +1,196 @@
+import unicodedata
+
+import numpy as np
+import pytest
+import soundfile
+
+from tarkib.errors import TarkibError
+from tarkib.evaluation import testset
+from tarkib.vocabulary import INSTRUMENTS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Call it with the content of labels.csv and the names of audio files to write a test set."""
+
+    def write(labels, *files):
+        root = tmp_path / "test"
+        root.mkdir(exist_ok=True)
+        if labels is not None:
+            (root / "labels.csv").write_bytes(labels if isinstance(labels, bytes) else labels.encode())
+        for name in files:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"sound")
+        return root
+
+    return write
+
+
+def column(test, name):
+    return test.targets[:, INSTRUMENTS.index(name)].tolist()
+
+
+def test_the_layout_of_hamnava(folder):
+    root = folder(
+        "sample_id, difficulty, singer, tar, ney, setar, santour, kamancheh, tonbak, oud, daf\n"
+        "1, easy, 1, 0, 0, 0, 0.5, 0, 1, 0, 0\n"
+        "2, hard, 0, 1, 0.4, 0, 0, 1, 0, 1, 1\n",
+        "audio/1.mp3",
+        "audio/2.mp3",
+    )
+    test = testset.load(root)
+    assert test.ids == test.recordings == ["1", "2"]
+    assert test.paths == [root / "audio/1.mp3", root / "audio/2.mp3"]
+    assert test.targets.shape == (2, 10)
+    expected = {"avaz": [1, 0], "tar": [0, 1], "ney": [0, 0], "setar": [0, 0], "santur": [1, 0]}
+    expected |= {"kamancheh": [0, 1], "tonbak": [1, 0], "daf": [0, 1]}
+    assert {name: column(test, name) for name in expected} == expected
+    assert np.isnan(column(test, "piano")).all()
+    assert np.isnan(column(test, "violin")).all()
+    assert [note.rpartition(": ")[2] for note in test.notes] == ["difficulty, oud", "piano, violin"]
+
+
+def test_soft_labels_are_cut_at_the_threshold(folder):
+    root = folder("sample_id,ney\na,0.29\nb,0.3\nc,1\n", "a.wav", "b.wav", "c.wav")
+    assert column(testset.load(root, label_threshold=0.3), "ney") == [0, 1, 1]
+    assert column(testset.load(root, label_threshold=1.0), "ney") == [0, 0, 1]
+    with pytest.raises(TarkibError, match="label_threshold is 0"):
+        testset.load(root, label_threshold=0)
+
+
+def test_recordings_group_clips(folder):
+    root = folder("file,recording,ney\na.wav,tape 1,1\nb.wav,tape 1,0\nc.wav,,1\n", "a.wav", "b.wav", "c.wav")
+    assert testset.load(root).recordings == ["tape 1", "tape 1", "c.wav"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        b"\xef\xbb\xbfsample_id,tar\r\na,1\r\nb,0\r\n",
+        b"Sample_ID;Tar\na;1\nb;0\n",
+        b"sample_id,tar,remarks; free\na,1,\nb,0,noisy\n",
+        b'\n"sample_id", "TAR"\n\n"a", 1.0\n , \nb,0\n',
+        "sample_id,tår\na,1\nb,0\n".encode(),
+    ],
+    ids=["bom and crlf", "semicolons", "commas and a semicolon", "quotes and blank lines", "accent"],
+)
+def test_ways_of_writing_a_table(folder, labels):
+    test = testset.load(folder(labels, "a.wav", "b.wav"))
+    assert (test.ids, column(test, "tar")) == (["a", "b"], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("clip", "clip.wav"),
+        ("clip.wav", "clip.wav"),
+        ("clip", "deep/down/clip.FLAC"),
+        ("deep/clip", "deep/clip.ogg"),
+        ("deep\\clip.m4a", "deep/clip.m4a"),
+        ("./clip", "clip.aiff"),
+        ("song.01", "song.01.mp3"),
+        (unicodedata.normalize("NFC", "détaché"), unicodedata.normalize("NFD", "détaché.wav")),
+    ],
+)
+def test_ids_find_their_files(folder, name, file):
+    root = folder(f"sample_id,ney\n{name},1\n", file)
+    assert testset.load(root).paths == [root / file]
+
+
+def test_a_path_wins_over_a_bare_name(folder):
+    root = folder("sample_id,ney\nclip,1\n", "clip.wav", "old/clip.wav")
+    assert testset.load(root).paths == [root / "clip.wav"]
+
+
+def test_a_path_column_finds_what_the_id_names(folder):
+    test = testset.load(folder("sample_id,path,ney\nfirst,audio/17.wav,1\n", "audio/17.wav"))
+    assert (test.ids, test.paths[0].name) == (["first"], "17.wav")
+
+
+def test_absent_files_are_named_once_and_left_out(folder):
+    rows = "".join(f"gone{i},1,0\n" for i in range(12))
+    test = testset.load(folder(f"sample_id,ney,tar\na,1,0\n{rows}b,0,1\n", "a.wav", "b.wav"))
+    assert (test.ids, column(test, "ney"), column(test, "tar")) == (["a", "b"], [1, 0], [0, 1])
+    notes = [note for note in test.notes if "gone" in note]
+    assert len(notes) == 1
+    assert "(12): gone0, gone1," in notes[0]
+    assert notes[0].endswith("gone9 and 2 more")
+
+
+def test_files_without_a_row_are_counted(folder):
+    root = folder("sample_id,ney\na,1\n", "a.wav", "b.wav", "deep/c.mp3", "notes.txt", "._a.wav", ".cache/d.wav")
+    assert testset.load(root).notes[-1].endswith("audio files without a row, left out: 2")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "deep/../../secret.wav", "/etc/secret.wav", "..\\secret", "C:\\secret.wav"]
+)
+def test_ids_never_lead_out_of_the_folder(folder, name):
+    root = folder(f"sample_id,ney\na,1\n{name},1\n", "a.wav", "deep/b.wav", "../secret.wav")
+    with pytest.raises(TarkibError, match=r"labels\.csv, line 3: .*secret.* leads out of the folder"):
+        testset.load(root)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"labels\.csv: not there; .*sample_id"),
+        ("", "is empty; write a heading"),
+        ("\n \n", "is empty; write a heading"),
+        ("sample_id,ney\n", "holds no clips; add one row"),
+        ("clip,ney\na,1\n", "no column sample_id"),
+        ("sample_id,oud,difficulty\na,1,2\n", "no column is one of the instruments ney"),
+        ("sample_id,singer,ney,avaz\na,1,0,1\n", "columns singer, avaz all mean avaz; keep one"),
+        ("sample_id,sample_id,ney\na,a,1\n", "column sample_id is there more than once"),
+        ("sample_id,ney\na,1\na,0\n", "line 3: 'a' is already in line 2"),
+        ("sample_id,ney\na,1\na.wav,0\n", r"line 3: 'a\.wav' is the same file as 'a' in line 2"),
+        ("sample_id,ney\na,1\nb,1.5\n", r"line 3: ney is '1\.5'; write 1"),
+        ("sample_id,ney\na,1\nb,-0.1\n", "line 3: ney is '-0.1'"),
+        ("sample_id,ney\na,1\n\nb,\n", "line 4: ney is blank"),
+        ("sample_id,ney\na,yes\n", "line 2: ney is 'yes'"),
+        ("sample_id,ney\na,nan\n", "line 2: ney is 'nan'"),
+        ("sample_id;ney\na;0,5\n", "line 2: ney is '0,5'"),
+        ("sample_id,ney\na\n", "line 2: 1 values where the heading has 2"),
+        ("sample_id,ney\na,1,0\n", "line 2: 3 values where the heading has 2"),
+        ("sample_id,ney\n,1\n", "line 2: sample_id is blank"),
+        ('sample_id,ney\n"a,1\n', "not valid CSV"),
+        ("sample_id,ney\nx,1\ny,0\n", r"not one of its clips \(x, y\) has an audio file"),
+        ("sample_id,ney\nc,1\n", r"line 2: 'c' may be any of c\.mp3, c\.wav; write its path"),
+        ("sample_id,ney\nd.wav,1\n", r"may be any of one/d\.wav, two/d\.wav"),
+        ("sample_id,näy\na,1\n".encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_bad_tables_say_what_to_do(folder, labels, message):
+    root = folder(labels, "a.wav", "b.wav", "c.wav", "c.mp3", "one/d.wav", "two/d.wav")
+    with pytest.raises(TarkibError, match=message):
+        testset.load(root)
+
+
+def test_decoding_leaves_out_what_cannot_be_decoded(folder):
+    root = folder("sample_id,ney\na,1\nb,0\nempty,1\nc,1\n", "a.wav", "b.wav", "c.wav", "empty.wav")
+    (root / "empty.wav").write_bytes(b"")
+    for seconds, name in ((1, "a"), (2, "c")):
+        soundfile.write(root / f"{name}.wav", np.full((seconds * 48_000, 2), 0.25), 48_000)
+    found = testset.load(root)
+    test, samples = testset.decoded(found)
+    assert (test.ids, test.recordings, [path.stem for path in test.paths]) == (["a", "c"],) * 3
+    assert column(test, "ney") == [1, 1]
+    assert [one.shape for one in samples] == [(24_000,), (48_000,)]
+    assert [note.partition("; left out")[0] for note in test.notes[-2:]] == [
+        f"{root / 'b.wav'}: cannot be decoded (Format not recognised); is it a damaged file, or another format?",
+        f"{root / 'empty.wav'}: the file is empty",
+    ]
+    assert len(test.notes) == len(found.notes) + 2
+
+
+def test_nothing_to_decode(folder):
+    with pytest.raises(
+        TarkibError, match=r"not one of the test set's 2 audio files can be used, such as .*a\.wav: cannot"
+    ):
+        testset.decoded(testset.load(folder("sample_id,ney\na,1\nb,0\n", "a.wav", "b.wav")))
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(TarkibError, match=r"nowhere.labels\.csv: not there"):
+        testset.load(tmp_path / "nowhere")
