@@ -7,10 +7,7 @@ binary cross-entropy with logits, its positives weighted by `pos_weight`. On a G
 autocast, on the CPU in float32; there, the same seed gives the same weights, whatever the number of workers.
 """
 
-import hashlib
-import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,19 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from tarkib import checkpoints as kept
 from tarkib.errors import TarkibError
+from tarkib.evaluation import metrics
 from tarkib.models.classifier import InstrumentClassifier
-
-_IDENTITY = "run.json"
-_COMPLETE = "complete"
 
 _TRAIN_PARAMS = (
     "seed",
@@ -52,14 +47,15 @@ _TRAIN_PARAMS = (
 class TrainingResult:
     """What a training gave.
 
-    Attributes:
-        history: a dict per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where
-            no class has both positives and negatives).
-        best_epoch: the epoch whose weights the model now has.
-        best_roc_auc: its macro ROC-AUC on the validation set, or None where it was chosen by the validation loss.
-        best_loss: its validation loss.
-        validation_logits: of the validation set with these weights, float32 `[N, 10]`.
-        seconds: of this call; a resumed training has not counted those before.
+    Attributes
+    ----------
+    history : a dict per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where no
+        class has both positives and negatives).
+    best_epoch : the epoch whose weights the model now has.
+    best_roc_auc : its macro ROC-AUC on the validation set, or None where it was chosen by the validation loss.
+    best_loss : its validation loss.
+    validation_logits : of the validation set with these weights, float32 `[N, 10]`.
+    seconds : of this call; a resumed training has not counted those before.
     """
 
     history: list[dict[str, float | int | None]]
@@ -88,31 +84,37 @@ def train(
     The best epoch has the highest macro ROC-AUC on the validation set, over the classes that have both positives and
     negatives there; where none has, the lowest validation loss (and a line says so). Of equal ones, the first.
 
-    Args:
-        model: as `models.build` made it.
-        train_set: what to learn from.
-        validation_set: what chooses the epoch.
-        params: the `train` section of the parameters: `seed`, `epochs`, `batch_size`, `accumulate` (batches a step),
-            `learning_rate` (after a linear warm-up over `warmup_fraction` of the steps it falls linearly to 0),
-            `head_learning_rate` (None: the same), `weight_decay`, `max_grad_norm` (0: none), `pos_weight`.
-        checkpoints: a folder of this training's own. Each epoch leaves a checkpoint; the newest two and the best stay.
-        device: `auto`, `cpu` or `cuda`.
-        callbacks: of transformers; their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
-        resume: continue from the newest complete checkpoint of the same training, bit for bit on the CPU. Checkpoints
-            of any other training (other parameters, weights, data) are deleted.
-        workers: processes that load data; 0 loads in this one.
-        identity: names the data, a checksum say; part of what makes it the same training.
+    Parameters
+    ----------
+    model : as `models.build` made it.
+    train_set : what to learn from.
+    validation_set : what chooses the epoch.
+    params : the `train` section of the parameters: `seed`, `epochs`, `batch_size`, `accumulate` (batches a step),
+        `learning_rate` (after a linear warm-up over `warmup_fraction` of the steps it falls linearly to 0),
+        `head_learning_rate` (None: the same), `weight_decay`, `max_grad_norm` (0: none), `pos_weight`.
+    checkpoints : a folder of this training's own. Each epoch leaves a checkpoint; the newest two and the best stay.
+    device : `auto`, `cpu` or `cuda`.
+    callbacks : of transformers; their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
+    resume : continue from the newest complete checkpoint of the same training, bit for bit on the CPU. Checkpoints
+        of any other training (other parameters, weights, data) are deleted.
+    workers : processes that load data; 0 loads in this one.
+    identity : names the data, a checksum say; part of what makes it the same training.
 
-    Raises:
-        TarkibError: a data set is empty, the loss is not finite, the GPU's memory is too small, or no such device.
+    Raises TarkibError where a data set is empty, the loss is not finite, the GPU's memory is too small, or there is no
+    such device.
     """
     began = time.monotonic()
     for name, data in (("training", train_set), ("validation", validation_set)):
         if len(data) == 0:
-            raise TarkibError(f"the {name} set has no clips; raise augment.{name.replace('training', 'train')}_mixtures")
-    on_gpu = _device(device).type == "cuda"
+            raise TarkibError(
+                f"the {name} set has no clips; raise augment.{name.replace('training', 'train')}_mixtures"
+            )
+    place = _device(device)
+    on_gpu = place.type == "cuda"
     checkpoints = Path(checkpoints)
-    latest = _prepare(checkpoints, _identify(model, params, (len(train_set), len(validation_set)), identity), resume)
+    known = {name: getattr(params, name) for name in _TRAIN_PARAMS}
+    sizes = (len(train_set), len(validation_set))
+    latest = kept.prepare(checkpoints, kept.identify(model, known, sizes, identity), resume)
     steps = math.ceil(math.ceil(len(train_set) / params.batch_size) / params.accumulate) * params.epochs
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -128,7 +130,7 @@ def train(
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
         optim="adamw_torch_fused" if on_gpu else "adamw_torch",
-        bf16=on_gpu,
+        bf16=_has_bfloat16(place),
         use_cpu=not on_gpu,
         eval_strategy="epoch",
         logging_strategy="epoch",
@@ -136,7 +138,6 @@ def train(
         metric_for_best_model="selection",
         greater_is_better=True,
         dataloader_num_workers=workers,
-        dataloader_persistent_workers=workers > 0,
         dataloader_pin_memory=on_gpu,
         label_names=["labels"],
         remove_unused_columns=False,
@@ -155,7 +156,7 @@ def train(
             train_dataset=train_set,
             eval_dataset=validation_set,
             compute_metrics=_Metrics(params.pos_weight),
-            callbacks=[_Progress(), _Checkpoints(), *callbacks],
+            callbacks=[_Progress(), kept.Keep(), *callbacks],
             head_learning_rate=params.head_learning_rate,
             pos_weight=params.pos_weight,
         )
@@ -169,7 +170,7 @@ def train(
                 "model.freeze_convolutions to true"
             ) from error
     best_step = trainer.state.best_global_step
-    model.load_state_dict(load_file(checkpoints / f"checkpoint-{best_step}" / "model.safetensors"))
+    model.load_state_dict(kept.weights(checkpoints, best_step))
     history = _history(trainer.state.log_history)
     best = next(row for row in history if row["step"] == best_step)
     return TrainingResult(
@@ -187,27 +188,16 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits, float32 `[N, 10]`, of a data set in its order; the model is left on the device, in evaluation mode."""
     place = _device(device)
-    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch_size, num_workers=workers)
+    loader = data
+    if not isinstance(data, DataLoader):
+        # A generator of its own: a loader draws a number from the global one, needed or not.
+        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, generator=torch.Generator())
     model.to(place).eval()
     logits = []
-    with torch.inference_mode(), torch.autocast(place.type, dtype=torch.bfloat16, enabled=place.type == "cuda"):
+    with torch.inference_mode(), torch.autocast(place.type, dtype=torch.bfloat16, enabled=_has_bfloat16(place)):
         for batch in loader:
             logits.append(model(batch["samples"].to(place, non_blocking=True)).float().cpu())
     return torch.cat(logits).numpy() if logits else np.zeros((0, 10), dtype=np.float32)
-
-
-def macro_roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Mean ROC-AUC over the classes with both positives and negatives, or None where no class has both.
-
-    Args:
-        labels: 0 or 1, shape=(N, classes).
-        scores: logits or probabilities, shape=(N, classes).
-    """
-    present = np.asarray(labels) > 0.5
-    defined = np.flatnonzero(present.any(axis=0) & ~present.all(axis=0))
-    if len(defined) == 0:
-        return None
-    return float(np.mean([roc_auc_score(present[:, k], scores[:, k]) for k in defined]))
 
 
 class _Trainer(Trainer):
@@ -296,8 +286,8 @@ class _Metrics:
         logits, labels = predictions.predictions, predictions.label_ids
         if not np.isfinite(logits).all():
             raise TarkibError("the network's outputs are not finite; lower train.learning_rate")
-        area = macro_roc_auc(labels, logits)
-        if area is not None:
+        area = float(metrics.roc_auc_macro(labels, expit(logits.astype(np.float64))))
+        if not math.isnan(area):
             return {"roc_auc": area, "selection": area}
         if not self.told:
             self.told = True
@@ -348,21 +338,6 @@ class _Progress(TrainerCallback):
             self.bar.close()
 
 
-class _Checkpoints(TrainerCallback):
-    """Marks a checkpoint whose every file is written, and only then drops older ones.
-
-    A kill in the middle of writing leaves a checkpoint without the mark and all that the one before it needs.
-    """
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Set the mark; keep the newest two and the best."""
-        folders = sorted(Path(args.output_dir).glob("checkpoint-*"), key=_step)
-        (folders[-1] / _COMPLETE).touch()
-        for folder in folders[:-2]:
-            if _step(folder) != state.best_global_step:
-                shutil.rmtree(folder)
-
-
 def _say(line: str) -> None:
     # Through tqdm, so that a bar on the terminal stays whole; to stdout, where a log has it.
     tqdm.write(line, file=sys.stdout)
@@ -378,41 +353,9 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _identify(model: nn.Module, params: Any, sizes: tuple[int, int], identity: str) -> dict[str, Any]:
-    """What makes two trainings the same: parameters, architecture, weights at the start, data."""
-    digest = hashlib.sha256(str(model).encode())
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {name in trained}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return {
-        "params": {name: getattr(params, name) for name in _TRAIN_PARAMS},
-        "model": digest.hexdigest(),
-        "clips": list(sizes),
-        "data": identity,
-    }
-
-
-def _prepare(checkpoints: Path, identity: dict[str, Any], resume: bool) -> Path | None:
-    """Clear the folder of what does not belong to this training; return its newest complete checkpoint, if any."""
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    stamp = checkpoints / _IDENTITY
-    try:
-        same = resume and json.loads(stamp.read_text(encoding="utf-8")) == identity
-    except (OSError, ValueError):
-        same = False
-    latest = None
-    for folder in checkpoints.glob("checkpoint-*"):
-        if not same or not (folder / _COMPLETE).is_file():
-            shutil.rmtree(folder)
-        elif latest is None or _step(folder) > _step(latest):
-            latest = folder
-    stamp.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-    return latest
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 by itself; a GPU from before 2020 trains in float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _history(log: list[dict[str, float]]) -> list[dict[str, Any]]:

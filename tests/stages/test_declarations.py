@@ -95,4 +95,3 @@ def test_experiments_may_change_every_parameter_of_a_stage():
         if section.name != "run"
     }
     assert declared == all_of_them
-

@@ -1,0 +1,169 @@
+"""What is heard of pitch in a recording: its fundamental frequency over time and its profile of pitch classes.
+
+Conventions
+-----------
+Samples are mono float32 of shape (n,), full scale 1.0, at 24,000 Hz. Pitch is in cents above `REFERENCE_HZ`, a mere
+origin: no tuning is assumed. A profile has `BINS` bins of ten cents to the octave; bin *b* is centred on 10 *b* cents.
+
+The fundamental is McLeod's: the first peak of the normalised square difference function, computed by FFT, that is
+nearly as high as the highest gives the period (McLeod and Wyvill, "A smarter way to find pitch", ICMC 2005). The
+profile adds the pitch classes of spectral peaks, which speak where strings ring together and hide their fundamentals.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tarkib.audio import SAMPLE_RATE
+
+REFERENCE_HZ = 55.0
+BINS = 120
+LOWEST_HZ, HIGHEST_HZ = 65.0, 2_200.0
+
+_HOP = 480
+FRAME_RATE = SAMPLE_RATE // _HOP
+_WINDOW = 2048
+_CHOICE = 0.93  # McLeod's k: the first peak at least this share of the highest wins
+_CLARITY = 0.7  # height of a voiced frame's peak; breath lowers it, noise alone stays far below
+_QUIET = 0.01  # power, as a share of the recording's loud frames', under which a frame is not listened to
+_STABLE_CENTS = 35.0  # between neighbouring frames of a held note, vibrato included
+_STABLE_FRAMES = 4
+_BLOCK = 128  # frames transformed at a time: what stays in a core's cache is much faster
+
+_PEAK_WINDOW = 8192
+_PEAK_HOP = 2400
+_PEAK_RANGE_HZ = (100.0, 2_000.0)
+_PEAK_FLOOR = 0.03  # of the frame's highest peak
+_PEAK_SILENCE = 0.05  # a sine at -98 dBFS
+_PEAK_BLOCK = 64
+_PEAK_SHARE = 0.3  # of spectral peaks in the profile; the rest is fundamentals
+
+
+class PitchTrack(NamedTuple):
+    """The fundamental over time, 50 frames a second."""
+
+    cents: np.ndarray
+    """shape (frames,), cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
+    power: np.ndarray
+    """shape (frames,), mean square of the frame"""
+    stable: np.ndarray
+    """shape (frames,), bool: voiced and part of a held note"""
+
+
+def track(samples: np.ndarray) -> PitchTrack:
+    """Follow the fundamental, between 65 and 2,200 Hz, at 50 frames a second."""
+    shortest, longest = int(SAMPLE_RATE / HIGHEST_HZ), int(np.ceil(SAMPLE_RATE / LOWEST_HZ))
+    samples = samples.astype(np.float32, copy=False)
+    if len(samples) < _WINDOW:
+        samples = np.pad(samples, (0, _WINDOW - len(samples)))
+    frames = sliding_window_view(samples, _WINDOW)[::_HOP]
+    lag = np.empty(len(frames), np.float32)
+    clarity = np.empty(len(frames), np.float32)
+    power = np.empty(len(frames), np.float32)
+    for first in range(0, len(frames), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        block = frames[part] - frames[part].mean(axis=1, keepdims=True)
+        power[part] = np.mean(block**2, axis=1)
+        lag[part], clarity[part] = _period(_nsdf(block, longest + 1), shortest)
+    loud = float(np.percentile(power, 90)) if len(power) else 0.0
+    voiced = (clarity >= _CLARITY) & (power > max(_QUIET * loud, 1e-10))
+    cents = np.full(len(frames), np.nan)
+    cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
+    return PitchTrack(cents, power, _held(cents))
+
+
+def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
+    """Normalised square difference of each row at lags 0 to `longest`, shape (rows, longest + 1), in [-1, 1]."""
+    size = block.shape[1]
+    spectra = scipy.fft.rfft(block, scipy.fft.next_fast_len(size + longest, real=True))
+    products = scipy.fft.irfft(spectra.real**2 + spectra.imag**2)[:, : longest + 1]
+    squares = block**2
+    both = 2.0 * squares.sum(axis=1, keepdims=True)
+    lost = np.cumsum(squares[:, :longest] + squares[:, : size - longest - 1 : -1], axis=1)
+    energy = np.concatenate([both, both - lost], axis=1)
+    # Where a frame's energy lies outside what a lag compares, the quotient would be that of two roundings.
+    return 2.0 * products / np.maximum(energy, 0.01 * both + 1e-9)
+
+
+def _period(nsdf: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lag and height of McLeod's peak in each row, refined by a parabola; height 0 where there is none."""
+    left, middle, right = nsdf[:, :-2], nsdf[:, 1:-1], nsdf[:, 2:]
+    # A peak before the first fall below zero is the one at lag 0.
+    fallen = np.logical_or.accumulate(middle < 0.0, axis=1)
+    peaks = (middle > left) & (middle >= right) & fallen & (middle > 0.0)
+    peaks[:, : shortest - 1] = False
+    heights = np.where(peaks, middle, 0.0)
+    highest = heights.max(axis=1)
+    column = np.argmax(heights >= np.maximum(_CHOICE * highest, 1e-6)[:, None], axis=1)
+    rows = np.arange(len(nsdf))
+    a, b, c = left[rows, column], middle[rows, column], right[rows, column]
+    curvature = a - 2.0 * b + c
+    found = (highest > 0.0) & (curvature < 0.0)
+    offset = np.where(found, 0.5 * (a - c) / np.where(found, curvature, -1.0), 0.0)
+    return column + 1 + offset, np.where(found, b - 0.25 * (a - c) * offset, 0.0)
+
+
+def _held(cents: np.ndarray) -> np.ndarray:
+    """Frames in runs of at least `_STABLE_FRAMES` in which neighbours lie within `_STABLE_CENTS` of each other."""
+    near = np.abs(np.diff(cents)) < _STABLE_CENTS  # False beside NaN
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
+    held = np.zeros(len(cents), bool)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin + 1 >= _STABLE_FRAMES:
+            held[begin : end + 1] = True
+    return held
+
+
+def fundamental_classes(pitch: PitchTrack) -> np.ndarray:
+    """How much each pitch class is held by the fundamental: shape (`BINS`,), sum 1, all 0 where nothing is held.
+
+    A frame counts by the square root of its amplitude: long notes tell the scale, and not only the loud ones.
+    """
+    held = pitch.stable
+    return _classes(pitch.cents[held], pitch.power[held] ** 0.25)
+
+
+def spectral_classes(samples: np.ndarray) -> np.ndarray:
+    """How much each pitch class is heard in peaks of the spectrum between 100 and 2,000 Hz, ten frames a second.
+
+    Shape (`BINS`,), sum 1, all 0 in silence; a peak counts by the square root of its amplitude.
+    """
+    samples = samples.astype(np.float32, copy=False)
+    if len(samples) < _PEAK_WINDOW:
+        samples = np.pad(samples, (0, _PEAK_WINDOW - len(samples)))
+    window = np.hanning(_PEAK_WINDOW + 1)[:-1].astype(np.float32)
+    low, high = (int(hz * _PEAK_WINDOW / SAMPLE_RATE) for hz in _PEAK_RANGE_HZ)
+    frames = sliding_window_view(samples, _PEAK_WINDOW)[::_PEAK_HOP]
+    classes = np.zeros(BINS)
+    for first in range(0, len(frames), _PEAK_BLOCK):
+        spectra = np.abs(scipy.fft.rfft(frames[first : first + _PEAK_BLOCK] * window)[:, low - 1 : high + 2])
+        left, middle, right = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
+        floor = np.maximum(_PEAK_FLOOR * middle.max(axis=1, keepdims=True), _PEAK_SILENCE)
+        row, column = np.nonzero((middle > left) & (middle > right) & (middle > floor))
+        amplitude = middle[row, column]
+        a, b, c = (np.log(part[row, column].astype(float) + 1e-12) for part in (left, middle, right))
+        position = column + low + 0.5 * (a - c) / (a - 2.0 * b + c)
+        cents = 1200.0 * np.log2(position * SAMPLE_RATE / _PEAK_WINDOW / REFERENCE_HZ)
+        classes += _counts(cents, np.sqrt(amplitude))
+    return classes / max(classes.sum(), 1e-12)
+
+
+def profile(pitch: PitchTrack, samples: np.ndarray) -> np.ndarray:
+    """The recording's pitch-class profile: shape (`BINS`,), sum at most 1; fundamentals with some spectral peaks."""
+    return (1.0 - _PEAK_SHARE) * fundamental_classes(pitch) + _PEAK_SHARE * spectral_classes(samples)
+
+
+def _classes(cents: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    counts = _counts(cents, weights)
+    return counts / max(counts.sum(), 1e-12)
+
+
+def _counts(cents: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weights gathered by pitch class, each shared between the two nearest bins."""
+    place = np.mod(cents, 1200.0) / (1200.0 / BINS)
+    below = np.floor(place).astype(int)
+    share = place - below
+    counts = np.bincount(below % BINS, weights * (1.0 - share), BINS)
+    return counts + np.bincount((below + 1) % BINS, weights * share, BINS)

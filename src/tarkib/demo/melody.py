@@ -1,0 +1,232 @@
+"""Tunes: phrases in a dastgah, on a tonic, in a metre or free of any.
+
+The walk through the scale is a Metropolis chain whose stationary distribution is the share of time that the radif gives
+to each degree (Radif Corpus, CC BY 4.0) under a bell over the register, so that mostly stepwise motion still dwells on
+the right degrees; phrases come to rest on the tonic or on the degree dwelt on most beside it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tarkib.demo.rhythm import Metre, draw_metre, pulse_times
+from tarkib.vocabulary import SCALES
+
+SHARES = {
+    "shur": (13, 10, 19, 24, 16, 9, 8),
+    "nava": (25, 8, 9, 10, 15, 12, 16),
+    "segah": (14, 13, 19, 13, 10, 20, 8),
+    "chahargah": (15, 11, 14, 9, 18, 20, 8),
+    "homayoun": (16, 15, 11, 20, 17, 7, 9),
+    "mahur": (18, 16, 12, 16, 18, 5, 6),
+    "rast-panjgah": (23, 16, 9, 13, 16, 7, 7),
+}
+"""Percent of the time on each degree of `SCALES`; shur's fifth counts both of its forms."""
+
+MOVING_FIFTH = {"shur": 650}
+"""Dastgahs whose fifth (fifth degree of the scale) is mostly played lower: its cents then."""
+
+LOWEST, HIGHEST = -4, 10
+"""Degrees, counted from the tonic, between which a tune moves: about two octaves."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note of a tune: seconds from the start, cents above the tonic, loudness 0 to 1.
+
+    `weight` is the strength of its place in the bar (0 in free rhythm), `last` marks the end of a phrase.
+    """
+
+    start: float
+    seconds: float
+    cents: float
+    level: float
+    weight: float = 0.0
+    last: bool = False
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A melody and its time.
+
+    `phrases` holds each phrase's notes; `pulses` the seconds of the metre's pulses, empty where there is none; before
+    `free_until` (seconds) the rhythm is free. `bpm` and `metre` are None for a tune that is free throughout.
+    """
+
+    dastgah: str
+    tonic_hz: float
+    seconds: float
+    bpm: float | None
+    metre: Metre | None
+    free_until: float
+    phrases: tuple[tuple[Note, ...], ...]
+    pulses: np.ndarray
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return tuple(note for phrase in self.phrases for note in phrase)
+
+
+def compose(
+    rng: np.random.Generator, dastgah: str, tonic_hz: float, seconds: float, bpm: float | None, free_until: float = 0.0
+) -> Tune:
+    """A tune of `seconds`, free until `free_until`, then in a drawn metre at `bpm`; free to the end without one."""
+    metre = None if bpm is None else draw_metre(rng, bpm)
+    free_end = seconds if bpm is None else free_until
+    phrases = _free_phrases(rng, dastgah, 0.15, free_end) if free_end > 0 else []
+    pulses = np.zeros(0)
+    if metre is not None:
+        pulses = pulse_times(rng, metre, bpm, phrases[-1][-1].end + 0.3 if phrases else 0.1, seconds)
+        free_until = float(pulses[0]) if phrases else 0.0
+        phrases += _metred_phrases(rng, dastgah, metre, pulses)
+    phrases = [tuple(note for note in phrase if note.start < seconds - 0.15) for phrase in phrases]
+    phrases = [tuple(_moved(dastgah, phrase)) for phrase in phrases if phrase]
+    return Tune(dastgah, tonic_hz, seconds, bpm, metre, free_until if metre else seconds, tuple(phrases), pulses)
+
+
+def cents_of(dastgah: str, degree: int) -> float:
+    """Cents above the tonic of a degree counted from it, octaves and below included."""
+    octave, step = divmod(degree, 7)
+    return 1200.0 * octave + SCALES[dastgah][step]
+
+
+def _walk(rng: np.random.Generator, dastgah: str, count: int, degree: int) -> list[int]:
+    """`count` degrees from `degree` on, by Metropolis steps (proposals are symmetric, mostly to a neighbour)."""
+    degrees = np.arange(LOWEST, HIGHEST + 1)
+    # Where phrases come to rest is dwelt on then: on the way there is less need.
+    shares = np.array(SHARES[dastgah], dtype=float)
+    shares[0] *= 0.5
+    shares[_second_rest(dastgah)] *= 0.6
+    shares = shares[degrees % 7]
+    cents = np.array([cents_of(dastgah, d) for d in degrees])
+    bell = np.exp(-0.5 * ((cents - 480) / 480) ** 2)
+    # Each degree shares its time out among its octaves, so that the register does not change how long it sounds in all.
+    weights = shares * bell / np.bincount(degrees % 7, bell)[degrees % 7]
+    leaps = rng.choice(
+        (-4, -3, -2, -1, 0, 1, 2, 3, 4), p=(0.02, 0.03, 0.09, 0.31, 0.10, 0.31, 0.09, 0.03, 0.02), size=count
+    )
+    chances = rng.random(count)
+    path = []
+    for leap, chance in zip(leaps, chances, strict=True):
+        proposed = degree + int(leap)
+        if LOWEST <= proposed <= HIGHEST and chance * weights[degree - LOWEST] < weights[proposed - LOWEST]:
+            degree = proposed
+        path.append(degree)
+    return path
+
+
+def _second_rest(dastgah: str) -> int:
+    """The degree, other than the tonic, that is dwelt on most."""
+    return 1 + int(np.argmax(SHARES[dastgah][1:]))
+
+
+def _to_rest(rng: np.random.Generator, dastgah: str, path: list[int], home: bool) -> list[int]:
+    """The path led in its last notes to a tonic (surely if `home`) or to the other degree of rest."""
+    goal = 0 if home or rng.random() < 0.5 else _second_rest(dastgah)
+    options = [d for d in range(LOWEST, HIGHEST + 1) if (d - goal) % 7 == 0 and -3 < d < 9]
+    goal = min(options, key=lambda d: abs(d - path[-1]))
+    path = [*path]
+    for back in range(min(len(path), 3)):
+        reach = path[-1 - back] - goal
+        path[-1 - back] = goal + int(np.clip(reach, -2 * back, 2 * back))
+    return path
+
+
+def _metred_phrases(rng: np.random.Generator, dastgah: str, metre: Metre, pulses: np.ndarray) -> list[list[Note]]:
+    """Phrases of whole bars on `pulses`; rhythms, and now and then a whole phrase, come back."""
+    bars = (len(pulses) - 1) // metre.pulses
+    bar_seconds = float(pulses[-1] - pulses[0]) / bars
+    usual = max(1, min(4, round(3.8 / bar_seconds)))
+    phrases: list[list[Note]] = []
+    told: list[tuple[list[int], list[int]]] = []
+    degree, bar = 0, 0
+    while bar < bars:
+        count = min(usual, bars - bar)
+        earlier = [story for story in told if sum(story[0]) == count * metre.pulses]
+        if earlier and rng.random() < 0.5:
+            rhythm, path = earlier[rng.integers(len(earlier))]
+            if rng.random() < 0.65:
+                path = _walk(rng, dastgah, len(rhythm), degree)
+        else:
+            cells = [metre.cells[i] for i in rng.integers(len(metre.cells), size=min(2, count))]
+            rhythm = [length for i in range(count) for length in cells[i % len(cells)]]
+            rhythm = _closing(rhythm, metre)
+            path = _walk(rng, dastgah, len(rhythm), degree)
+        path = _to_rest(rng, dastgah, path, home=bar + count >= bars)
+        told.append((rhythm, path))
+        degree = path[-1]
+        phrases.append(_on_pulses(rng, dastgah, metre, pulses, bar * metre.pulses, rhythm, path))
+        bar += count
+    return phrases
+
+
+def _closing(rhythm: list[int], metre: Metre) -> list[int]:
+    """The rhythm with its last beat or so gathered into one long note."""
+    rhythm, last = [*rhythm], 0
+    while rhythm and last < max(2, metre.per_beat):
+        last += rhythm.pop()
+    return [*rhythm, last]
+
+
+def _on_pulses(
+    rng: np.random.Generator,
+    dastgah: str,
+    metre: Metre,
+    pulses: np.ndarray,
+    at: int,
+    rhythm: list[int],
+    path: list[int],
+) -> list[Note]:
+    rests = rng.random() < 0.35
+    notes = []
+    for i, (length, degree) in enumerate(zip(rhythm, path, strict=True)):
+        accent = metre.accents[at % metre.pulses]
+        start, end = pulses[at], pulses[at + length]
+        last = i == len(rhythm) - 1
+        level = float(np.clip(0.5 + 0.38 * accent + rng.normal(0, 0.06), 0.3, 1.0))
+        share = 0.6 if last and rests else 1.0
+        notes.append(Note(float(start), float(end - start) * share, cents_of(dastgah, degree), level, accent, last))
+        at += length
+    return notes
+
+
+def _free_phrases(rng: np.random.Generator, dastgah: str, start: float, end: float) -> list[list[Note]]:
+    """Phrases without pulse: a call, quick turns, a run or two, a long rest on the goal, a breath."""
+    phrases: list[list[Note]] = []
+    now, degree = start, 0
+    while now < end - 1.0:
+        count = int(rng.integers(5, 14))
+        path = _to_rest(rng, dastgah, _walk(rng, dastgah, count, degree), home=rng.random() < 0.4)
+        lengths = np.exp(rng.normal(np.log(0.34), 0.55, count))
+        lengths[0] *= rng.uniform(1.2, 2.8)
+        if count > 7 and rng.random() < 0.6:
+            run = int(rng.integers(1, count - 5))
+            lengths[run : run + 4] = rng.uniform(0.09, 0.16) * np.linspace(1.15, 1, 4)
+        lengths[-1] = rng.uniform(1.0, 2.4)
+        arch = 0.55 + 0.35 * np.sin(np.pi * np.linspace(0.1, 0.95, count)) + rng.normal(0, 0.05, count)
+        phrase = []
+        for i in range(count):
+            level = float(np.clip(arch[i], 0.3, 1.0))
+            phrase.append(Note(now, float(lengths[i]), cents_of(dastgah, path[i]), level, 0.0, i == count - 1))
+            now += float(lengths[i])
+        phrases.append(phrase)
+        degree = path[-1]
+        now += rng.uniform(0.25, 0.9)
+    return phrases
+
+
+def _moved(dastgah: str, phrase: tuple[Note, ...]) -> list[Note]:
+    """The phrase with its moving fifth lowered, but where the melody passes upward through it."""
+    if dastgah not in MOVING_FIFTH:
+        return list(phrase)
+    high, low = SCALES[dastgah][4], MOVING_FIFTH[dastgah]
+    notes = []
+    for i, note in enumerate(phrase):
+        rising = 0 < i < len(phrase) - 1 and phrase[i - 1].cents < note.cents < phrase[i + 1].cents
+        lowered = note.cents % 1200 == high and not rising
+        notes.append(replace(note, cents=note.cents - high + low) if lowered else note)
+    return notes

@@ -1,0 +1,236 @@
+"""The orchestra: what files the demo has, how each is made, and the truth about them.
+
+Layout, below one folder::
+
+    raw/<instrument>/<dastgah>/<instrument>-<performer>-<number>.flac     solos of pitched instruments
+    raw/<instrument>/<instrument>-<performer>-<number>.flac               drums; two solos of others
+    raw/recordings.csv     path, performer
+    test/<sample_id>.flac  five-second excerpts of ensemble pieces
+    test/labels.csv        sample_id, recording, and the ten instruments (0 or 1)
+    truth.csv              path, instrument, performer, dastgah, tonic_hz, bpm, free_until_s of every solo
+
+Every file depends on the seed and its own place alone, so that any number of workers, in any order, makes the same
+bytes, and a larger orchestra holds the smaller one.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from tarkib.audio import SAMPLE_RATE
+from tarkib.demo.ensembles import draw_ensembles
+from tarkib.demo.melody import Tune, compose
+from tarkib.demo.performer import Performer, draw_performer, perform
+from tarkib.demo.piece import EXCERPTS_PER_PIECE, cut, draw_piece
+from tarkib.demo.rhythm import draw_tempo
+from tarkib.demo.room import draw_room, record
+from tarkib.errors import TarkibError
+from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
+
+# What a generator is for; the second word of its seed.
+_PERFORMER, _ROOM, _SOLO, _LENGTH, _ENSEMBLE, _PIECE = range(6)
+
+_DRUM_SOLOS = 4
+
+_FREE = {"avaz": 0.25, "ney": 0.25, "kamancheh": 0.25, "tar": 0.04, "setar": 0.04, "violin": 0.04}
+"""Chance that a solo has no metre at all."""
+
+_OPENING = {"piano": 0.1}
+_USUAL_OPENING = 0.2
+"""Chance that a metred solo opens in free rhythm."""
+
+_TRUTH = ("path", "instrument", "performer", "dastgah", "tonic_hz", "bpm", "free_until_s")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One solo, or one piece with its excerpts.
+
+    Attributes
+    ----------
+    seed : the orchestra's
+    place : which of the solos (instrument, performer, number) or pieces (its index) it is
+    path : the solo's file below the demo's folder, posix; the piece's name
+    instruments : the solo's one, or the piece's
+    dastgah : the mode; None for solos of drums
+    performer : the soloist's name; None for a piece
+    seconds : length of the solo
+    sample_ids : the excerpts' names; empty for a solo
+    """
+
+    seed: int
+    place: tuple[int, ...]
+    path: str
+    instruments: tuple[str, ...]
+    dastgah: str | None = None
+    performer: str | None = None
+    seconds: float = 0.0
+    sample_ids: tuple[str, ...] = ()
+
+
+def plan(
+    seed: int,
+    performers: int,
+    excerpts: int,
+    *,
+    dastgahs: Sequence[str] = DASTGAHS,
+    instruments: Sequence[str] = INSTRUMENTS,
+    seconds: tuple[float, float] = (20.0, 40.0),
+) -> list[Job]:
+    """All files of the demo; nothing sounds yet.
+
+    Parameters
+    ----------
+    seed : any non-negative integer
+    performers : soloists an instrument, at least 2 (one to learn from, one to validate on)
+    excerpts : five-second test excerpts, at least 1, four to a piece
+    dastgahs, instruments : a part of the vocabulary, for a smaller orchestra
+    seconds : shortest and longest solo; the mean lies a fifth of the way up
+
+    Raises TarkibError for values out of range.
+    """
+    _check(seed, performers, excerpts, dastgahs, instruments, seconds)
+    jobs = [
+        _plan_solo(seed, instrument, performer, number, dastgahs, seconds)
+        for instrument in instruments
+        for performer in range(performers)
+        for number in range(_DRUM_SOLOS if instrument in PERCUSSION else len(dastgahs))
+    ]
+    pieces = -(-excerpts // EXCERPTS_PER_PIECE)
+    for i, ensemble in enumerate(draw_ensembles((seed, _ENSEMBLE), pieces, instruments)):
+        name = f"piece-{i + 1:03d}"
+        count = min(EXCERPTS_PER_PIECE, excerpts - i * EXCERPTS_PER_PIECE)
+        ids = tuple(f"{name}-{k + 1}" for k in range(count))
+        dastgah = dastgahs[i % len(dastgahs)]
+        jobs.append(Job(seed, (i,), name, ensemble, dastgah, sample_ids=ids))
+    return jobs
+
+
+def _check(
+    seed: int,
+    performers: int,
+    excerpts: int,
+    dastgahs: Sequence[str],
+    instruments: Sequence[str],
+    seconds: tuple[float, float],
+) -> None:
+    if seed < 0:
+        raise TarkibError(f"demo: seed is {seed}; give 0 or more")
+    if performers < 2:
+        raise TarkibError(
+            f"demo: performers is {performers}; give at least 2, so that a split by performer is possible"
+        )
+    if excerpts < 1:
+        raise TarkibError(f"demo: excerpts is {excerpts}; give at least 1")
+    for what, names, known in (("dastgahs", dastgahs, DASTGAHS), ("instruments", instruments, INSTRUMENTS)):
+        if not names or set(names) - set(known) or len(set(names)) < len(names):
+            raise TarkibError(f"demo: {what} are {list(names)}; give some of {list(known)}, each once")
+    if not 5 <= seconds[0] <= seconds[1]:
+        raise TarkibError(f"demo: seconds are {tuple(seconds)}; give the shortest (5 or more) and the longest solo")
+
+
+def _plan_solo(
+    seed: int, instrument: str, performer: int, number: int, dastgahs: Sequence[str], seconds: tuple[float, float]
+) -> Job:
+    kind = INSTRUMENTS.index(instrument)
+    dastgah = None if instrument in PERCUSSION else dastgahs[number]
+    # The second performer's solos stand in part beside the folders of the dastgahs, as people's recordings do.
+    unlabelled = performer == 1 and number in {kind % len(dastgahs), (kind + 3) % len(dastgahs)}
+    place = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
+    name = f"{instrument}-{performer + 1}-{place[2] + 1}.flac"
+    folder = f"raw/{instrument}" if dastgah is None or unlabelled else f"raw/{instrument}/{dastgah}"
+    share = np.random.default_rng([seed, _LENGTH, *place]).beta(1, 4)
+    length = seconds[0] + (seconds[1] - seconds[0]) * share
+    return Job(
+        seed, place, f"{folder}/{name}", (instrument,), dastgah, f"demo-{instrument}-{performer + 1}", round(length, 3)
+    )
+
+
+def render(job: Job) -> np.ndarray:
+    """The solo, or the whole piece from which excerpts are cut; float32, mono, at `SAMPLE_RATE`, peak below 1."""
+    return (_solo(job)[0] if job.performer else _piece(job)[0]).astype(np.float32)
+
+
+def make(job: Job, folder: Path) -> list[dict[str, Any]]:
+    """Write the job's file or files (FLAC, 16 bit) below `folder`; the rows of `write_tables` that tell of them."""
+    if job.performer is None:
+        sound, rows = _piece(job)
+        for row in rows:
+            start = row.pop("start")
+            _write(folder / "test" / f"{row['sample_id']}.flac", cut(sound, start))
+        return rows
+    sound, tune = _solo(job)
+    _write(folder / job.path, sound)
+    pitched = job.dastgah is not None
+    return [
+        {
+            "path": job.path,
+            "instrument": job.instruments[0],
+            "performer": job.performer,
+            "dastgah": job.dastgah or "",
+            "tonic_hz": f"{tune.tonic_hz:.3f}" if pitched else "",
+            "bpm": "" if tune.bpm is None else f"{tune.bpm:.3f}",
+            "free_until_s": f"{tune.free_until:.3f}",
+        }
+    ]
+
+
+def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write raw/recordings.csv, truth.csv and test/labels.csv below `folder`, each sorted by its first column."""
+    solos = sorted((row for row in rows if "path" in row), key=lambda row: row["path"])
+    labels = sorted((row for row in rows if "sample_id" in row), key=lambda row: row["sample_id"])
+    recordings = [{"path": row["path"].removeprefix("raw/"), "performer": row["performer"]} for row in solos]
+    _write_csv(folder / "raw" / "recordings.csv", ("path", "performer"), recordings)
+    _write_csv(folder / "truth.csv", _TRUTH, solos)
+    _write_csv(folder / "test" / "labels.csv", ("sample_id", "recording", *INSTRUMENTS), labels)
+
+
+def _solo(job: Job) -> tuple[np.ndarray, Tune]:
+    instrument = job.instruments[0]
+    performer = draw_performer(np.random.default_rng([job.seed, _PERFORMER, *job.place[:2]]), instrument)
+    # A performer has been recorded on two occasions.
+    room = draw_room(np.random.default_rng([job.seed, _ROOM, *job.place[:2], job.place[2] % 2]))
+    rng = np.random.default_rng([job.seed, _SOLO, *job.place])
+    tune = _solo_tune(rng, performer, job.dastgah, job.seconds)
+    return record(rng, room, perform(rng, performer, tune)), tune
+
+
+def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | None, seconds: float) -> Tune:
+    bpm = draw_tempo(rng)
+    if dastgah is None:
+        # A drummer plays to a tune that no one hears.
+        return compose(rng, DASTGAHS[0], 261.0, seconds, bpm)
+    tonic = performer.draw_tonic(rng)
+    if rng.random() < _FREE.get(performer.instrument, 0.0):
+        return compose(rng, dastgah, tonic, seconds, None)
+    opens = rng.random() < _OPENING.get(performer.instrument, _USUAL_OPENING)
+    return compose(rng, dastgah, tonic, seconds, bpm, free_until=rng.uniform(0.2, 0.4) * seconds if opens else 0.0)
+
+
+def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The recorded piece and a row for each excerpt, with its first sample as `start`."""
+    rng = np.random.default_rng([job.seed, _PIECE, *job.place])
+    piece = draw_piece(rng, job.instruments, job.dastgah)
+    rows = []
+    for sample_id, (start, audible) in zip(job.sample_ids, piece.excerpts, strict=False):
+        labels = {name: int(name in audible) for name in INSTRUMENTS}
+        rows.append({"sample_id": sample_id, "recording": job.path, **labels, "start": start})
+    return piece.sound, rows
+
+
+def _write(path: Path, sound: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

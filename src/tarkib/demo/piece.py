@@ -1,0 +1,122 @@
+"""Ensemble pieces: one tune, several performers who enter and rest, one room, and what is heard in each excerpt."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import signal
+
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
+from tarkib.demo.melody import Tune, compose
+from tarkib.demo.performer import draw_performer, perform
+from tarkib.demo.rhythm import draw_tempo
+from tarkib.demo.room import draw_room, record
+from tarkib.vocabulary import PERCUSSION
+
+EXCERPTS_PER_PIECE = 4
+
+_SLOT_SECONDS = 6.5
+_FRAME = SAMPLE_RATE // 4
+
+AUDIBLE_DB = -14.0
+"""A part is audible in a quarter of a second if it is no further below the mix of that moment …"""
+
+PRESENT_DB = -36.0
+"""… and no further below the loudest moment of the piece, both after a filter that takes the lows' weight away; …"""
+
+AUDIBLE_SECONDS = 1.0
+"""… and it is labelled in an excerpt if it is audible there for so long in all."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`sound` is the recording, float64, shape (n,); `excerpts` has the first sample and who is audible of each."""
+
+    sound: np.ndarray
+    excerpts: tuple[tuple[int, frozenset[str]], ...]
+
+
+def draw_piece(rng: np.random.Generator, instruments: tuple[str, ...], dastgah: str) -> Piece:
+    """A piece in `dastgah`, played by a new performer of each of `instruments`, with `EXCERPTS_PER_PIECE` excerpts."""
+    seconds = _SLOT_SECONDS * EXCERPTS_PER_PIECE + 1.0
+    performers = [draw_performer(rng, instrument) for instrument in instruments]
+    tonic = float(np.exp(rng.uniform(np.log(190), np.log(420))))
+    for performer in performers:
+        tonic = performer.nearest_tonic(tonic)
+    drums = any(instrument in PERCUSSION for instrument in instruments)
+    bpm = draw_tempo(rng) if drums or rng.random() < 0.6 else None
+    opening = rng.uniform(3, 6) if bpm and len(instruments) > 1 and rng.random() < 0.12 else 0.0
+    tune = compose(rng, dastgah, tonic, seconds, bpm, opening)
+    entries = _entries(rng, tune, instruments)
+    parts = []
+    for performer, spans in zip(performers, entries, strict=True):
+        # In free rhythm the others follow the one who leads by ear.
+        late = 0.0 if performer is performers[0] else rng.uniform(0.0, 0.025 if bpm else 0.25)
+        part = perform(rng, performer, tune, spans, late)
+        parts.append(part * 10 ** (rng.normal(0, 2.0) / 20) / _loudness(part))
+    room = draw_room(rng)
+    excerpts = []
+    for start, audible in _place(rng, np.array(parts)):
+        excerpts.append((start, frozenset(name for name, heard in zip(instruments, audible, strict=True) if heard)))
+    return Piece(record(rng, room, np.sum(parts, axis=0)), tuple(excerpts))
+
+
+def cut(sound: np.ndarray, start: int) -> np.ndarray:
+    """The five seconds of `sound` from `start` on."""
+    return sound[start : start + CLIP_SAMPLES]
+
+
+def _entries(rng: np.random.Generator, tune: Tune, instruments: tuple[str, ...]) -> list[list[tuple[float, float]]]:
+    """Seconds (from, to) in which each part plays: whole phrases, in each of which someone with a melody does."""
+    count = len(tune.phrases)
+    drums = np.array([name in PERCUSSION for name in instruments])
+    plays = np.zeros((len(instruments), count), dtype=bool)
+    for i in range(len(instruments)):
+        on = rng.random() < 0.7
+        for j in range(count):
+            if rng.random() < (0.32 if on else 0.6):
+                on = not on
+            plays[i, j] = on
+        if not plays[i].any():
+            plays[i, rng.integers(count)] = True
+    melodic = np.flatnonzero(~drums) if not drums.all() else np.arange(len(instruments))
+    for j in range(count):
+        if not plays[melodic, j].any():
+            plays[rng.choice(melodic), j] = True
+    starts = [phrase[0].start - 0.05 for phrase in tune.phrases]
+    ends = [*starts[1:], tune.seconds]
+    return [[(starts[j], ends[j]) for j in range(count) if row[j]] for row in plays]
+
+
+def _loudness(part: np.ndarray) -> float:
+    """Root mean square of the louder half of a part's frames: rests and single strokes do not count against it."""
+    frames = _frames(part)
+    return float(np.sqrt(np.mean(np.sort(frames[frames > 0])[-max(1, len(frames) // 2) :]))) if frames.any() else 1.0
+
+
+def _frames(part: np.ndarray) -> np.ndarray:
+    """Power in each quarter of a second, the lows taken down by a first difference: the ear is deafer there."""
+    bright = signal.lfilter([1, -0.95], [1], part)
+    whole = len(bright) // _FRAME
+    return (bright[: whole * _FRAME].reshape(whole, _FRAME) ** 2).mean(axis=1)
+
+
+def _place(rng: np.random.Generator, parts: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """First sample of each excerpt and who is audible in it, shape (parts,).
+
+    Of the quarter seconds at which an excerpt may begin in its slot, one is drawn from those where the fewest parts are
+    heard only for a moment.
+    """
+    powers = np.array([_frames(part) for part in parts])
+    mix = _frames(parts.sum(axis=0))
+    audible = (powers > mix * 10 ** (AUDIBLE_DB / 10)) & (powers > mix.max() * 10 ** (PRESENT_DB / 10))
+    per_clip = CLIP_SAMPLES // _FRAME
+    choices = int((_SLOT_SECONDS * SAMPLE_RATE - CLIP_SAMPLES) // _FRAME) + 1
+    placed = []
+    for slot in range(EXCERPTS_PER_PIECE):
+        starts = int(slot * _SLOT_SECONDS * SAMPLE_RATE) // _FRAME + np.arange(choices)
+        heard = np.array([audible[:, s : s + per_clip].sum(axis=1) for s in starts]) * _FRAME / SAMPLE_RATE
+        silent = (heard < AUDIBLE_SECONDS).all(axis=1)
+        unclear = ((heard > 0) & (heard < 2 * AUDIBLE_SECONDS)).sum(axis=1) + len(parts) * silent
+        choice = int(rng.choice(np.flatnonzero(unclear == unclear.min())))
+        placed.append((int(starts[choice]) * _FRAME, heard[choice] >= AUDIBLE_SECONDS))
+    return placed

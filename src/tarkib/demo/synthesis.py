@@ -1,0 +1,215 @@
+"""What the instruments are made of: ringing partials, wavetable oscillators, resonant bodies, noise.
+
+Conventions: signals are float64 of shape (n,) at `SAMPLE_RATE`; frequencies in Hz, times in seconds. Everything is
+computed in double precision, so that 16-bit files come out alike whatever order a processor adds in.
+"""
+
+import numpy as np
+from scipy import fft, signal
+
+from tarkib.audio import SAMPLE_RATE
+
+HOP = 120
+"""Samples between two points of a control curve (pitch, loudness, vowel): 200 points a second."""
+
+TOP_HZ = 11_000.0
+"""No partial is made above this."""
+
+BODY_TAPS = 2048
+_BINS = BODY_TAPS + 1
+_FLOOR_DB = 58.0
+BODY_HZ = np.linspace(0.0, SAMPLE_RATE / 2, _BINS)
+"""Frequencies at which a body's or a microphone's response is given, shape (2049,)."""
+
+
+def ring(
+    out: np.ndarray,
+    start: int,
+    hz: np.ndarray,
+    t60: np.ndarray,
+    amplitude: np.ndarray,
+    phase: np.ndarray,
+    limit: int,
+    fade: int = 120,
+) -> None:
+    """Add decaying partials to `out`, in place: sum of a_k 10^(-3 t / T_k) sin(2 pi f_k t + p_k) from `start` on.
+
+    A partial's sample b + m B is z^b (z^B)^m, so a whole note is one matrix product of block starts by in-block powers.
+    Partials are taken in groups of like duration, each only until it has fallen by `_FLOOR_DB` below the loudest.
+
+    Parameters are arrays of shape (k,); `limit` is the number of samples after which the note is over (a string struck
+    again or a key released), its last `fade` samples faded out.
+    """
+    limit = min(limit, len(out) - start)
+    loudest = np.max(amplitude, initial=0.0)
+    if limit <= 0 or loudest <= 0:
+        return
+    headroom = _FLOOR_DB + 20 * np.log10(np.maximum(amplitude / loudest, 1e-9))
+    lasts = np.minimum(headroom / 60 * t60 * SAMPLE_RATE, limit).astype(np.int64)
+    keep = np.flatnonzero((lasts > 48) & (hz < TOP_HZ))
+    order = keep[np.argsort(lasts[keep], kind="stable")]
+    note = np.zeros(int(lasts[order[-1]]) if len(order) else 0)
+    groups = max(1, min(4, len(order) // 8))
+    for group in np.array_split(order, groups) if len(order) else ():
+        length = int(lasts[group[-1]])
+        block = int(np.ceil(np.sqrt(length)))
+        blocks = -(-length // block)
+        pole = np.exp((2j * np.pi * hz[group] - np.log(1000) / t60[group]) / SAMPLE_RATE)
+        first = amplitude[group] * np.exp(1j * phase[group])
+        inside = _powers(pole, block)
+        across = _powers(pole**block, blocks) * first[:, None]
+        # Im(across * inside) as one real product.
+        left = np.concatenate([across.imag, across.real])
+        right = np.concatenate([inside.real, inside.imag])
+        note[:length] += (left.T @ right).reshape(-1)[:length]
+    fade = min(fade, len(note) // 2)
+    if len(note) == limit and fade:
+        note[-fade:] *= np.linspace(1, 0, fade)
+    out[start : start + len(note)] += note
+
+
+def _powers(base: np.ndarray, count: int) -> np.ndarray:
+    """base^0 … base^(count-1), shape (k, count), by doubling: far cheaper than as many exponentials."""
+    table = np.ones((len(base), count), dtype=np.complex128)
+    done = 1
+    step = base.copy()
+    while done < count:
+        more = min(done, count - done)
+        table[:, done : done + more] = table[:, :more] * step[:, None]
+        done += more
+        step = step * step
+    return table
+
+
+def resonances(hz: np.ndarray, centres: np.ndarray, widths: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Sum of Lorentzian peaks, gain g at centre c falling to half power at c ± w/2; the shape of `hz`."""
+    detuning = (hz[..., None] - centres) / (0.5 * widths)
+    return (gains / np.sqrt(1 + detuning**2)).sum(axis=-1)
+
+
+def wrinkles(rng: np.random.Generator, depth_db: float, lowest: float = 150.0) -> np.ndarray:
+    """A random response of small peaks and dips, about a tenth of an octave wide: it tells two bodies of a kind apart.
+
+    Linear gain on `BODY_HZ`, shape (2049,), with a standard deviation of `depth_db`, constant below `lowest` Hz.
+    """
+    octaves = np.log2(np.maximum(BODY_HZ, lowest) / lowest)
+    knots = np.arange(0, octaves[-1] + 0.3, 0.12)
+    return 10 ** (np.interp(octaves, knots, rng.normal(0, depth_db, len(knots))) / 20)
+
+
+def minimum_phase(magnitude: np.ndarray) -> np.ndarray:
+    """Impulse response of `magnitude` (linear, on `BODY_HZ`) with minimum phase: a body rings after a blow.
+
+    By the folded real cepstrum (Oppenheim & Schafer, Discrete-Time Signal Processing, 3rd ed., ch. 13). Shape (2048,).
+    """
+    cepstrum = fft.irfft(np.log(np.maximum(magnitude, 1e-4 * magnitude.max())))
+    half = len(cepstrum) // 2
+    cepstrum[1:half] *= 2
+    cepstrum[half + 1 :] = 0
+    response = fft.irfft(np.exp(fft.rfft(cepstrum)))[:BODY_TAPS]
+    response[-256:] *= np.linspace(1, 0, 256)
+    return response
+
+
+def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """`sound` through `response`, cut to the length of `sound`."""
+    if len(response) <= BODY_TAPS:
+        return signal.oaconvolve(sound, response)[: len(sound)]
+    size = fft.next_fast_len(len(sound) + len(response) - 1, real=True)
+    return fft.irfft(fft.rfft(sound, size) * fft.rfft(response, size), size)[: len(sound)]
+
+
+def wavetables(harmonics: np.ndarray) -> np.ndarray:
+    """One cycle of a waveform at 12 bandwidths, for `oscillate`.
+
+    Parameters
+    ----------
+    harmonics : complex or real amplitudes of harmonics 1, 2, …, shape (k,)
+
+    Returns
+    -------
+    shape (12, 2049): row j holds the first `_limits()[j]` harmonics, the last sample repeating the first
+    """
+    size = 2048
+    rows = []
+    for count in _limits():
+        spectrum = np.zeros(size // 2 + 1, dtype=np.complex128)
+        used = min(int(count), len(harmonics))
+        spectrum[1 : used + 1] = harmonics[:used]
+        # The highest harmonics come and go softly from row to row.
+        spectrum[1 : used + 1] *= np.minimum(1.0, (count + 1 - np.arange(1, used + 1)) / (0.2 * count + 1))
+        cycle = fft.irfft(spectrum) * size / 2
+        rows.append(np.append(cycle, cycle[0]))
+    return np.array(rows)
+
+
+def _limits() -> np.ndarray:
+    return np.floor(4 * 2 ** (np.arange(12) / 2.2)).astype(np.int64)
+
+
+def oscillate(phase: np.ndarray, hz: np.ndarray, tables: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """Read each of `tables` at `phase` (cycles, shape (n,)), in the bandwidth that `hz` (control rate) allows."""
+    rows = np.searchsorted(_limits(), TOP_HZ / np.maximum(hz, 1.0), side="right") - 1
+    rows = np.repeat(np.clip(rows, 0, 11), HOP)[: len(phase)]
+    place = (phase - np.floor(phase)) * 2048
+    whole = place.astype(np.int64)
+    part = place - whole
+    index = rows * 2049 + whole
+    results = []
+    for table in tables:
+        flat = table.reshape(-1)
+        here = flat[index]
+        results.append(here + part * (flat[index + 1] - here))
+    return results
+
+
+def controls(n: int) -> int:
+    """How many control points `n` samples take."""
+    return -(-n // HOP) + 1
+
+
+def spread(curve: np.ndarray, n: int) -> np.ndarray:
+    """A control curve drawn out to `n` samples, linearly."""
+    here = np.repeat(curve[:-1], HOP)
+    slope = np.repeat(np.diff(curve), HOP)
+    return (here + slope * np.tile(np.arange(HOP) / HOP, len(curve) - 1))[:n]
+
+
+def smooth(curve: np.ndarray, seconds: float) -> np.ndarray:
+    """A control curve under a Hann window of `seconds`, ends held."""
+    width = max(3, 2 * round(seconds * SAMPLE_RATE / HOP / 2) + 1)
+    window = np.hanning(width + 2)[1:-1]
+    padded = np.pad(curve, width // 2, mode="edge")
+    return np.convolve(padded, window / window.sum(), mode="valid")
+
+
+def wander(rng: np.random.Generator, count: int, hz: float) -> np.ndarray:
+    """Slow random movement of unit standard deviation below about `hz`, at control rate, shape (count,)."""
+    knots = max(2, int(count * HOP / SAMPLE_RATE * hz) + 2)
+    return np.interp(np.linspace(0, knots - 1, count), np.arange(knots), rng.standard_normal(knots)) * 1.22
+
+
+def shaped(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray:
+    """`sound` through a response that moves: short-time Fourier frames times `gains`, overlapped and added.
+
+    Parameters
+    ----------
+    sound : shape (n,)
+    gains : shape (frames, frame // 2 + 1), one response every `frame` / 2 samples
+    """
+    hop = frame // 2
+    count = len(gains)
+    window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame)
+    padded = np.zeros((count + 1) * hop)
+    padded[hop : hop + len(sound)] = sound[: count * hop]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop] * window
+    frames = fft.irfft(fft.rfft(frames, axis=1) * gains, axis=1) * window
+    out = np.zeros((count + 1, hop))
+    out[:-1] += frames[:, :hop]
+    out[1:] += frames[:, hop:]
+    return out.reshape(-1)[hop : hop + len(sound)]
+
+
+def decibels(db: float | np.ndarray) -> float | np.ndarray:
+    """Linear gain of `db`."""
+    return 10 ** (np.asarray(db) / 20)

@@ -1,0 +1,10 @@
+"""The networks: MERT and its constant-Q branch, a log-mel baseline, and the classifier on top of either.
+
+Importing this package takes torch, transformers and numpy only, so that a trained model can be used without the
+pipeline.
+"""
+
+from tarkib.models.backbone import PUBLISHED, load_backbone
+from tarkib.models.classifier import InstrumentClassifier, build, load
+
+__all__ = ["PUBLISHED", "InstrumentClassifier", "build", "load", "load_backbone"]

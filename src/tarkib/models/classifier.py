@@ -1,0 +1,238 @@
+"""The instrument classifier: a backbone's hidden states, averaged over time, mixed over layers, into a small MLP.
+
+    samples [B, n] → normalised → hidden states L × [B, T, H] → mean over T [B, L, H] → weighted sum over L [B, H]
+    → two-layer MLP → logits [B, 10]
+
+The layer weights are a softmax of learnt numbers, equal at the start.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tarkib.errors import TarkibError
+from tarkib.models.backbone import PUBLISHED, config_from_dict, load_backbone, load_weights, read_tensors
+from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
+from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, normalise
+from tarkib.outputs import whole_file
+from tarkib.vocabulary import INSTRUMENTS
+
+FORMAT = 1
+"""Version of the layout that `save` writes and `load` reads."""
+
+_DEFAULT_THRESHOLD = 0.5
+_BACKBONES = {"mert": MertModel, "mel-cnn": MelCnn}
+
+
+class InstrumentClassifier(nn.Module):
+    """Logits of the instruments in a batch of clips.
+
+    Parameters
+    ----------
+    backbone : a module with `all_hidden_states`, `layer_count` and `hidden_size`.
+    head_hidden : width of the MLP's hidden layer.
+    head_dropout : dropout before the last layer, 0 to 1.
+    source : where the backbone came from, for the record (`name`, `revision`, …).
+
+    Attributes
+    ----------
+    labels : the classes, in the order of the logits.
+    trained_classes : those that the training data had; the logits of the others mean nothing.
+    thresholds : class to the probability (0 to 1) from which it counts as present.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, *, head_hidden: int, head_dropout: float, source: Mapping[str, Any] | None = None
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.layer_weights = nn.Parameter(torch.zeros(backbone.layer_count))
+        self.head = nn.Sequential(
+            nn.Linear(backbone.hidden_size, head_hidden),
+            nn.ReLU(),
+            nn.Dropout(head_dropout),
+            nn.Linear(head_hidden, len(INSTRUMENTS)),
+        )
+        self.labels: tuple[str, ...] = INSTRUMENTS
+        self.trained_classes: tuple[str, ...] = INSTRUMENTS
+        self.thresholds: dict[str, float] = dict.fromkeys(INSTRUMENTS, _DEFAULT_THRESHOLD)
+        self.source = dict(source or {})
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter of the backbone is trained."""
+        return not any(parameter.requires_grad for parameter in self.backbone.parameters())
+
+    def train(self, mode: bool = True) -> "InstrumentClassifier":
+        """Set the training mode; a frozen backbone stays in evaluation mode, without dropout or running statistics."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, 10]` of clips `[B, n]`: mono, 24,000 Hz, any level (each clip is normalised here)."""
+        hidden_states = self.backbone.all_hidden_states(normalise(samples))
+        pooled = torch.stack([state.mean(dim=1) for state in hidden_states], dim=1)
+        weights = torch.softmax(self.layer_weights, dim=0)
+        return self.head((pooled * weights[:, None]).sum(dim=1))
+
+    def save(
+        self,
+        folder: Path | str,
+        *,
+        trained_classes: Sequence[str] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write `model.safetensors` and `config.json`, all that `load` needs: no network, no original checkpoint.
+
+        LoRA adapters are merged into the weights in the file, not in this module. Both files are written beside and
+        renamed, the configuration last, with the weights' checksum in it: a folder with one old and one new file does
+        not load. `trained_classes` and `thresholds`, where given, become the classifier's own.
+        """
+        from safetensors.torch import save
+
+        if trained_classes is not None:
+            self.trained_classes = tuple(label for label in self.labels if label in set(trained_classes))
+        if thresholds is not None:
+            self.thresholds = {label: float(thresholds[label]) for label in self.labels}
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save(_plain_state(self), metadata={"format": "pt"})
+        content = {
+            "format": FORMAT,
+            "labels": list(self.labels),
+            "trained_classes": list(self.trained_classes),
+            "thresholds": self.thresholds,
+            "sample_rate": SAMPLE_RATE,
+            "backbone": {
+                "kind": next(kind for kind, cls in _BACKBONES.items() if isinstance(self.backbone, cls)),
+                "source": self.source,
+                "config": self.backbone.config.to_dict(),
+            },
+            "head": {"hidden": self.head[0].out_features, "dropout": self.head[2].p},
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "versions": {name: metadata.version(name) for name in ("tarkib", "torch", "transformers")},
+        }
+        with whole_file(folder / "model.safetensors") as path:
+            path.write_bytes(weights)
+        with whole_file(folder / "config.json") as path:
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def build(params: Any, *, seed: int, attention: str = "sdpa") -> InstrumentClassifier:
+    """Make a classifier ready to be trained.
+
+    Parameters
+    ----------
+    params : the `model` section of the parameters: `backbone`, `revision`, `finetune` (`full`, `frozen` or `lora`),
+        `freeze_convolutions`, `spec_augment`, `head_hidden`, `head_dropout`, `lora_rank`, `lora_alpha`.
+    seed : of all that starts at random.
+    attention : `sdpa` or `eager`.
+
+    Raises TarkibError where the backbone cannot be loaded, or lacks what `finetune` or `freeze_convolutions` names.
+    """
+    backbone = load_backbone(
+        params.backbone, revision=params.revision, seed=seed, attention=attention, spec_augment=params.spec_augment
+    )
+    is_mert = isinstance(backbone, MertModel)
+    if not is_mert and params.finetune == "lora":
+        raise TarkibError(f"model.finetune: {params.backbone} has no attention for LoRA; choose full or frozen")
+    if not is_mert and params.freeze_convolutions:
+        raise TarkibError(f"model.freeze_convolutions: {params.backbone} is all convolutions; set it to false")
+    source = {"name": params.backbone, "revision": params.revision, "finetune": params.finetune}
+    if params.backbone in PUBLISHED:
+        source["weights_licence"] = "CC BY-NC 4.0, as far as is known"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = InstrumentClassifier(
+            backbone, head_hidden=params.head_hidden, head_dropout=params.head_dropout, source=source
+        )
+        if params.finetune == "frozen":
+            backbone.requires_grad_(False)
+        elif params.finetune == "lora":
+            from peft import LoraConfig, inject_adapter_in_model
+
+            adapters = LoraConfig(r=params.lora_rank, lora_alpha=params.lora_alpha, target_modules=["q_proj", "v_proj"])
+            inject_adapter_in_model(adapters, backbone)
+    if params.freeze_convolutions:
+        backbone.freeze_convolutions()
+    return classifier
+
+
+def load(folder: Path | str) -> InstrumentClassifier:
+    """Read a classifier that `save` wrote, in evaluation mode, on the CPU.
+
+    Raises TarkibError where a file is missing or damaged or the two do not belong together.
+    """
+    folder = Path(folder)
+    config_path, weights_path = folder / "config.json", folder / "model.safetensors"
+    for path in (config_path, weights_path):
+        if not path.is_file():
+            raise TarkibError(f"{path}: missing; a classifier's folder holds config.json and model.safetensors")
+    try:
+        content = json.loads(config_path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise TarkibError(
+                f"{config_path}: format {content['format']!r}, but this version of Tarkib reads format {FORMAT}"
+            )
+        classifier = InstrumentClassifier(
+            _backbone(content["backbone"], f"{config_path}: backbone"),
+            head_hidden=content["head"]["hidden"],
+            head_dropout=content["head"]["dropout"],
+            source=content["backbone"]["source"],
+        )
+        labels, checksum = tuple(content["labels"]), content["weights_sha256"]
+        classifier.trained_classes = tuple(content["trained_classes"])
+        classifier.thresholds = {label: float(content["thresholds"][label]) for label in labels}
+    except TarkibError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else error
+        raise TarkibError(
+            f"{config_path}: not a classifier's configuration ({problem}); train or pull it again"
+        ) from error
+    if labels != INSTRUMENTS:
+        raise TarkibError(
+            f"{config_path}: its classes are {', '.join(labels)}, but here they are {', '.join(INSTRUMENTS)}"
+        )
+    with weights_path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
+            raise TarkibError(
+                f"{weights_path}: damaged, or not those that config.json was written with; train or pull both again"
+            )
+    load_weights(classifier, read_tensors(weights_path), str(weights_path))
+    return classifier.eval()
+
+
+def _backbone(content: Mapping[str, Any], name: str) -> nn.Module:
+    """Make the backbone, its weights still to be filled, of what `save` recorded of it."""
+    if content["kind"] == "mel-cnn":
+        return MelCnn(MelCnnConfig(**content["config"]))
+    if content["kind"] != "mert":
+        raise TarkibError(
+            f"{name}: kind {content['kind']!r} is unknown; this version of Tarkib has {', '.join(_BACKBONES)}"
+        )
+    config: MertConfig = config_from_dict(content["config"], name)
+    return MertModel(config)
+
+
+def _plain_state(classifier: InstrumentClassifier) -> dict[str, torch.Tensor]:
+    """The weights without what only training needs: adapters are merged, the count of spec augment's draws left out."""
+    state = classifier.state_dict()
+    for name, module in classifier.named_modules():
+        if not hasattr(module, "lora_A"):
+            continue
+        for key in [key for key in state if key.startswith(f"{name}.")]:
+            tensor = state.pop(key)
+            if key.startswith(f"{name}.base_layer."):
+                state[key.replace(".base_layer.", ".")] = tensor
+        state[f"{name}.weight"] = state[f"{name}.weight"] + module.get_delta_weight("default").detach()
+    state.pop("backbone.spec_augment_draws", None)
+    return {key: tensor.cpu().contiguous() for key, tensor in sorted(state.items())}

@@ -1,0 +1,154 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from solos import hiss, solo, tone
+
+from tarkib.annotation import tonality
+from tarkib.audio import SAMPLE_RATE
+from tarkib.vocabulary import DASTGAHS, SCALES
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+AUDIO = Path(__file__).resolve().parents[2] / "../shared/audio"
+FAMILIES = {"shur": 0, "nava": 0, "segah": 0, "mahur": 1, "rast-panjgah": 1, "homayoun": 2, "chahargah": 3}
+TONICS = (146.0, 233.7, 311.9)
+
+
+def cents_off(found_hz: float | None, true_hz: float) -> float:
+    """Distance between two pitch classes, at most 600 cents; infinite where none was found."""
+    return np.inf if found_hz is None else abs((1200 * np.log2(found_hz / true_hz) + 600) % 1200 - 600)
+
+
+@pytest.fixture(scope="module")
+def solos() -> list[tuple[str, float, np.ndarray]]:
+    """Dastgah, tonic in Hz and samples of half a minute in every dastgah on several tonics."""
+    places = [(dastgah, hz) for dastgah in DASTGAHS for hz in TONICS]
+    return [(dastgah, hz, solo(dastgah, hz, 100.0, seed=i)) for i, (dastgah, hz) in enumerate(places)]
+
+
+def test_a_known_dastgah_leaves_the_tonic_to_find(solos):
+    found = [tonality.estimate(samples, dastgah) for dastgah, _, samples in solos]
+    right = [cents_off(one.tonic_hz, hz) < 50 for one, (_, hz, _) in zip(found, solos, strict=True)]
+    assert np.mean(right) >= 0.85
+    for one, (dastgah, _, _) in zip(found, solos, strict=True):
+        assert (one.dastgah, one.dastgah_confidence) == (dastgah, 1.0)
+        assert 0.0 <= one.tonic_confidence <= 1.0
+
+
+def test_an_unknown_dastgah_is_estimated_well_above_chance(solos):
+    found = [tonality.estimate(samples) for _, _, samples in solos]
+    truth = [dastgah for dastgah, _, _ in solos]
+    assert np.mean([FAMILIES[one.dastgah] == FAMILIES[name] for one, name in zip(found, truth, strict=True)]) >= 0.8
+    named = [(one, name) for one, name in zip(found, truth, strict=True) if name != "rast-panjgah"]
+    assert np.mean([one.dastgah == name for one, name in named]) >= 0.6
+    assert all(0.0 <= one.dastgah_confidence <= 1.0 for one in found)
+
+
+def test_confident_tonics_are_right(solos):
+    """The margin is of use: what passes it is nearly always right, and something passes."""
+    found = [(tonality.estimate(samples, dastgah), hz) for dastgah, hz, samples in solos]
+    confident = [(one, hz) for one, hz in found if one.tonic_confidence >= 0.1]
+    assert len(confident) >= len(found) / 3
+    assert np.mean([cents_off(one.tonic_hz, hz) < 50 for one, hz in confident]) >= 0.95
+
+
+@pytest.mark.parametrize("cents", [-37.0, 0.0, 37.0, 50.0])
+def test_tuning_is_free(cents):
+    hz = 220.0 * 2 ** (cents / 1200)
+    assert cents_off(tonality.estimate(solo("homayoun", hz, 100.0, seed=2), "homayoun").tonic_hz, hz) < 12
+
+
+@pytest.mark.parametrize("hz", [110.0, 220.0, 440.0, 880.0])
+def test_the_tonic_lies_in_the_octave_that_sounds(hz):
+    found = tonality.estimate(solo("nava", hz, 100.0, seed=4), "nava").tonic_hz
+    assert abs(1200 * np.log2(found / hz)) < 50
+
+
+def test_a_tonic_that_is_never_held_lies_near_the_middle_of_what_is():
+    heard = tonality.pitch.track(tone(300.0, 2.0))
+    octave = tonality._octave(heard, 400.0)
+    assert (octave - 400.0) % 1200 == pytest.approx(0.0)
+    assert abs(octave - 1200 * np.log2(300.0 / 55.0)) <= 600
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(5 * SAMPLE_RATE, np.float32), np.ones(5 * SAMPLE_RATE, np.float32), hiss(5.0, 0.3), hiss(1.5, 0.3)],
+    ids=["silence", "constant", "noise", "a second and a half"],
+)
+def test_without_pitch_there_is_nothing_but_the_label(samples):
+    assert tonality.estimate(samples) == tonality.NONE
+    assert tonality.estimate(samples, "segah") == (None, 0.0, "segah", 1.0)
+
+
+def test_one_tone_is_no_scale():
+    assert tonality.estimate(tone(220.0, 5.0)) == tonality.NONE
+
+
+def test_equal_input_gives_equal_results():
+    samples = solo("shur", 200.0, None, seconds=12.0)
+    assert tonality.estimate(samples) == tonality.estimate(samples.copy())
+
+
+def test_a_perfect_profile_names_every_dastgah_but_rast_panjgah_on_every_tonic():
+    for name in set(DASTGAHS) - {"rast-panjgah"}:
+        template = tonality._template(name, tonality._RADIF_UNKNOWN)
+        for shift in (0, 17, 90):
+            profile = np.roll(template, shift)
+            scores = {
+                other: tonality._correlate(profile, tonality._template(other, tonality._RADIF_UNKNOWN))
+                for other in tonality._ESTIMATED
+            }
+            assert max(scores, key=lambda other: scores[other].max()) == name
+            assert int(scores[name].argmax()) == shift
+            assert scores[name].max() == pytest.approx(1.0)
+
+
+def test_weights_cover_the_scale_and_favour_the_tonic():
+    for name in DASTGAHS:
+        for radif in (0.0, 0.3):
+            weights = tonality.weights(name, radif)
+            assert set(weights) >= set(SCALES[name])
+            assert weights[0] > 1.0
+            assert all(weight >= 0.0 for weight in weights.values())
+        assert sum(tonality.RADIF_SHARES[name].values()) == pytest.approx(100, abs=6)
+
+
+def test_the_refined_maximum_is_that_of_a_parabola_even_around_the_seam():
+    bins = np.arange(120.0)
+    for top in (40.3, 0.2, 119.6):
+        distance = (bins - top + 60) % 120 - 60
+        score = 1.0 - distance**2
+        assert tonality._refined(score, int(score.argmax())) % 120 == pytest.approx(top % 120, abs=1e-6)
+
+
+def test_only_homayoun_circles_around_another_tone_than_its_tonic():
+    assert {name for name in DASTGAHS if tonality.shahed_cents(name)} == {"homayoun"}
+    assert tonality.shahed_cents("homayoun") == 150.0
+
+
+def real(folder: str) -> list[tuple[str, float, np.ndarray]]:
+    """Dastgah, annotated tonic and samples of real recordings; nothing of them is kept."""
+    found = []
+    with (AUDIO / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["file"].startswith(folder) and row["shahed_hz"]:
+                samples, rate = soundfile.read(AUDIO / row["file"], dtype="float32", always_2d=True)
+                samples = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)
+                tonic = float(row["shahed_hz"]) / 2 ** (tonality.shahed_cents(row["dastgah"]) / 1200)
+                found.append((row["dastgah"], tonic, samples))
+    return found
+
+
+@pytest.mark.skipif(not (AUDIO / "manifest.csv").is_file(), reason="the real recordings are not here")
+def test_real_recordings():
+    recordings = real("raw")
+    labelled = [tonality.estimate(samples, dastgah) for dastgah, _, samples in recordings]
+    free = [tonality.estimate(samples) for _, _, samples in recordings]
+    assert np.mean([cents_off(a.tonic_hz, r[1]) < 50 for a, r in zip(labelled, recordings, strict=True)]) >= 0.8
+    assert np.mean([FAMILIES[a.dastgah] == FAMILIES[r[0]] for a, r in zip(free, recordings, strict=True)]) >= 0.7
+    assert np.mean([a.dastgah == r[0] for a, r in zip(free, recordings, strict=True)]) >= 0.6

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from tarkib.audio import SAMPLE_RATE
+from tarkib.demo.synthesis import (
+    BODY_HZ,
+    convolve,
+    minimum_phase,
+    oscillate,
+    resonances,
+    ring,
+    shaped,
+    spread,
+    wavetables,
+)
+
+
+def test_ringing_is_the_sum_of_decaying_sines():
+    n = 9000
+    hz, t60 = np.array([220.0, 447.0, 3000.0]), np.array([1.3, 0.6, 2.0])
+    amplitude, phase = np.array([1.0, 0.5, 0.2]), np.array([0.0, 1.0, -2.0])
+    out = np.ones(n + 1000)
+    ring(out, 500, hz, t60, amplitude, phase, limit=n, fade=100)
+    t = np.arange(n)[:, None] / SAMPLE_RATE
+    wanted = (amplitude * 10 ** (-3 * t / t60) * np.sin(2 * np.pi * hz * t + phase)).sum(axis=1)
+    wanted[-100:] *= np.linspace(1, 0, 100)
+    assert np.abs(out[500 : 500 + n] - 1 - wanted).max() < 1e-9
+    assert (out[:500] == 1).all()
+    assert (out[500 + n :] == 1).all()
+
+
+def test_ringing_leaves_out_what_cannot_be_heard():
+    out = np.zeros(2000)
+    ring(out, 0, np.array([11_900.0]), np.array([1.0]), np.array([1.0]), np.zeros(1), limit=2000)
+    ring(out, 2500, np.array([500.0]), np.array([1.0]), np.array([1.0]), np.zeros(1), limit=2000)
+    ring(out, 0, np.array([500.0]), np.array([1.0]), np.array([0.0]), np.zeros(1), limit=2000)
+    assert not out.any()
+
+
+def test_many_partials_in_groups_equal_each_alone():
+    rng = np.random.default_rng(0)
+    k = 40
+    hz, t60 = rng.uniform(100, 9000, k), rng.uniform(0.05, 2, k)
+    together, alone = np.zeros(48_000), np.zeros(48_000)
+    ring(together, 0, hz, t60, np.ones(k), np.zeros(k), limit=48_000)
+    for i in range(k):
+        ring(alone, 0, hz[i : i + 1], t60[i : i + 1], np.ones(1), np.zeros(1), limit=48_000)
+    assert np.abs(together - alone).max() < k * 10 ** (-58 / 20)
+    assert np.abs(together - alone)[:1000].max() < 1e-9
+
+
+def test_a_body_has_the_response_asked_for_and_rings_after_the_blow():
+    magnitude = 0.5 + resonances(BODY_HZ, np.array([400.0, 1500.0]), np.array([60.0, 200.0]), np.array([4.0, 2.0]))
+    response = minimum_phase(magnitude)
+    measured = np.abs(np.fft.rfft(response, 2 * (len(BODY_HZ) - 1)))
+    assert np.abs(20 * np.log10(measured / magnitude)).max() < 0.5
+    energy = np.cumsum(response**2) / (response**2).sum()
+    assert energy[200] > 0.9
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_convolution_is_cut_to_the_sound(length):
+    rng = np.random.default_rng(0)
+    sound, response = rng.standard_normal(7000), rng.standard_normal(length)
+    assert np.allclose(convolve(sound, response), np.convolve(sound, response)[:7000])
+
+
+@pytest.mark.parametrize("hz", [110.0, 437.0, 1400.0])
+def test_the_oscillator_plays_its_harmonics_without_aliases(hz):
+    n = SAMPLE_RATE
+    phase = np.cumsum(np.full(n, hz)) / SAMPLE_RATE
+    sound = oscillate(phase, np.full(n // 120 + 1, hz), (wavetables(1 / np.arange(1, 101)),))[0]
+    spectrum = np.abs(np.fft.rfft(sound * np.blackman(n)))
+    bins = np.arange(len(spectrum)) * SAMPLE_RATE / n
+    near = np.abs(bins / hz - np.round(bins / hz)) * hz < 4
+    assert spectrum[~near].max() < 0.005 * spectrum.max()
+    second = spectrum[np.abs(bins - 2 * hz) < 4].max() / spectrum[np.abs(bins - hz) < 4].max()
+    assert second == pytest.approx(0.5, abs=0.06)
+
+
+def test_control_curves_are_drawn_out_linearly():
+    assert np.allclose(spread(np.array([0.0, 1.0, 3.0]), 240)[[0, 60, 120, 180]], [0, 0.5, 1, 2])
+
+
+def test_a_moving_response_of_ones_changes_nothing():
+    sound = np.random.default_rng(0).standard_normal(5000)
+    gains = np.ones((-(-5000 // 480) + 1, 481))
+    assert np.allclose(shaped(sound, gains), sound)
+    assert np.allclose(shaped(sound, 0.5 * gains), 0.5 * sound)

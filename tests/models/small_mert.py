@@ -1,0 +1,91 @@
+"""What the tests of the networks share: one thread, small configurations, checkpoints in the published layout."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import HubertConfig, HubertModel
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+NO_DROPOUT = dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"), 0.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small work waits longer for threads than it takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertModel:
+    """Write a small checkpoint as MERT is published, traps included, and return the model inside.
+
+    Keys are those of 2022 (`weight_g`, `weight_v`), the file is a pickle, the configuration drops layers and masks.
+    """
+    folder.mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        plain = HubertModel(HubertConfig(**SMALL, do_stable_layer_norm=pre_norm, layerdrop=0.0))
+        # Norms start as the identity; anything else shows whether they are where they belong.
+        for parameter in plain.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state = {}
+    for key, tensor in plain.state_dict().items():
+        for new, name in old.items():
+            key = key.replace(new, name)
+        state[key] = tensor
+    assert "encoder.pos_conv_embed.conv.weight_g" in state
+    torch.save(state, folder / "pytorch_model.bin")
+    content = {
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in SMALL.items()},
+        "model_type": "mert_model",
+        "architectures": ["MERTModel"],
+        "auto_map": {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"},
+        "do_stable_layer_norm": pre_norm,
+        "apply_spec_augment": True,
+        "mask_time_prob": 0.5,
+        "layerdrop": 0.9,
+        "attention_relax": 32.0,
+        "deepnorm": False,
+        "feature_extractor_cqt": False,
+        "feature_extractor_cqt_bins": 336,
+        "sample_rate": 24000,
+        "torch_dtype": "float32",
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        **NO_DROPOUT,
+        **config,
+    }
+    (folder / "config.json").write_text(json.dumps(content))
+    preprocessor = {"do_normalize": True, "sampling_rate": 24000, "feature_extractor_type": "Wav2Vec2FeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return plain.eval()
+
+
+def model_params(**changed: object) -> SimpleNamespace:
+    """The `model` section of the parameters with some values changed."""
+    values = {
+        "backbone": "mert-tiny",
+        "revision": None,
+        "finetune": "full",
+        "freeze_convolutions": False,
+        "spec_augment": False,
+        "head_hidden": 16,
+        "head_dropout": 0.1,
+        "lora_rank": 4,
+        "lora_alpha": 8,
+    }
+    return SimpleNamespace(**{**values, **changed})

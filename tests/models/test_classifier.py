@@ -1,0 +1,248 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_mert import model_params, one_thread, published  # noqa: F401 (one a fixture)
+
+from tarkib.errors import TarkibError
+from tarkib.models import InstrumentClassifier, build, load
+from tarkib.vocabulary import INSTRUMENTS
+
+
+def clips(count: int = 2, seconds: float = 0.5) -> torch.Tensor:
+    rng = np.random.default_rng(3)
+    return torch.from_numpy(rng.standard_normal((count, int(seconds * 24_000))).astype(np.float32))
+
+
+def stirred(classifier: InstrumentClassifier) -> InstrumentClassifier:
+    """With every weight moved off its start, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return classifier.eval()
+
+
+def logits(classifier: InstrumentClassifier, samples: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return classifier(samples)
+
+
+def test_forward_is_what_the_design_says():
+    classifier, samples = stirred(build(model_params(), seed=0)), 0.1 * clips() + 0.3
+    normal = (samples - samples.mean(1, keepdim=True)) / samples.std(1, correction=0, keepdim=True)
+    with torch.no_grad():
+        states = torch.stack(classifier.backbone.all_hidden_states(normal), dim=1)
+        shares = torch.exp(classifier.layer_weights) / torch.exp(classifier.layer_weights).sum()
+        mixed = torch.einsum("blth,l->bh", states, shares) / states.shape[2]
+        first, _, _, second = classifier.head
+        expected = torch.relu(mixed @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    assert states.shape[1] == len(classifier.layer_weights) == 3
+    assert expected.shape == (2, 10)
+    torch.testing.assert_close(logits(classifier, samples), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_layers_weigh_the_same_at_the_start_and_are_learnt():
+    classifier = build(model_params(), seed=0)
+    assert torch.equal(torch.softmax(classifier.layer_weights, 0), torch.full((3,), 1 / 3))
+    classifier(clips()).square().sum().backward()
+    assert classifier.layer_weights.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("backbone", ["mert-tiny", "mel-cnn"])
+def test_level_and_offset_of_a_clip_do_not_matter(backbone):
+    classifier = stirred(build(model_params(backbone=backbone), seed=0))
+    torch.testing.assert_close(
+        logits(classifier, 0.01 * clips() + 0.5), logits(classifier, clips()), atol=2e-2, rtol=2e-2
+    )
+
+
+def test_a_clip_s_logits_do_not_depend_on_the_batch():
+    classifier, samples = stirred(build(model_params(), seed=0)), clips(4)
+    torch.testing.assert_close(logits(classifier, samples)[1:2], logits(classifier, samples[1:2]), atol=1e-5, rtol=1e-4)
+
+
+def test_same_seed_same_start():
+    first, again, other = (build(model_params(), seed=seed).state_dict() for seed in (4, 4, 5))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["head.0.weight"], other["head.0.weight"])
+
+
+def test_frozen_backbone_is_neither_trained_nor_random():
+    classifier = build(model_params(finetune="frozen", freeze_convolutions=True), seed=0).train()
+    assert classifier.training
+    assert classifier.head.training
+    assert not any(module.training for module in classifier.backbone.modules())
+    classifier(clips()).sum().backward()
+    trained = {name for name, parameter in classifier.named_parameters() if parameter.grad is not None}
+    assert trained == {"layer_weights", "head.0.weight", "head.0.bias", "head.3.weight", "head.3.bias"}
+
+
+def test_full_backbone_trains():
+    classifier = build(model_params(), seed=0).train()
+    assert classifier.backbone.encoder.training
+    classifier(clips()).sum().backward()
+    without = {name for name, parameter in classifier.named_parameters() if parameter.grad is None}
+    # The mask's stand-in is of use with spec augment alone.
+    assert without == {"backbone.masked_spec_embed"}
+
+
+def test_lora_trains_queries_values_and_head_alone():
+    classifier = build(model_params(finetune="lora"), seed=0).train()
+    classifier(clips()).sum().backward()
+    trained = {name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
+    inside = {name for name in trained if name.startswith("backbone.")}
+    assert len(inside) == 2 * 2 * 2
+    assert all(".lora_" in name and (".q_proj." in name or ".v_proj." in name) for name in inside)
+    assert trained - inside == {"layer_weights", "head.0.weight", "head.0.bias", "head.3.weight", "head.3.bias"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"backbone": "mel-cnn"},
+        {"finetune": "frozen"},
+        {"finetune": "lora"},
+        {"finetune": "lora", "freeze_convolutions": True, "spec_augment": True},
+        {"freeze_convolutions": True},
+        {"spec_augment": True},
+    ],
+)
+def test_saved_and_loaded_it_is_the_same(tmp_path, changed):
+    classifier, samples = stirred(build(model_params(**changed), seed=0)), clips()
+    before = logits(classifier, samples)
+    classifier.save(tmp_path / "model", trained_classes=["tar", "ney"], thresholds=dict.fromkeys(INSTRUMENTS, 0.25))
+    assert torch.equal(logits(classifier, samples), before)
+    again = load(tmp_path / "model")
+    # Merging an adapter adds in another order.
+    torch.testing.assert_close(logits(again, samples), before, atol=1e-5 if "lora" in changed.values() else 0, rtol=0)
+    assert not again.training
+    assert (again.labels, again.trained_classes) == (INSTRUMENTS, ("ney", "tar"))
+    assert again.thresholds == dict.fromkeys(INSTRUMENTS, 0.25)
+    assert again.source == {
+        "name": changed.get("backbone", "mert-tiny"),
+        "revision": None,
+        "finetune": changed.get("finetune", "full"),
+    }
+    again.train()
+    assert torch.equal(logits(again.eval(), samples), logits(again, samples))
+
+
+def test_saving_again_gives_the_same_bytes(tmp_path):
+    classifier = stirred(build(model_params(), seed=0))
+    for name in ("a", "b"):
+        classifier.save(tmp_path / name)
+    load(tmp_path / "a").save(tmp_path / "c")
+    for file in ("model.safetensors", "config.json"):
+        assert len({(tmp_path / name / file).read_bytes() for name in "abc"}) == 1
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_classifier_on_a_checkpoint_loads_without_the_checkpoint(tmp_path):
+    published(tmp_path / "checkpoint")
+    classifier = stirred(build(model_params(backbone=str(tmp_path / "checkpoint")), seed=0))
+    classifier.save(tmp_path / "model")
+    (tmp_path / "checkpoint").rename(tmp_path / "gone")
+    assert torch.equal(logits(load(tmp_path / "model"), clips()), logits(classifier, clips()))
+
+
+def test_published_weights_are_named_with_their_licence(tmp_path, monkeypatch):
+    published(tmp_path / "checkpoint")
+    monkeypatch.setattr("tarkib.models.backbone._download", lambda name, revision: tmp_path / "checkpoint")
+    classifier = build(model_params(backbone="m-a-p/MERT-v1-95M", revision="abc"), seed=0)
+    assert classifier.source["revision"] == "abc"
+    assert "CC BY-NC 4.0" in classifier.source["weights_licence"]
+
+
+def test_loading_takes_torch_and_transformers_alone(tmp_path):
+    stirred(build(model_params(finetune="lora"), seed=0)).save(tmp_path)
+    code = """
+import sys
+for name in "accelerate dvc librosa mlflow pandas peft pyarrow sklearn soundfile torchaudio".split():
+    sys.modules[name] = None
+import torch
+from tarkib.models import load
+assert load(sys.argv[1])(torch.zeros(1, 12000)).shape == (1, 10)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    build(model_params(), seed=0).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(TarkibError, match=message) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_missing_file(saved, file):
+    (saved / file).unlink()
+    refused(saved, rf"{file}: missing")
+
+
+def test_no_such_folder(tmp_path):
+    refused(tmp_path / "nowhere", "missing")
+
+
+def test_damaged_weights(saved):
+    content = bytearray((saved / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (saved / "model.safetensors").write_bytes(content)
+    refused(saved, "damaged, or not those that config.json was written with")
+    (saved / "model.safetensors").write_bytes(content[:1000])
+    refused(saved, "damaged, or not those that config.json was written with")
+
+
+def test_weights_of_another_training(saved, tmp_path):
+    build(model_params(), seed=1).save(tmp_path / "other")
+    (tmp_path / "other/model.safetensors").replace(saved / "model.safetensors")
+    refused(saved, "not those that config.json was written with")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "format 99, but this version of Tarkib reads format 1"),
+        ({"head": {"hidden": 8, "dropout": 0.1}}, r"4 of another shape|of another shape"),
+        ({"head": None}, "not a classifier's configuration"),
+        ({"labels": ["oud"]}, "its classes are oud|no 'oud'"),
+        ({"thresholds": {}}, "not a classifier's configuration .no 'ney'"),
+        ({"backbone": {"kind": "lstm"}}, "kind 'lstm' is unknown"),
+        ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"layers": 1}}}, "do not fit the configuration"),
+        ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"depth": 1}}}, "not a classifier's configuration"),
+    ],
+)
+def test_a_configuration_of_something_else(saved, changes, message):
+    content = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**content, **changes}))
+    refused(saved, message)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_configuration_that_is_none(saved, text):
+    (saved / "config.json").write_text(text)
+    refused(saved, "not a classifier's configuration")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"finetune": "lora"}, r"model\.finetune: mel-cnn has no attention"),
+        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn is all convolutions"),
+        ({"spec_augment": True}, r"model\.spec_augment: mel-cnn has none"),
+    ],
+)
+def test_what_the_baseline_does_not_have(changed, message):
+    with pytest.raises(TarkibError, match=message):
+        build(model_params(backbone="mel-cnn", **changed), seed=0)

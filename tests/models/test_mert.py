@@ -1,0 +1,221 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_mert import NO_DROPOUT, SMALL, one_thread, published  # noqa: F401 (one a fixture)
+from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+from tarkib.errors import TarkibError
+from tarkib.models.backbone import MERT_TINY, load_backbone
+from tarkib.models.mert import MertConfig, MertModel, _spans, normalise
+
+FIXTURES = Path(__file__).resolve().parents[2] / "../shared/fixtures/mert"
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def small(seed: int = 0, **config: object) -> MertModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MertModel(MertConfig(**{**SMALL, **NO_DROPOUT, **config}))
+
+
+def with_branch(seed: int = 0, **config: object) -> MertModel:
+    branch = {
+        "feature_extractor_cqt": True,
+        "feature_extractor_cqt_bins": 84,
+        "feature_extractor_cqt_fmin": 40.0,
+    }
+    return small(seed, **branch, **config)
+
+
+def worst(found: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor, ...]) -> float:
+    assert len(found) == len(expected)
+    return max(float((a - b).detach().abs().max()) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["small_330m", "small_95m"])
+def test_every_hidden_state_is_what_the_published_code_gives(name):
+    folder = FIXTURES / name
+    if not folder.is_dir():
+        pytest.skip("the reference checkpoints are not here")
+    reference = load_file(folder / "expected.safetensors")
+    # Sums over another number of threads round differently, by a few units in the last place.
+    torch.set_num_threads(2)
+    for attention in ("eager", "sdpa"):
+        model = load_backbone(str(folder), seed=0, attention=attention).eval()
+        with torch.no_grad():
+            found = model.all_hidden_states(reference["input_values"])
+        assert len(found) == len(reference["hidden_states"])
+        for mine, theirs in zip(found, reference["hidden_states"], strict=True):
+            assert mine.shape == (2, 374, 64)
+            if attention == "eager":
+                torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+        assert torch.equal(found[-1], model(reference["input_values"]).last_hidden_state)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_every_hidden_state_of_the_published_layout_is_hubert_s(tmp_path, pre_norm, attention):
+    plain = published(tmp_path / "checkpoint", pre_norm)
+    samples = noise(2, 12_000)
+    model = load_backbone(str(tmp_path / "checkpoint"), seed=0, attention=attention)
+    # In training, too: nothing is masked and no layer is dropped, though the file asks for both.
+    model.train()
+    plain.set_attn_implementation("eager")
+    with torch.no_grad():
+        before_norm = plain(samples, output_hidden_states=True).hidden_states
+        # HuBERT gives the last state before the final norm; MERT's is after it, where the layers normalise first.
+        last = plain.encoder.layer_norm(before_norm[-1]) if pre_norm else before_norm[-1]
+        found = model.all_hidden_states(samples)
+    assert worst(found, (*before_norm[:-1], last)) < (1e-6 if attention == "eager" else 1e-5)
+    assert model.layer_count == len(found) == 3
+
+
+def test_training_draws_nothing_from_global_generators(tmp_path):
+    published(tmp_path / "checkpoint")
+    model = load_backbone(str(tmp_path / "checkpoint"), seed=0).train()
+    before, torch_before = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (it is what must stay)
+    model.all_hidden_states(noise(1, 12_000))
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[2] == after[2]
+    assert np.array_equal(before[1], after[1])
+    assert torch.equal(torch_before, torch.get_rng_state())
+
+
+def test_attention_implementations_agree_in_gradients():
+    gradients = []
+    for attention in ("eager", "sdpa"):
+        model = small()
+        model.set_attn_implementation(attention)
+        sum(state.square().mean() for state in model.all_hidden_states(noise(1, 12_000))).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (
+            {
+                "num_hidden_layers": 24,
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_attention_heads": 16,
+                "do_stable_layer_norm": True,
+            },
+            315_428_992,
+        ),
+        ({}, 94_371_712),
+    ],
+)
+def test_published_sizes(config, count):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in MertModel(MertConfig(**config)).parameters()) == count
+
+
+@pytest.mark.parametrize("config", [SMALL, MERT_TINY])
+def test_a_clip_has_374_frames(config):
+    model = MertModel(MertConfig(**config)).eval()
+    with torch.no_grad():
+        states = model.all_hidden_states(noise(1, 120_000))
+    assert {state.shape for state in states} == {(1, 374, model.hidden_size)}
+
+
+def test_normalise_is_what_the_published_preprocessor_does():
+    clips = (0.01 * noise(3, 4_000) + 0.2).numpy()
+    expected = Wav2Vec2FeatureExtractor(sampling_rate=24_000, do_normalize=True)(list(clips), sampling_rate=24_000)
+    np.testing.assert_allclose(normalise(torch.from_numpy(clips)), np.stack(expected["input_values"]), atol=1e-4)
+
+
+def test_normalise_leaves_silence_silent_and_works_in_float32():
+    assert torch.equal(normalise(torch.zeros(1, 100)), torch.zeros(1, 100))
+    half = normalise(noise(1, 1000).half())
+    assert half.dtype == torch.float32
+    assert float(half.var(unbiased=False)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_branch_feeds_the_projection_and_adds_no_keys():
+    model, plain = with_branch(), small()
+    assert model.feature_projection.projection.in_features == 8 + 84
+    assert set(model.state_dict()) == set(plain.state_dict()) == set(HubertModel(plain.config).state_dict())
+    samples = noise(1, 12_000)
+    features = model.feature_extractor(samples)
+    assert features.shape == (1, 92, 37)
+    convolved = samples[:, None]
+    for layer in model.feature_extractor.conv_layers:
+        convolved = layer(convolved)
+    torch.testing.assert_close(features[:, :8], convolved)
+    bins = torch.log1p(model.feature_extractor.constant_q(samples))[..., :37]
+    torch.testing.assert_close(features[:, 8:], bins)
+
+
+def test_branch_scales_before_the_logarithm():
+    samples = noise(1, 12_000)
+    bins = [with_branch(feature_extractor_cqt_gamma=gamma).feature_extractor(samples)[:, 8:] for gamma in (1.0, 50.0)]
+    torch.testing.assert_close(torch.expm1(bins[1]), 50 * torch.expm1(bins[0]), rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_convolutions_get_no_gradient_and_the_rest_does():
+    model = with_branch()
+    model.freeze_convolutions()
+    model.all_hidden_states(noise(1, 12_000))[-1].square().mean().backward()
+    without = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without == {"feature_extractor", "masked_spec_embed"}
+
+
+def test_spec_augment_masks_in_training_alone_and_by_its_seed():
+    samples = noise(4, 12_000)
+
+    def states(seed: int, training: bool = True, before: int = 0) -> torch.Tensor:
+        model = small(mask_time_prob=0.3, mask_time_length=5)
+        model.enable_spec_augment(seed)
+        model.train(training)
+        with torch.no_grad():
+            for _ in range(before):
+                model.all_hidden_states(samples)
+            return model.all_hidden_states(samples)[0]
+
+    with torch.no_grad():
+        plain = small(mask_time_prob=0.3).all_hidden_states(samples)[0]
+    assert torch.equal(states(1, training=False), plain)
+    assert torch.equal(states(1), states(1))
+    assert not torch.equal(states(1), plain)
+    assert not torch.equal(states(1), states(2))
+    assert not torch.equal(states(1), states(1, before=1))
+
+
+def test_spec_augment_goes_on_where_a_checkpoint_left_it():
+    samples, models = noise(2, 12_000), []
+    for _ in range(2):
+        models.append(small(mask_time_prob=0.3, mask_feature_prob=0.2))
+        models[-1].enable_spec_augment(7)
+        models[-1].train()
+    with torch.no_grad():
+        models[0].all_hidden_states(samples)
+        models[1].load_state_dict(models[0].state_dict())
+        assert worst(models[1].all_hidden_states(samples), models[0].all_hidden_states(samples)) == 0
+
+
+def test_spans_are_distinct_starts_of_the_asked_length():
+    mask = _spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
+    assert 0.2 < mask.mean() < 0.3
+    assert len({row.tobytes() for row in mask}) == 500
+    starts = _spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
+    assert set(starts) == {30}
+    assert _spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()
+
+
+def test_spec_augment_with_nothing_to_mask_is_refused():
+    with pytest.raises(TarkibError, match="masks nothing"):
+        small(mask_time_prob=0.0).enable_spec_augment(0)
+
+
+def test_deepnorm_is_refused():
+    with pytest.raises(TarkibError, match="deepnorm is true"):
+        MertConfig(deepnorm=True)

@@ -1,0 +1,152 @@
+"""The pipeline as its users drive it: dvc repro, exp run, push and pull, in a copy of this project."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from .conftest import set_parameters
+
+
+class Checkout:
+    """A copy of this project as git has it, with a small orchestra as its own recordings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str) -> str:
+        """Run a command there, with this environment's programs; what it printed, errors too."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", message)
+
+    def metrics(self) -> dict:
+        return json.loads((self.folder / "metrics/metrics.json").read_text())
+
+    def tracked_runs(self) -> list:
+        client = mlflow.MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("tarkib")
+        return client.search_runs([experiment.experiment_id])
+
+
+@pytest.fixture(scope="module")
+def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which `dvc repro` has run once."""
+    folder = tmp_path_factory.mktemp("dvc") / "tarkib"
+    listed = subprocess.run(
+        ["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if name != "dvc.lock" and not name.startswith("metrics/") and (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    for name in ("raw", "test"):
+        shutil.copytree(recordings / name, folder / "data" / name)
+    set_parameters(folder)
+    one = Checkout(folder)
+    one.run("git", "init", "-q")
+    one.run("dvc", "add", "-q", "data/raw", "data/test")
+    one.commit("own recordings")
+    # The demo is nobody's input here, so it is not made.
+    said = one.run("dvc", "repro", "evaluate")
+    assert "Running stage 'demo'" not in said
+    one.commit("first results")
+    return one
+
+
+def test_nothing_to_do_a_second_time(checkout):
+    said = checkout.run("dvc", "repro", "evaluate")
+    assert "Running stage" not in said
+    assert checkout.run("git", "status", "--porcelain") == ""
+
+
+def test_run_settings_rerun_nothing(checkout):
+    set_parameters(checkout.folder, run={"workers": 2})
+    assert "Running stage" not in checkout.run("dvc", "repro", "evaluate")
+    checkout.run("git", "checkout", "-q", "params.yaml")
+
+
+def test_an_experiment_reruns_what_its_parameter_touches(checkout):
+    before = checkout.metrics()
+    said = checkout.run("dvc", "exp", "run", "-n", "same-tempo", "-S", "augment.mode=bpm", "evaluate")
+    assert [line for line in said.splitlines() if line.startswith("Running stage")] == [
+        f"Running stage '{stage}':" for stage in ("mix", "train", "evaluate")
+    ]
+    assert "accuracy" in checkout.run("dvc", "metrics", "diff") or checkout.metrics() == before
+    assert "augment.mode" in checkout.run("dvc", "params", "diff")
+    names = {run.data.tags["dvc.experiment"] for run in checkout.tracked_runs()}
+    assert names == {"", "same-tempo"}
+    # Back to where the branch stands: out of the cache, but for the metrics, which git has and DVC computes anew.
+    checkout.run("git", "checkout", "-q", ".")
+    said = checkout.run("dvc", "repro", "evaluate")
+    assert "stages.mix" not in said
+    assert "stages.train" not in said
+    assert checkout.metrics() == before
+
+
+def test_a_queued_experiment_is_tracked_in_the_same_store(checkout):
+    known = len(checkout.tracked_runs())
+    checkout.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "augment.mode=random", "evaluate")
+    checkout.run("dvc", "exp", "run", "--run-all")
+    runs = checkout.tracked_runs()
+    assert len(runs) == known + 1
+    assert runs[0].data.tags["dvc.experiment"] == "queued"
+    assert runs[0].data.params["augment.mode"] == "random"
+    shown = checkout.run("dvc", "exp", "show", "--csv")
+    assert "queued" in shown
+    assert "random" in shown
+
+
+def test_a_run_has_all_that_is_worth_knowing(checkout):
+    first = checkout.tracked_runs()[-1]
+    assert first.info.status == "FINISHED"
+    assert first.data.params["train.epochs"] == "3"
+    assert not any(name.startswith("run.") for name in first.data.params)
+    assert len(first.data.tags["data.mixtures"]) == 64
+    assert len(first.data.tags["git.commit"].rstrip("+")) == 40
+    assert first.data.metrics["test_accuracy"] == pytest.approx(checkout.metrics()["accuracy"], abs=1e-4)
+    client = mlflow.MlflowClient(f"sqlite:///{checkout.folder / 'mlflow.db'}")
+    assert len(client.get_metric_history(first.info.run_id, "eval_loss")) == 3
+    versions = client.search_model_versions(f"run_id = '{first.info.run_id}'")
+    assert len(versions) == 1
+
+
+def test_the_registered_model_predicts(checkout):
+    client = mlflow.MlflowClient(f"sqlite:///{checkout.folder / 'mlflow.db'}")
+    version = client.search_model_versions("name = 'tarkib'")[0]
+    model = mlflow.pyfunc.load_model(client.get_model_version_download_uri(version.name, version.version))
+    assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 120_000)
+    probabilities = model.predict(np.random.default_rng(0).standard_normal((2, 120_000)).astype(np.float32))
+    assert probabilities.shape == (2, 10)
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+
+
+def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
+    checkout.run("dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
+    checkout.run("dvc", "push", "-q")
+    checkout.run("git", "clone", "-q", str(checkout.folder), str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone")
+    clone.run("dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
+    clone.run("dvc", "pull", "-q", "data/raw.dvc", "data/test.dvc", "slice", "annotate", "mix", "train", "evaluate")
+    assert "Running stage" not in clone.run("dvc", "repro", "evaluate")
+    assert (clone.folder / "models/classifier/model.safetensors").read_bytes() == (
+        checkout.folder / "models/classifier/model.safetensors"
+    ).read_bytes()
