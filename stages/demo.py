@@ -13,7 +13,8 @@ def main() -> None:
     settings = params.load()
     jobs = orchestra.plan(settings.demo.seed, settings.demo.performers, settings.demo.excerpts)
     with whole_folder(DEMO) as folder:
-        made = parallel.map_jobs(partial(orchestra.make, folder=folder), jobs, what="demo", workers=settings.run.workers)
+        make = partial(orchestra.make, folder=folder)
+        made = parallel.map_jobs(make, jobs, what="demo", workers=settings.run.workers)
         orchestra.write_tables([row for rows in made for row in rows], folder)
     print(f"{len(jobs)} solos and pieces")
 

@@ -23,7 +23,7 @@ def defaults() -> params.Params:
 
 @pytest.fixture
 def settings(defaults: params.Params) -> Callable[..., params.Params]:
-    """The shipped parameters with some changed: settings(augment={"mode": "bpm"})."""
+    """Give the shipped parameters with some changed: `settings(augment={"mode": "bpm"})`."""
 
     def changed(**sections: dict) -> params.Params:
         parts = {name: dataclasses.replace(getattr(defaults, name), **values) for name, values in sections.items()}

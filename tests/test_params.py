@@ -70,7 +70,7 @@ def test_numbers_may_be_written_as_people_write_them(content):
 def test_a_file_that_is_no_parameters(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(TarkibError, match="params.yaml"):
+    with pytest.raises(TarkibError, match=r"params\.yaml"):
         params.load(path)
 
 

@@ -1,7 +1,7 @@
 """Clips with their targets, as training and scoring take them.
 
-An item is a dict of `samples`, float32 of shape (120000,), and `labels`, the multi-hot target, float32 of shape (10,) in
-the order of `vocabulary.INSTRUMENTS`.
+An item is a dict of `samples`, float32 of shape (120000,), and `labels`, the multi-hot target, float32 of shape (10,)
+in the order of `vocabulary.INSTRUMENTS`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,8 +56,8 @@ class MixtureSet(Dataset):
 class WindowSet(Dataset):
     """Excerpts cut into windows of one clip's length, end to end; the last is padded with silence.
 
-    A last window of less than half a clip is left out unless it is the only one. `owner`, shape (len(self),), tells which
-    excerpt each window is of.
+    A last window of less than half a clip is left out unless it is the only one. `owner`, shape (len(self),), tells
+    which excerpt each window is of.
 
     Parameters
     ----------

@@ -169,7 +169,7 @@ def load(path: Path | str = "params.yaml") -> Params:
 
 
 def parse(content: Any, name: str = "params.yaml") -> Params:
-    """Check a parameter file's content (nested dicts) and return it typed; errors as in `load`, beginning with `name`."""
+    """Check a parameter file's content (nested dicts) and return it typed; errors as in `load`, led by `name`."""
     problems: list[str] = []
     sections = {}
     for section_field, found in _match(Params, content, "", problems):
@@ -210,7 +210,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 
 def _value(declared: dataclasses.Field, value: Any, name: str, problems: list[str]) -> Any:
-    """Check one value against its field; YAML's `1e-4` (text to YAML 1.1) and whole numbers count as numbers."""
+    """Check one value against its field; `1e-4`, which is text to YAML 1.1, and whole numbers count as numbers."""
     allowed = typing.get_args(declared.type) or (declared.type,)
     if float in allowed and isinstance(value, str):
         with contextlib.suppress(ValueError):

@@ -9,7 +9,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class ServedClassifier(PythonModel):
-    """Takes float32 clips ``[B, 120000]`` at 24 kHz, gives float32 probabilities ``[B, 10]`` by `vocabulary.INSTRUMENTS`."""
+    """From clips, float32 ``[B, 120000]`` at 24 kHz, to probabilities, float32 ``[B, 10]``, as `INSTRUMENTS` go."""
 
     def load_context(self, context) -> None:
         """Load the weights from the model's artifacts."""

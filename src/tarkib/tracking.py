@@ -1,8 +1,8 @@
 """MLflow: one run an experiment, begun by the train stage and finished by the evaluate stage, and a registered model.
 
 The store is MLFLOW_TRACKING_URI, else `run.tracking_uri`, else SQLite in the project's root, with artifacts beside it.
-DVC gives a queued experiment a copy of the project to run in and names the original in DVC_ROOT, so its run lands in the
-original's store. Nothing in here changes a result.
+DVC gives a queued experiment a copy of the project to run in and names the original in DVC_ROOT, so its run lands in
+the original's store. Nothing in here changes a result.
 """
 
 import dataclasses

@@ -33,7 +33,7 @@ def solos() -> list[tuple[str, float, np.ndarray]]:
 def test_a_known_dastgah_leaves_the_tonic_to_find(solos):
     found = [tonality.estimate(samples, dastgah) for dastgah, _, samples in solos]
     right = [cents_off(one.tonic_hz, hz) < 50 for one, (_, hz, _) in zip(found, solos, strict=True)]
-    assert np.mean(right) >= 0.85
+    assert np.mean(right) >= 0.9
     for one, (dastgah, _, _) in zip(found, solos, strict=True):
         assert (one.dastgah, one.dastgah_confidence) == (dastgah, 1.0)
         assert 0.0 <= one.tonic_confidence <= 1.0
@@ -66,6 +66,12 @@ def test_tuning_is_free(cents):
 def test_the_tonic_lies_in_the_octave_that_sounds(hz):
     found = tonality.estimate(solo("nava", hz, 100.0, seed=4), "nava").tonic_hz
     assert abs(1200 * np.log2(found / hz)) < 50
+
+
+def test_the_octave_is_the_one_held_longest():
+    heard = tonality.pitch.track(np.concatenate([tone(200.0, 1.0), tone(800.0, 3.0), tone(300.0, 4.0)]))
+    cents = 1200 * np.log2(200.0 / tonality.pitch.REFERENCE_HZ)
+    assert tonality._octave(heard, cents % 1200) == pytest.approx(cents + 2400.0)
 
 
 def test_a_tonic_that_is_never_held_lies_near_the_middle_of_what_is():
@@ -106,6 +112,21 @@ def test_a_perfect_profile_names_every_dastgah_but_rast_panjgah_on_every_tonic()
             assert max(scores, key=lambda other: scores[other].max()) == name
             assert int(scores[name].argmax()) == shift
             assert scores[name].max() == pytest.approx(1.0)
+
+
+def test_shur_with_its_lowered_fifth_is_not_segah():
+    """Degree for degree it is segah on another tonic; only the weights tell."""
+    bins = np.arange(120) * 10.0
+    profile = np.zeros(120)
+    for cents in (0, 150, 300, 500, 650, 800, 1000):
+        weight = 1.5 if cents == 0 else 1.0
+        profile += weight * np.exp(-0.5 * (((bins - cents + 600) % 1200 - 600) / 25) ** 2)
+    profile = tonality._normalised(profile)
+    scores = {
+        name: tonality._correlate(profile, tonality._template(name, tonality._RADIF_UNKNOWN)).max()
+        for name in tonality._ESTIMATED
+    }
+    assert max(scores, key=scores.get) == "shur"
 
 
 def test_weights_cover_the_scale_and_favour_the_tonic():

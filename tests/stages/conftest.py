@@ -81,7 +81,7 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the finished project, without some of its outputs: project("data/mixtures")."""
+    """Make a copy of the finished project, without some of its outputs: `project("data/mixtures")`."""
 
     def copied(*without: str) -> Path:
         folder = tmp_path / "project"

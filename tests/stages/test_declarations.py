@@ -1,4 +1,4 @@
-"""dvc.yaml must say exactly what the stages read: too little and results go stale, too much and they are made in vain."""
+"""dvc.yaml must say just what the stages read: too little makes results stale, too much makes them in vain."""
 
 import ast
 import dataclasses

@@ -27,9 +27,7 @@ def plan(folder: Path, slice_rows: Iterable[dict], params: Annotate) -> list[Job
     by_recording = defaultdict(list)
     for row in slice_rows:
         by_recording[row["recording_id"]].append(row)
-    return [
-        Job(folder, tuple(sorted(rows, key=lambda row: row["start_s"])), params) for rows in by_recording.values()
-    ]
+    return [Job(folder, tuple(sorted(rows, key=lambda row: row["start_s"])), params) for rows in by_recording.values()]
 
 
 def assemble(store: ClipStore, slice_rows: Sequence[dict]) -> np.ndarray:
@@ -48,6 +46,4 @@ def annotate_recording(job: Job) -> list[dict]:
     first = job.slices[0]
     starts_s = [row["start_s"] for row in job.slices]
     annotations = annotate(samples, starts_s, first["instrument"], first["dastgah"], job.params)
-    return [
-        {"slice_id": row["slice_id"], **asdict(one)} for row, one in zip(job.slices, annotations, strict=True)
-    ]
+    return [{"slice_id": row["slice_id"], **asdict(one)} for row, one in zip(job.slices, annotations, strict=True)]

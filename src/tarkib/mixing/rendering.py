@@ -14,8 +14,8 @@ from tarkib.clips import ClipStore, Place
 COMPONENT_RMS_DBFS = -26.0
 """Level that every component is brought to before its drawn gain, so that no loud recording drowns the others.
 
-Plain RMS over the component: what is to be balanced is energy in the model's input, and a percussive slice's RMS already
-lies well below its peaks. It leaves room for five components before the peak limit is met."""
+Plain RMS over the component: what is to be balanced is energy in the model's input, and a percussive slice's RMS
+already lies well below its peaks. It leaves room for five components before the peak limit is met."""
 
 PEAK_DBFS = -1.0
 """Highest peak of a mixture; a louder one is scaled down whole, never clipped."""

@@ -25,9 +25,10 @@ def write(
 
 Gives for five seconds of mono sound at 24 kHz the probability of each of: {", ".join(trained_classes)}.
 
-- **Made from**: {source["name"]}, fine-tuned ({source["finetune"]}) on {mixtures} mixtures of solo recordings, mixed in mode `{mode}`.
-- **Validation**: macro ROC-AUC {auc} on mixtures of other recordings, epoch {best_epoch}. This figure chose the epoch; \
-scores on music that was never mixed stand in `metrics/`.
+- **Made from**: {source["name"]}, fine-tuned ({source["finetune"]}) on {mixtures} mixtures of solo \
+recordings, mixed in mode `{mode}`.
+- **Validation**: macro ROC-AUC {auc} on mixtures of other recordings, epoch {best_epoch}. This figure chose the \
+epoch; scores on music that was never mixed stand in `metrics/`.
 - **Licence**: {licence_line}
 - **For**: research and archives, finding which instruments play in a recording.
 - **Not for**: deciding anything about people, or music whose instruments are none of the above; what it was not \
