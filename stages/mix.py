@@ -12,12 +12,12 @@ def main() -> None:
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     sources = material.join(slice_rows, tables.ANNOTATIONS.read(ANNOTATIONS))
-    counts = {"train": settings.augment.train_mixtures, "validation": settings.augment.validation_mixtures}
     mixtures, components = [], []
-    for split, count in counts.items():
+    for split in ("train", "validation"):
         if split not in sources:
             raise TarkibError(f"no {split} slices; record more performers, or change slice.validation_share")
-        some_mixtures, some_components = recipes.draw(split, count, sources[split], settings.augment)
+        some_mixtures, some_components = recipes.draw(split, sources[split], settings.augment)
+        print(*recipes.left_out(split, sources[split]), f"{len(some_mixtures)} {split} mixtures", sep="\n")
         mixtures += some_mixtures
         components += some_components
     with whole_folder(MIXTURES) as folder:
@@ -25,7 +25,6 @@ def main() -> None:
         shards = parallel.map_jobs(rendering.render_shard, jobs, what="mixing", workers=settings.run.workers)
         tables.MIXTURES.write(folder / "mixtures.parquet", [row for shard in shards for row in shard])
         tables.COMPONENTS.write(folder / "components.parquet", components)
-    print(f"{len(mixtures)} mixtures of {len(components)} components in mode {settings.augment.mode}")
 
 
 if __name__ == "__main__":

@@ -77,9 +77,9 @@ def test_free_rhythm_falls_under_the_threshold_and_metre_does_not(held):
 
 
 def test_a_tempo_between_two_candidates_is_told_finely():
-    step = 2.0 ** (1 / 240)
-    for bpm in (90.0, 90.0 * step, 108.0, 108.0 * step):
-        assert np.median(tempo.track(clicks(bpm), **RANGE).bpm) == pytest.approx(bpm, rel=0.002)
+    grid = tempo.tempo_grid(50.0, 200.0)
+    for bpm in np.sqrt(grid[100:130:6] * grid[101:131:6]):
+        assert np.median(tempo.track(clicks(bpm), **RANGE).bpm) == pytest.approx(bpm, rel=0.0015)
 
 
 def test_a_sound_that_is_cut_does_not_begin():
@@ -191,6 +191,14 @@ def test_best_path_equals_the_exhaustive_search():
         }
         found = tuple(int(c) for c in tempo._best_path(score))
         assert value[found] == pytest.approx(max(value.values()), abs=1e-5)
+
+
+def test_a_sudden_change_of_tempo_is_a_jump_and_a_moment_of_doubt_is_none():
+    score = np.full((30, 200), 0.1, np.float32)
+    score[:10, 20] = score[10:20, 180] = score[20:, 90] = 0.6
+    score[15] = 0.0
+    score[15, 60] = 0.5
+    assert tempo._best_path(score).tolist() == [20] * 10 + [180] * 10 + [90] * 10
 
 
 def test_memory_stays_a_small_share_of_the_samples():

@@ -22,8 +22,8 @@ def params(defaults):
 
 def drawn(params, count=300, sources=None, **changes):
     """Mixture rows, and their components' rows by mixture."""
-    changed = dataclasses.replace(params, **changes)
-    mixtures, components = recipes.draw("train", count, sources or orchestra(), changed)
+    changed = dataclasses.replace(params, train_mixtures=count, **changes)
+    mixtures, components = recipes.draw("train", sources or orchestra(), changed)
     by_mixture = {one["mixture_id"]: [] for one in mixtures}
     for one in components:
         by_mixture[one["mixture_id"]].append(one)
@@ -196,10 +196,22 @@ def test_aligning_tonics(params):
     assert shifted > 100
 
 
-def test_an_instrument_without_a_dastgah_is_an_error(params):
+def test_an_instrument_without_a_dastgah_is_left_out_of_all_modes_and_named(params):
     some = [dataclasses.replace(s, dastgah=None) if s.instrument == "santur" else s for s in orchestra()]
-    with pytest.raises(TarkibError, match=r"santur: no train slice has a dastgah, which mode bpm needs"):
-        drawn(params, 10, some)
+    for mode in MODES:
+        mixtures, _ = drawn(params, 100, some, mode=mode)
+        assert {name for one in mixtures for name in one["instruments"]} == set(INSTRUMENTS) - {"santur"}
+    sentences = recipes.left_out("train", some)
+    assert len(sentences) == 2
+    assert "santur: no train slice has a dastgah, so it is left out of the mixing" in sentences[0]
+    assert sentences[1].startswith("56 of 560 train slices have no dastgah")
+    assert recipes.left_out("train", orchestra()) == []
+
+
+def test_nothing_but_instruments_without_a_dastgah_is_an_error(params):
+    some = [dataclasses.replace(s, dastgah=None) for s in orchestra(instruments=("santur",))]
+    with pytest.raises(TarkibError, match=r"mode dastgah: no train slice has a dastgah \(santur\)"):
+        drawn(params, 10, some, mode="dastgah")
 
 
 def test_single_slices_without_a_dastgah_are_for_free_modes(params):
@@ -214,6 +226,12 @@ def test_more_mixtures_than_there_can_be_is_an_error(params):
     assert len(drawn(params, 5, five)[0]) == 5
     with pytest.raises(TarkibError, match=r"train_mixtures: only 5 of 100 distinct .*\(5 of ney\)"):
         drawn(params, 100, five)
+
+
+def test_of_validation_mixtures_there_are_as_many_as_can_be(params):
+    five = [Source(f"ney-{i:012d}-0000", "ney", "shur", None, 200.0) for i in range(5)]
+    mixtures, _ = recipes.draw("validation", five, dataclasses.replace(params, validation_mixtures=100))
+    assert len(mixtures) == 5
 
 
 def test_tempi_out_of_reach_are_an_error(params):

@@ -83,8 +83,7 @@ def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
     both = 2.0 * squares.sum(axis=1, keepdims=True)
     lost = np.cumsum(squares[:, :longest] + squares[:, : size - longest - 1 : -1], axis=1)
     energy = np.concatenate([both, both - lost], axis=1)
-    # Where a frame's energy lies outside what a lag compares, the quotient would be that of two roundings.
-    return 2.0 * products / np.maximum(energy, 0.01 * both + 1e-9)
+    return 2.0 * products / np.maximum(energy, 1e-9)
 
 
 def _period(nsdf: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,8 @@ class Material:
     def __init__(self, sources: Iterable[Source]) -> None:
         self.by_instrument: dict[str, list[Source]] = defaultdict(list)
         self.by_dastgah: dict[str, dict[str | None, list[Source]]] = defaultdict(lambda: defaultdict(list))
-        for source in sources:
+        self.sources = list(sources)
+        for source in self.sources:
             self.by_instrument[source.instrument].append(source)
             if source.dastgah or not source.pitched:
                 self.by_dastgah[source.instrument][source.dastgah].append(source)

@@ -30,16 +30,42 @@ _MANY = 20  # with this many times the selections that are needed, drawing finds
 _MOST_ENUMERATED = 200_000
 
 
-def draw(split: str, count: int, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
-    """Draw `count` mixtures of one split in the mode `params.mode`.
+def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
+    """Draw the mixtures of one split in the mode `params.mode`.
+
+    As many as `params` says; of validation mixtures, which only have to be enough to choose by, as many as there can be
+    distinct ones.
 
     Returns
     -------
     Rows for the tables of mixtures (but for the clips' places) and of components.
 
-    Raises TarkibError where the material does not suffice, naming the instrument or ensemble and the mode.
+    Raises TarkibError where the material does not suffice, naming the ensemble and the mode.
     """
-    return _Drawing(split, Material(sources), params).rows(count)
+    return _Drawing(split, Material(sources), params).rows()
+
+
+def left_out(split: str, sources: Iterable[Source]) -> list[str]:
+    """What there are slices of and yet is not mixed, a sentence each, for the user to read.
+
+    An instrument that some mode can make nothing of is drawn in none, or the modes' ensembles would differ.
+    """
+    material = Material(sources)
+    sentences = [
+        f"{name}: no {split} slice has a dastgah, so it is left out of the mixing; put its recordings into "
+        f"{name}/<dastgah>/ folders"
+        for name in material.instruments
+        if name not in _playable(material)
+    ]
+    without = sum(source.pitched and source.dastgah is None for source in material.sources)
+    if without:
+        sentences.append(f"{without} of {len(material.sources)} {split} slices have no dastgah: for mode random alone")
+    return sentences
+
+
+def _playable(material: Material) -> tuple[str, ...]:
+    """Instruments that every mode can make a mixture of."""
+    return tuple(name for name in material.instruments if all(material.count((name,), mode) for mode in MODES.values()))
 
 
 class _Drawing:
@@ -52,39 +78,49 @@ class _Drawing:
         self.used: set[frozenset[str]] = set()
         self._loose: dict[tuple[str, ...], int] = {}
         self._exact: dict[tuple[str, ...], int] = {}
-        for name, mode in itertools.product(material.instruments, MODES.values()):
-            if not material.count((name,), mode):
-                raise TarkibError(
-                    f"{name}: no {split} slice has a dastgah, which mode {mode.name} needs (and every mode draws the "
-                    f"same ensembles); put its recordings into {name}/<dastgah>/ folders, or take it out of data.raw"
-                )
+        self.instruments = _playable(material)
+        if not self.instruments:
+            raise TarkibError(
+                f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); "
+                "put recordings into <instrument>/<dastgah>/ folders"
+            )
 
-    def rows(self, count: int) -> tuple[list[dict], list[dict]]:
+    def rows(self) -> tuple[list[dict], list[dict]]:
+        count = self.params.train_mixtures if self.split == "train" else self.params.validation_mixtures
         mixture_rows, component_rows = [], []
         for index in range(count):
-            instruments, gains_db = self._ensemble(index, count)
+            drawn = self._ensemble(index)
+            if drawn is None:
+                self._refuse_unless_enough(index, count)
+                break
+            instruments, gains_db = drawn
             selection = self._selection(instruments, index)
             mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, gains_db)
             mixture_rows.append(mixture)
             component_rows += components
         return mixture_rows, component_rows
 
-    def _ensemble(self, index: int, count: int) -> tuple[tuple[str, ...], np.ndarray]:
-        """Instruments and gains in dB of mixture `index`, whatever the mode."""
+    def _refuse_unless_enough(self, found: int, count: int) -> None:
+        """Raise where fewer mixtures than asked for will not do."""
+        if self.split == "train" or not found:
+            slices = ", ".join(f"{len(self.material.by_instrument[name])} of {name}" for name in self.instruments)
+            raise TarkibError(
+                f"augment.{self.split}_mixtures: only {found} of {count} distinct mixtures can be made in every mode "
+                f"from these {self.split} slices ({slices}); ask for fewer, or add recordings of the rarest"
+            )
+
+    def _ensemble(self, index: int) -> tuple[tuple[str, ...], np.ndarray] | None:
+        """Instruments and gains in dB of mixture `index`, whatever the mode; None where no new mixture is left."""
         params = self.params
         rng = np.random.default_rng([params.seed, _ENSEMBLE_PURPOSE, _SPLIT_NUMBERS[self.split], index])
         for _ in range(_ENSEMBLE_DRAWS):
             instruments = ensembles.draw(
-                params.ensembles, self.material.instruments, params.min_instruments, params.max_instruments, rng
+                params.ensembles, self.instruments, params.min_instruments, params.max_instruments, rng
             )
             if self._has_room(instruments):
                 self.drawn[instruments] += 1
                 return instruments, rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
-        slices = ", ".join(f"{len(found)} of {name}" for name, found in self.material.by_instrument.items())
-        raise TarkibError(
-            f"augment.{self.split}_mixtures: only {index} of {count} distinct mixtures can be made in every mode from "
-            f"these {self.split} slices ({slices}); ask for fewer, or add recordings of the rarest"
-        )
+        return None
 
     def _has_room(self, instruments: tuple[str, ...]) -> bool:
         """Whether every mode can make one more mixture of these instruments."""
