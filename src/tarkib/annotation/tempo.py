@@ -180,8 +180,11 @@ def _best_path(score: np.ndarray) -> np.ndarray:
 
 
 def _peak(strength: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Step and height of the path's values, refined by a parabola where they are local maxima."""
+    """Step and height of the maxima that the path runs along, refined by a parabola."""
     rows = np.arange(len(path))
+    # The path is smooth: it may pass a step or two beside the top.
+    beside = np.clip(path[:, None] + np.arange(-2, 3), 0, strength.shape[1] - 1)
+    path = beside[rows, strength[rows[:, None], beside].argmax(axis=1)]
     inner = np.clip(path, 1, strength.shape[1] - 2)
     left, middle, right = (strength[rows, inner + k].astype(float) for k in (-1, 0, 1))
     curvature = left - 2.0 * middle + right
