@@ -9,13 +9,15 @@ import dataclasses
 import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-# MLflow reads these when it is imported; nothing is reported to anyone.
+# MLflow reads these when it is imported; nothing is reported to anyone, and small copies need no progress bars.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
@@ -111,18 +113,20 @@ def log_evaluation(metrics: Mapping[str, float], classifier: Path) -> None:
         Schema([TensorSpec(np.dtype(np.float32), (-1, CLIP_SAMPLES), "samples")]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(INSTRUMENTS)), "probabilities")]),
     )
-    mlflow.pyfunc.log_model(
-        name="classifier",
-        python_model=pyfunc.__file__,
-        artifacts={"classifier": str(classifier)},
-        code_paths=[str(Path(pyfunc.__file__).parent)],
-        signature=signature,
-        registered_model_name=REGISTERED_MODEL,
-        # Named, so that MLflow need not load the model to guess them.
-        pip_requirements=[
-            f"{one}=={metadata.version(one)}" for one in ("mlflow", "torch", "torchaudio", "transformers")
-        ],
-    )
+    packages = ("mlflow", "numpy", "safetensors", "torch", "torchaudio", "transformers")
+    with warnings.catch_warnings():
+        # An example would be stored only for MLflow to infer the signature, which is given.
+        warnings.filterwarnings("ignore", message=".*input example was not provided.*")
+        mlflow.pyfunc.log_model(
+            name="classifier",
+            python_model=pyfunc.__file__,
+            artifacts={"classifier": str(classifier)},
+            code_paths=[str(Path(pyfunc.__file__).parent)],
+            signature=signature,
+            registered_model_name=REGISTERED_MODEL,
+            # Named, so that MLflow need not load the model to guess them.
+            pip_requirements=[f"{one}=={metadata.version(one)}" for one in packages],
+        )
 
 
 def _search(where: str) -> str | None:
