@@ -2,7 +2,10 @@
 # make lint    what .ci/run checks before the tests                 make lock    renew requirements.lock
 .PHONY: repro test lint lock clean
 
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is 3.11 or 3.12: a name on the path may be a version manager's empty shell.
+FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,\
+	$(shell $(python) -c '$(FITS)' >/dev/null 2>&1 && echo $(python))))
 BIN := .venv/bin
 # What stages and tests call as `python` and `dvc` is this environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -22,7 +25,7 @@ lint: $(BIN)/.installed
 
 # Exact versions from the lock first, then the package itself, without looking for anything further.
 $(BIN)/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "Tarkib needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11")'
+	@$(or $(PYTHON),false) -c '$(FITS)' || { echo 'Tarkib needs Python 3.11 or 3.12: make PYTHON=/path/to/it' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
