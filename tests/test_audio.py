@@ -98,6 +98,16 @@ def test_a_truncated_file(tmp_path, suffix):
         audio.load(path)
 
 
+def test_a_truncated_mp3_is_read_as_far_as_it_goes(tmp_path):
+    """Its length may have been a guess, so it is no reason to refuse a whole one."""
+    whole = write(tmp_path / "whole.mp3", noise(10)).read_bytes()
+    assert audio.load(tmp_path / "whole.mp3").missing_seconds == 0.0
+    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])
+    sound = audio.load(tmp_path / "cut.mp3")
+    assert 4.0 < sound.file_seconds < 6.0
+    assert sound.file_seconds + sound.missing_seconds == pytest.approx(10, abs=0.2)
+
+
 def test_a_wav_written_by_a_stream_has_no_length_and_is_read(tmp_path):
     content = bytearray(write(tmp_path / "a.wav", tone(24_000), subtype="PCM_16").read_bytes())
     at = content.index(b"data") + 4

@@ -27,6 +27,7 @@ def test_a_clip_is_one_read_away(tmp_path, some):
 def test_a_shard_unpacks_to_files_that_any_player_opens(tmp_path, some):
     list(clips.write_shard(tmp_path / "shard-00000.tar", some))
     with tarfile.open(tmp_path / "shard-00000.tar") as tar:
+        assert {(one.mtime, one.uid, one.gid, one.mode) for one in tar} == {(0, 0, 0, 0o644)}
         tar.extractall(tmp_path, filter="data")
     for name, samples in some:
         info = soundfile.info(tmp_path / f"{name}.flac")

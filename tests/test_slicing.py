@@ -91,11 +91,12 @@ def test_one_bad_recording_is_a_row_with_a_reason(tmp_path, params):
     write(raw / "ney/nan.wav", np.full(200_000, np.nan, np.float32), subtype="FLOAT")
     (raw / "ney/empty.wav").touch()
     (raw / "ney/text.wav").write_text("no sound at all")
+    (raw / "ney/cut.mp3").write_bytes(write(tmp_path / "whole.mp3", noise(16, 8)).read_bytes()[:50_000])
     (raw / "ney/cut.flac").write_bytes(write(tmp_path / "whole.flac", noise(8, 7)).read_bytes()[:100_000])
     rows, slices = sliced(raw, tmp_path / "out", params)
     told = {one["path"].removeprefix("ney/"): (one["status"], one["reason"]) for one in rows}
     assert {name for name, (status, _) in told.items() if status == "ok"} == {
-        "good.wav", "low.wav", "high.wav", "eight.wav", "many.wav", "three.wav",
+        "good.wav", "low.wav", "high.wav", "eight.wav", "many.wav", "three.wav", "cut.mp3",
     }  # fmt: skip
     assert told["good.wav"][1] is None
     for name, reason in {
@@ -108,7 +109,8 @@ def test_one_bad_recording_is_a_row_with_a_reason(tmp_path, params):
         assert told[name][1] == reason
     assert "cannot be decoded" in told["text.wav"][1]
     assert "cannot be decoded" in told["cut.flac"][1] or "cut short" in told["cut.flac"][1]
-    assert len({one["recording_id"] for one in slices}) == 6
+    assert "is it cut short?" in told["cut.mp3"][1]
+    assert len({one["recording_id"] for one in slices}) == 7
 
 
 def test_nothing_usable_is_an_error_that_says_why(tmp_path, params):

@@ -35,11 +35,15 @@ _BLOCK_SECONDS = 60
 
 @dataclass(frozen=True)
 class Sound:
-    """A decoded file: `samples` as the project has them, and the rate and length that the file had."""
+    """A decoded file: `samples` as the project has them, and the rate and length that the file had.
+
+    `missing_seconds` is how much longer an MP3 file calls itself: some guess their length, others are cut short.
+    """
 
     samples: np.ndarray
     file_sample_rate: int
     file_seconds: float
+    missing_seconds: float = 0.0
 
 
 def load(path: Path) -> Sound:
@@ -51,14 +55,14 @@ def load(path: Path) -> Sound:
     if path.stat().st_size == 0:
         raise TarkibError("the file is empty")
     decode = _decode_ffmpeg if path.suffix.lower() in FFMPEG_SUFFIXES else _decode_libsndfile
-    mono, rate = decode(path)
+    mono, rate, promised = decode(path)
     if mono.size == 0:
         raise TarkibError("holds no samples")
     finite = np.isfinite(mono)
     if not finite.all():
         first = int(np.argmin(finite)) / rate
         raise TarkibError(f"holds NaN or infinite samples, the first at {first:.2f} s; export it anew")
-    return Sound(resample(mono, rate), rate, mono.size / rate)
+    return Sound(resample(mono, rate), rate, mono.size / rate, max(0.0, (promised - mono.size) / rate))
 
 
 def seconds(path: Path) -> float:
@@ -71,8 +75,11 @@ def seconds(path: Path) -> float:
         return 0.0
 
 
-def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
-    """Decode in blocks, so that a long multichannel recording needs no more memory than its mono mix."""
+def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
+    """Mono samples, rate, and number of samples that the header promises.
+
+    In blocks, so that a long multichannel recording needs no more memory than its mono mix.
+    """
     _check_length(path)
     try:
         with soundfile.SoundFile(path) as file:
@@ -82,12 +89,12 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int]:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if mono.size < promised:
+    if mono.size < promised and path.suffix.lower() != ".mp3":
         raise TarkibError(
             f"is cut short: its header promises {promised / rate:.2f} s, "
             f"{mono.size / rate:.2f} s can be read; copy it anew"
         )
-    return mono, rate
+    return mono, rate, promised
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -133,12 +140,14 @@ def _ffmpeg(path: Path) -> ModuleType:
     return avioflow
 
 
-def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
+def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int, int]:
+    """As `_decode_libsndfile`, but that a cut file is not noticed."""
     try:
         meta, samples = _ffmpeg(path).load(str(path))
     except RuntimeError as error:
         raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
-    return np.asarray(samples).mean(axis=0, dtype=np.float32), int(meta.sample_rate)
+    mono = np.asarray(samples).mean(axis=0, dtype=np.float32)
+    return mono, int(meta.sample_rate), mono.size
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
