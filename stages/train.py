@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, run
-from tarkib import fingerprint, models, params, tracking, training
+from tarkib import fingerprint, models, params, project, tracking, training
 from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics
 from tarkib.models import card
@@ -23,7 +23,7 @@ def main() -> None:
     data = fingerprint.of_files([MIXTURES])
     code = fingerprint.of_files([*Path(models.__file__).parent.glob("*.py"), Path(training.__file__)])
     identity = fingerprint.of(data, code, settings.model, settings.train)
-    checkpoints = tracking.project_root() / ".cache/training" / identity[:16]
+    checkpoints = project.cache("training") / identity[:16]
     model = models.build(settings.model, seed=settings.train.seed)
     with tracking.training(settings, identity, {"mixtures": data}):
         result = training.train(

@@ -140,3 +140,30 @@ def test_length_of_what_cannot_be_read_is_a_guess(tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
     assert audio.seconds(tmp_path / "a.wav") == 0.0
     assert audio.seconds(write(tmp_path / "b.flac", tone(8_000), 8_000)) == soundfile.info(tmp_path / "b.flac").duration
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (44_100, 2), (16_000, 1)])
+def test_a_stream_is_the_whole_in_blocks(tmp_path, rate, channels):
+    samples = noise(130.0, rate=rate)
+    path = write(tmp_path / "a.flac", np.stack([samples] * channels, axis=1), rate)
+    blocks = list(audio.stream(path))
+    assert len(blocks) >= 3
+    assert all(block.dtype == np.float32 and block.ndim == 1 for block in blocks)
+    np.testing.assert_allclose(np.concatenate(blocks), audio.load(path).samples, atol=1e-5)
+
+
+def test_a_stream_refuses_what_loading_refuses(tmp_path):
+    spoilt = noise(70.0)
+    spoilt[65 * audio.SAMPLE_RATE] = np.nan
+    write(tmp_path / "nan.wav", spoilt, subtype="FLOAT")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.flac").write_text("no music")
+    write(tmp_path / "none.wav", np.zeros(0, np.float32))
+    for name, message in {
+        "nan.wav": r"NaN or infinite samples, the first at 65\.00 s",
+        "empty.wav": "the file is empty",
+        "text.flac": "cannot be decoded",
+        "none.wav": "holds no samples",
+    }.items():
+        with pytest.raises(TarkibError, match=message):
+            list(audio.stream(tmp_path / name))

@@ -9,6 +9,7 @@ Inside the project sound is mono, float32 with full scale 1.0, shape ``(n,)``, a
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -58,11 +59,41 @@ def load(path: Path) -> Sound:
     mono, rate, promised = decode(path)
     if mono.size == 0:
         raise TarkibError("holds no samples")
+    _check_finite(mono, rate)
+    return Sound(resample(mono, rate), rate, mono.size / rate, max(0.0, (promised - mono.size) / rate))
+
+
+def stream(path: Path) -> Iterator[np.ndarray]:
+    """Decode as `load` does, but a minute at a time: blocks of samples, shape (n,), for recordings of any length.
+
+    Where libsndfile reads the format, memory does not grow with the recording. Resampling in a stream rounds a little
+    differently than resampling at once. Errors as in `load`, but that a file's cut end is not noticed.
+    """
+    if path.stat().st_size == 0:
+        raise TarkibError("the file is empty")
+    if path.suffix.lower() in FFMPEG_SUFFIXES:
+        yield load(path).samples
+        return
+    with _opened(path) as file:
+        rate = file.samplerate
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        before = 0
+        for block in _blocks(file):
+            _check_finite(block, rate, before)
+            before += len(block)
+            yield block if rate == SAMPLE_RATE else stream.resample_chunk(block)
+        if before == 0:
+            raise TarkibError("holds no samples")
+        if rate != SAMPLE_RATE:
+            yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
+    """Refuse NaN and infinities, naming the first one's second; `before` samples came earlier."""
     finite = np.isfinite(mono)
     if not finite.all():
-        first = int(np.argmin(finite)) / rate
+        first = (before + int(np.argmin(finite))) / rate
         raise TarkibError(f"holds NaN or infinite samples, the first at {first:.2f} s; export it anew")
-    return Sound(resample(mono, rate), rate, mono.size / rate, max(0.0, (promised - mono.size) / rate))
 
 
 def seconds(path: Path) -> float:
@@ -80,14 +111,9 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
 
     In blocks, so that a long multichannel recording needs no more memory than its mono mix.
     """
-    _check_length(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, promised = file.samplerate, file.frames
-            blocks = [block.mean(axis=1, dtype=np.float32) for block in _blocks(file)]
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).rstrip(".")
-        raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
+    with _opened(path) as file:
+        rate, promised = file.samplerate, file.frames
+        blocks = list(_blocks(file))
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if mono.size < promised and path.suffix.lower() != ".mp3":
         raise TarkibError(
@@ -97,13 +123,25 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
     return mono, rate, promised
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """A file to read blocks of; libsndfile's message becomes an error, also where decoding breaks off later."""
+    _check_length(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
+
+
 def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Blocks of a file, shape (frames, channels); libsndfile's message becomes an error where decoding breaks off."""
+    """Blocks of a file mixed down to mono, shape (frames,)."""
     while True:
         block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
         if len(block) == 0:
             return
-        yield block
+        yield block.mean(axis=1, dtype=np.float32)
 
 
 def _check_length(path: Path) -> None:

@@ -1,8 +1,7 @@
 """MLflow: one run an experiment, begun by the train stage and finished by the evaluate stage, and a registered model.
 
-The store is MLFLOW_TRACKING_URI, else `run.tracking_uri`, else SQLite in the project's root, with artifacts beside it.
-DVC gives a queued experiment a copy of the project to run in and names the original in DVC_ROOT, so its run lands in
-the original's store. Nothing in here changes a result.
+The store is MLFLOW_TRACKING_URI, else `run.tracking_uri`, else SQLite in the project's root (the original's, where DVC
+runs a queued experiment in a copy), with artifacts beside it. Nothing in here changes a result.
 """
 
 import dataclasses
@@ -26,7 +25,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from transformers import TrainerCallback
 
-from tarkib import pyfunc
+from tarkib import project, pyfunc
 from tarkib.audio import CLIP_SAMPLES
 from tarkib.params import Params
 from tarkib.vocabulary import INSTRUMENTS
@@ -37,16 +36,11 @@ _WEIGHTS_TAG = "tarkib.weights_sha256"
 _TRAINING_TAG = "tarkib.training"
 
 
-def project_root() -> Path:
-    """Root of the project that experiments belong to: not the copy that a queued one runs in."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
-
-
 def connect(params: Params) -> None:
     """Choose the tracking store and the experiment, made where it is not there yet."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    root = project_root()
+    root = project.root()
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(params.run.tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:

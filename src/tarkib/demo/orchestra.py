@@ -164,7 +164,7 @@ def make(job: Job, folder: Path) -> list[dict[str, Any]]:
             start = row.pop("start")
             _write(folder / "test" / f"{row['sample_id']}.flac", cut(sound, start))
         return rows
-    sound, tune = _solo(job)
+    sound, played = _solo(job)
     _write(folder / job.path, sound)
     pitched = job.dastgah is not None
     return [
@@ -173,9 +173,9 @@ def make(job: Job, folder: Path) -> list[dict[str, Any]]:
             "instrument": job.instruments[0],
             "performer": job.performer,
             "dastgah": job.dastgah or "",
-            "tonic_hz": f"{tune.tonic_hz:.3f}" if pitched else "",
-            "bpm": "" if tune.bpm is None else f"{tune.bpm:.3f}",
-            "free_until_s": f"{tune.free_until:.3f}",
+            "tonic_hz": f"{played.tonic_hz:.3f}" if pitched else "",
+            "bpm": "" if played.bpm is None else f"{played.bpm:.3f}",
+            "free_until_s": f"{played.free_until:.3f}",
         }
     ]
 
@@ -190,14 +190,23 @@ def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
     _write_csv(folder / "test" / "labels.csv", ("sample_id", "recording", *INSTRUMENTS), labels)
 
 
+def tune(job: Job) -> Tune:
+    """What the solo's player plays: its notes, its tempo and every pulse, for whoever wants to compare."""
+    return _begun(job)[2]
+
+
 def _solo(job: Job) -> tuple[np.ndarray, Tune]:
-    instrument = job.instruments[0]
-    performer = draw_performer(np.random.default_rng([job.seed, _PERFORMER, *job.place[:2]]), instrument)
+    rng, performer, played = _begun(job)
     # A performer has been recorded on two occasions.
     room = draw_room(np.random.default_rng([job.seed, _ROOM, *job.place[:2], job.place[2] % 2]))
+    return record(rng, room, perform(rng, performer, played)), played
+
+
+def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
+    """The solo's generator after its tune was drawn, its performer and its tune."""
+    performer = draw_performer(np.random.default_rng([job.seed, _PERFORMER, *job.place[:2]]), job.instruments[0])
     rng = np.random.default_rng([job.seed, _SOLO, *job.place])
-    tune = _solo_tune(rng, performer, job.dastgah, job.seconds)
-    return record(rng, room, perform(rng, performer, tune)), tune
+    return rng, performer, _solo_tune(rng, performer, job.dastgah, job.seconds)
 
 
 def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | None, seconds: float) -> Tune:

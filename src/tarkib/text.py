@@ -1,0 +1,26 @@
+"""How times and pitches are written for people."""
+
+import math
+
+_NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> clock(75.4)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def note_name(hz: float) -> str:
+    """The nearest key of a piano tuned to 440 Hz, and how many cents off: a help for the eye, not a claim of tuning.
+
+    >>> note_name(440.0), note_name(233.4)
+    ('A4', 'B♭3 +2')
+    """
+    keys = 69 + 12 * math.log2(hz / 440.0)
+    nearest = round(keys)
+    cents = round(100 * (keys - nearest))
+    return f"{_NAMES[nearest % 12]}{nearest // 12 - 1}" + (f" {cents:+d}" if cents else "")
