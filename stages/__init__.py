@@ -16,6 +16,7 @@ from tarkib.errors import TarkibError
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
 ANNOTATIONS = Path("data/annotations.parquet")
+SUSPECTS = Path("data/suspects.csv")
 MIXTURES = Path("data/mixtures")
 CLASSIFIER = Path("models/classifier")
 PREDICTIONS = Path("data/predictions.parquet")

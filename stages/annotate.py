@@ -1,20 +1,32 @@
-"""Slices → tempo, tonic and dastgah of each in data/annotations.parquet."""
+"""Recordings and their slices → tempo, tonic and dastgah of each slice; labels in doubt."""
 
-from stages import ANNOTATIONS, SLICES, run
-from tarkib import parallel, params, tables
+from pathlib import Path
+
+import pandas as pd
+
+from stages import ANNOTATIONS, SLICES, SUSPECTS, run
+from tarkib import parallel, params, project, tables
 from tarkib.annotation import jobs
+from tarkib.cache import Cache
+from tarkib.outputs import whole_file
 
 
 def main() -> None:
     """Annotate recording by recording, since a slice's context tells more than the slice."""
     settings = params.load()
-    work = jobs.plan(SLICES, tables.SLICES.read(SLICES / "slices.parquet"), settings.annotate)
-    rows = parallel.map_jobs(jobs.annotate_recording, work, what="annotating", workers=settings.run.workers)
-    annotations = [row for some in rows for row in some]
-    tables.ANNOTATIONS.write(ANNOTATIONS, annotations)
-    metered = sum(row["bpm"] is not None for row in annotations)
-    estimated = sum(row["dastgah_source"] == "estimate" for row in annotations)
-    print(f"{len(annotations)} slices: {metered} with a tempo, {estimated} with an estimated dastgah")
+    slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
+    recording_rows = tables.RECORDINGS.read(SLICES / "recordings.parquet")
+    cache = Cache(project.cache("annotation"))
+    cache.sweep()
+    work = jobs.plan(Path(settings.data.raw), recording_rows, slice_rows, cache, settings.annotate)
+    results = list(parallel.map_jobs(jobs.annotate_recording, work, what="annotating", workers=settings.run.workers))
+    by_slice = {row["slice_id"]: row for one in results for row in one.rows}
+    rows = [by_slice[row["slice_id"]] for row in slice_rows]
+    doubts = sorted((doubt for one in results for doubt in one.suspects), key=lambda doubt: doubt["path"])
+    tables.ANNOTATIONS.write(ANNOTATIONS, rows)
+    with whole_file(SUSPECTS) as partial:
+        pd.DataFrame(doubts, columns=jobs.SUSPECT_COLUMNS).to_csv(partial, index=False, float_format="%.3f")
+    print(*jobs.summary(rows, doubts, (one.problem for one in results), SUSPECTS), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ def test_the_shipped_files_are_valid_and_have_the_same_keys():
     params.load(REPOSITORY / "params/paper.yaml")
 
 
+def test_what_python_assumes_is_what_the_file_says(defaults):
+    assert params.Annotate() == defaults.annotate
+
+
 def test_the_papers_setting():
     paper = params.load(REPOSITORY / "params/paper.yaml")
     assert paper.model.backbone == "m-a-p/MERT-v1-330M"

@@ -97,9 +97,22 @@ def test_recordings_csv_says_more_than_folders(tmp_path):
     assert one["ney/c.wav"].performer is None
 
 
+def test_recordings_csv_labels_tonic_and_tempo(tmp_path):
+    write(tmp_path / "ney/a.wav", noise(1, 1))
+    write(tmp_path / "daf/b.wav", noise(1, 2))
+    (tmp_path / "recordings.csv").write_text("path,tonic_hz,bpm\nney/a.wav,311.5, 92\ndaf/b.wav,100,\n")
+    one = found(tmp_path)
+    assert (one["ney/a.wav"].tonic_hz, one["ney/a.wav"].bpm) == (311.5, 92.0)
+    # A drum has no tonic, whatever is said of it.
+    assert (one["daf/b.wav"].tonic_hz, one["daf/b.wav"].bpm) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("path,bpm\nney/a.wav,fast\n", "line 2: bpm is 'fast'; give a number between 20 and 400"),
+        ("path,bpm\nney/a.wav,0\n", "line 2: bpm is '0'"),
+        ("path,tonic_hz\nney/a.wav,nan\n", "line 2: tonic_hz is 'nan'; give a number between 20 and 5000"),
         ("path,performer\nney/none.wav,A\n", "names files that are not there: ney/none.wav"),
         ("file,performer\nney/a.wav,A\n", "columns must be path and any of"),
         ("path,tempo\nney/a.wav,90\n", "columns must be path and any of"),

@@ -23,9 +23,9 @@ from tarkib.errors import TarkibError
 MODES = ("random", "bpm", "dastgah", "dastgah+bpm")
 
 
-def _number(low: float, high: float = math.inf) -> Any:
-    """Declare a number from low to high, both ends included."""
-    return field(metadata={"low": low, "high": high})
+def _number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a number from low to high, both ends included; a default serves Python's callers, not the file."""
+    return field(default=default, metadata={"low": low, "high": high})
 
 
 def _choice(*choices: str) -> Any:
@@ -65,11 +65,13 @@ class Slice:
 class Annotate:
     """Estimating tempo, tonic and dastgah."""
 
-    min_bpm: float = _number(20.0, 400.0)
-    max_bpm: float = _number(20.0, 400.0)
-    prior_bpm: float = _number(20.0, 400.0)
-    prior_octaves: float = _number(0.05, 10.0)
-    min_confidence: float = _number(0.0, 1.0)
+    min_bpm: float = _number(20.0, 400.0, 50.0)
+    max_bpm: float = _number(20.0, 400.0, 200.0)
+    prior_bpm: float = _number(20.0, 400.0, 100.0)
+    prior_octaves: float = _number(0.05, 10.0, 0.9)
+    min_confidence: float = _number(0.0, 1.0, 0.8)
+    min_tonal_confidence: float = _number(0.0, 1.0, 0.5)
+    suspect_confidence: float = _number(0.0, 1.0, 0.9)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,28 @@ Layout
 ------
 ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that `tarkib.vocabulary`
 knows; what lies directly under an instrument has no label, and percussion never has one. An optional
-``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``performer``; blank means not said)
-overrides the folders.
+``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
+``performer``; blank means not said) overrides the folders and, later on, every estimate.
 
 One bad recording is a `Recording` with a reason, never an exception.
 """
 
 import csv
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tarkib import audio, vocabulary
 from tarkib.errors import TarkibError
 
+_COLUMNS = ("path", "instrument", "dastgah", "tonic_hz", "bpm", "performer")
+_RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
 _SPLIT_PURPOSE = 1  # tells this module's generator from others of the same seed
 
 
@@ -36,6 +40,8 @@ class Recording:
     path: str
     instrument: str | None = None
     dastgah: str | None = None
+    tonic_hz: float | None = None
+    bpm: float | None = None
     performer: str | None = None
     sha256: str = ""
     usable: bool = True
@@ -79,49 +85,73 @@ def _some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _read_csv(root: Path) -> dict[str, dict[str, str]]:
+def _read_csv(root: Path) -> dict[str, dict[str, Any]]:
     """What recordings.csv says, by path; empty where there is none."""
     path = root / "recordings.csv"
     if not path.exists():
         return {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        known = {"path", "instrument", "dastgah", "performer"}
         columns = set(reader.fieldnames or ())
-        if "path" not in columns or columns - known:
+        if "path" not in columns or columns - set(_COLUMNS):
             raise TarkibError(
-                f"{path}: columns must be path and any of instrument, dastgah, performer; "
+                f"{path}: columns must be path and any of {', '.join(_COLUMNS[1:])}; "
                 f"found {', '.join(reader.fieldnames or ['nothing'])}"
             )
-        rows: dict[str, dict[str, str]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for row in reader:
             if row["path"] in rows:
                 raise TarkibError(f"{path}: line {reader.line_num}: {row['path']} stands there twice")
-            rows[row["path"]] = {key: value.strip() for key, value in row.items() if key in known and value}
+            said: dict[str, Any] = {key: row[key].strip() for key in columns if row[key]}
+            for column in _RANGES.keys() & said.keys():
+                said[column] = _number(said[column], column, f"{path}: line {reader.line_num}")
+            rows[row["path"]] = said
     return rows
 
 
-def _labelled(path: str, said: dict[str, str]) -> Recording:
+def _number(text: str, column: str, where: str) -> float | None:
+    """A number of recordings.csv, None where it is not said; an error where it is none or cannot be meant."""
+    if not text:
+        return None
+    low, high = _RANGES[column]
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:
+        raise TarkibError(
+            f"{where}: {column} is {text!r}; give a number between {low:g} and {high:g}, or leave it blank"
+        )
+    return number
+
+
+def _labelled(path: str, said: dict[str, Any]) -> Recording:
     """A recording with the labels of its folders, or of recordings.csv where that says more."""
     folders = path.split("/")[:-1]
     instrument_name = said.get("instrument") or (folders[0] if folders else "")
     instrument = vocabulary.instrument(instrument_name)
-    performer = said.get("performer") or None
+    one = Recording(
+        path,
+        instrument,
+        tonic_hz=said.get("tonic_hz"),
+        bpm=said.get("bpm"),
+        performer=said.get("performer") or None,
+    )
     if instrument is None:
         where = f"folder {instrument_name!r}" if folders or "instrument" in said else "file outside any folder"
-        return Recording(path, performer=performer).rejected(
-            f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}"
-        )
+        return one.rejected(f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}")
     dastgah_name = said.get("dastgah") or (folders[1] if len(folders) > 1 else "")
-    if instrument in vocabulary.PERCUSSION or not dastgah_name:
-        return Recording(path, instrument, performer=performer)
+    if instrument in vocabulary.PERCUSSION:
+        return replace(one, tonic_hz=None)
+    if not dastgah_name:
+        return one
     dastgah = vocabulary.dastgah(dastgah_name)
     if dastgah is None:
-        return Recording(path, instrument, performer=performer).rejected(
+        return one.rejected(
             f"unknown dastgah (folder {dastgah_name!r}); known are {', '.join(vocabulary.DASTGAHS)}; "
             f"without a label it belongs directly in {folders[0] if folders else instrument}/"
         )
-    return Recording(path, instrument, dastgah, performer)
+    return replace(one, dastgah=dastgah)
 
 
 def _hashed(root: Path, recording: Recording) -> Recording:

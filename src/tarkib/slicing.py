@@ -148,6 +148,8 @@ def recording_row(one: Recording, sound: audio.Sound | None = None) -> dict:
         "sha256": one.sha256,
         "instrument": one.instrument,
         "dastgah": one.dastgah,
+        "tonic_hz": one.tonic_hz,
+        "bpm": one.bpm,
         "performer": one.performer,
         "seconds": sound and sound.file_seconds,
         "sample_rate": sound and sound.file_sample_rate,

@@ -13,8 +13,19 @@ from tarkib import params
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 SOURCE = REPOSITORY / "src" / "tarkib"
 
-# What cannot change a result: messages, workers, tracking; parameters come through their declared values.
-WITHOUT_EFFECT = {"errors", "outputs", "params", "parallel", "pyfunc", "tracking", "fingerprint", "__init__"}
+# What cannot change a result: messages, workers, tracking, caches; parameters come through their declared values.
+WITHOUT_EFFECT = {
+    "errors",
+    "outputs",
+    "params",
+    "parallel",
+    "project",
+    "pyfunc",
+    "tracking",
+    "fingerprint",
+    "cache",
+    "text",
+} | {"__init__"}
 
 
 def test_every_script_is_a_stage_in_order():

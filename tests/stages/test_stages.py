@@ -13,7 +13,7 @@ from .conftest import checksums, run_python, run_stage, set_parameters
 
 OUTPUTS = {
     "slice": ["data/slices"],
-    "annotate": ["data/annotations.parquet"],
+    "annotate": ["data/annotations.parquet", "data/suspects.csv"],
     "mix": ["data/mixtures"],
     "train": ["models/classifier", "plots/training"],
     "evaluate": ["metrics", "plots/evaluation", "data/predictions.parquet"],
@@ -24,6 +24,9 @@ def test_what_comes_out(finished):
     slices = tables.SLICES.read(finished / "data/slices/slices.parquet")
     annotations = tables.ANNOTATIONS.read(finished / "data/annotations.parquet")
     assert [row["slice_id"] for row in slices] == [row["slice_id"] for row in annotations]
+    assert (
+        (finished / "data/suspects.csv").read_text().startswith("path,what,start_s,end_s,label,estimate,confidence\n")
+    )
     assert {row["split"] for row in slices} == {"train", "validation"}
     mixtures = tables.MIXTURES.read(finished / "data/mixtures/mixtures.parquet")
     assert [row["split"] for row in mixtures] == ["train"] * 24 + ["validation"] * 12
@@ -42,7 +45,7 @@ def test_what_comes_out(finished):
 
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_same_inputs_same_bytes_whatever_the_workers(finished, project, stage):
-    folder = project(*OUTPUTS[stage])
+    folder = project(*OUTPUTS[stage], ".cache")
     set_parameters(folder, run={"workers": 2})
     run_stage(folder, stage)
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
@@ -59,7 +62,7 @@ KILLS = {
 
 @pytest.mark.parametrize("stage", KILLS)
 def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same(finished, project, stage):
-    folder = project(*OUTPUTS[stage])
+    folder = project(*OUTPUTS[stage], ".cache")
     target, call = KILLS[stage]
     owner, name = target.rsplit(".", 1)
     killed = run_python(
@@ -84,6 +87,22 @@ stage.main()
     run_stage(folder, stage)
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
     assert not list(folder.rglob("*.partial"))
+
+
+def test_annotating_again_hears_nothing_again(finished, project):
+    """What was heard is kept outside the outputs that DVC clears away."""
+    folder = project(*OUTPUTS["annotate"])
+    done = run_python(
+        folder,
+        """
+from tarkib.annotation import evidence
+evidence.listen = None
+import stages.annotate
+stages.annotate.main()
+""",
+    )
+    assert done.returncode == 0, done.stderr
+    assert checksums(folder, *OUTPUTS["annotate"]) == checksums(finished, *OUTPUTS["annotate"])
 
 
 def test_a_killed_demo_leaves_nothing_half(tmp_path):

@@ -3,78 +3,120 @@
 Conventions
 -----------
 Everything is estimated on the whole recording and handed to its slices, since five seconds alone say too little: tempo
-from the ten seconds or so around each slice and the way it moves along the recording, tonality from all of it. What is
-not known is None, never 0; every number is finite. A slice without a trusted tempo is unmetered.
+from the ten seconds or so around each slice and the way it moves along the recording, tonality from all of it. A
+confidence is the probability that what it speaks of is right, measured on music whose truth is known
+(docs/annotation.md). A tempo less likely than `min_confidence`, a tonic or dastgah less likely than
+`min_tonal_confidence`, counts as unknown: its value is None, never 0, and its confidence stays to be read. Labels win
+over every estimate, and where an estimate contradicts one, `suspects` tells.
 
-`tempo` and `tonality` hold the methods, `pitch` the evidence that tonality is estimated from.
+The rooms: `onset` and `pitch` hear, `evidence` keeps what they heard; `tempo`, `beats` and `tonality` conclude;
+`suspects` holds the labels against them, `picture` draws, `jobs` does it all for a table of slices.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from tarkib.annotation import tempo, tonality
+from tarkib.annotation import beats, tempo, tonality
+from tarkib.annotation.evidence import Evidence
+from tarkib.annotation.labels import Labels
+from tarkib.annotation.suspects import TEMPO_TOLERANCE
+from tarkib.annotation.tempo import TempoTrack
+from tarkib.annotation.tonality import Tonality
 from tarkib.audio import CLIP_SECONDS
+from tarkib.params import Annotate
 from tarkib.vocabulary import PERCUSSION
 
-__all__ = ["Annotation", "TempoParams", "annotate"]
-
-
-class TempoParams(Protocol):
-    """The parameters of `annotate` (`params.Annotate` is one)."""
-
-    min_bpm: float
-    max_bpm: float
-    prior_bpm: float
-    prior_octaves: float
-    min_confidence: float
+__all__ = ["Annotation", "Conclusion", "Labels", "annotate", "conclude"]
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A slice's tempo, tonic and dastgah. Confidences lie in [0, 1]."""
+    """A slice's tempo, tonic and dastgah. Confidences lie in [0, 1]; a source is `label`, `estimate` or `none`."""
 
     bpm: float | None
-    """beats per minute; None where the confidence is below `min_confidence`"""
+    """beats per minute; None where unknown: the slice is unmetered"""
     bpm_confidence: float
+    """probability that the tempo is right, modulo octave"""
+    bpm_source: str
+    bpm_octaves: list[float]
+    """of half and double the tempo those that fit the sound nearly as well"""
+    beat_s: float | None
+    """seconds from the slice's start to the first beat in it"""
     tonic_hz: float | None
     """first degree of the scale, in the octave where it sounds most"""
     tonic_confidence: float
+    """probability that the tonic is right within 50 cents, modulo octave"""
+    tonic_source: str
     dastgah: str | None
     dastgah_confidence: float
     dastgah_source: str
-    """`label`, `estimate` or `none`"""
+    family: str | None
+    """dastgahs whose scales are close, see `tonality.FAMILY`"""
+    family_confidence: float
 
 
-def annotate(
-    samples: np.ndarray, starts_s: Sequence[float], instrument: str, dastgah: str | None, params: TempoParams
-) -> list[Annotation]:
-    """Annotate the slices of one recording, in the order of `starts_s`.
+@dataclass(frozen=True)
+class Conclusion:
+    """What follows from a recording's evidence, along the recording and as a whole."""
 
-    Parameters
-    ----------
-    samples: shape (n,), float32
-        The whole recording, mono, 24,000 Hz. Values that are not finite count as silence.
-    starts_s: seconds
-        Where each five-second slice starts in it.
-    instrument: one of `vocabulary.INSTRUMENTS`
-        Percussion gets no tonic and no dastgah.
-    dastgah: one of `vocabulary.DASTGAHS` or None
-        The recording's label. It wins over any estimate and leaves only the tonic to be found.
-    """
-    if not np.isfinite(samples).all():
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    tempi = tempo.track(samples, params.min_bpm, params.max_bpm, params.prior_bpm, params.prior_octaves)
-    if instrument in PERCUSSION:
-        tonal, source = tonality.NONE, "none"
+    tempo: TempoTrack
+    """as estimated, whatever the labels say"""
+    beats_s: np.ndarray
+    """shape (beats,), float64: seconds of the beats in stretches whose tempo is trusted"""
+    tonality: Tonality
+    """labels included; all None for percussion"""
+
+
+def conclude(heard: Evidence, labels: Labels, params: Annotate) -> Conclusion:
+    """Estimate what the labels leave open, and the tempo in any case."""
+    track = tempo.track(heard.onset, params.min_bpm, params.max_bpm, params.prior_bpm, params.prior_octaves)
+    if labels.instrument in PERCUSSION:
+        tonal = tonality.NONE
     else:
-        tonal = tonality.estimate(samples, dastgah)
-        source = "label" if dastgah is not None else "none" if tonal.dastgah is None else "estimate"
-    annotations = []
-    for start in starts_s:
-        bpm, confidence = tempi.at(start + CLIP_SECONDS / 2)
-        trusted = confidence >= params.min_confidence and confidence > 0.0
-        annotations.append(Annotation(bpm if trusted else None, confidence, *tonal, source))
-    return annotations
+        tonal = tonality.estimate(heard.pitch, labels.dastgah, labels.tonic_hz)
+    return Conclusion(track, beats.beats(heard.onset, track, params.min_confidence), tonal)
+
+
+def annotate(conclusion: Conclusion, starts_s: Sequence[float], labels: Labels, params: Annotate) -> list[Annotation]:
+    """Annotate the slices of one recording, in the order of `starts_s`: where, in seconds, each begins in it."""
+    return [_of_slice(conclusion, start, labels, params) for start in starts_s]
+
+
+def _of_slice(conclusion: Conclusion, start_s: float, labels: Labels, params: Annotate) -> Annotation:
+    tonal, middle_s = conclusion.tonality, start_s + CLIP_SECONDS / 2
+    least, least_tonal = params.min_confidence, params.min_tonal_confidence
+    bpm, confidence = conclusion.tempo.at(middle_s)
+    bpm_source = _source(bpm, confidence, least, labels.bpm)
+    tonic_source = _source(tonal.tonic_hz, tonal.tonic_confidence, least_tonal, labels.tonic_hz)
+    dastgah_source = _source(tonal.dastgah, tonal.dastgah_confidence, least_tonal, labels.dastgah)
+    # The beats are those of the estimate: where a label says another tempo they are not its beats.
+    on_the_beat = bpm_source == "estimate" or (
+        bpm_source == "label" and confidence >= least and abs(bpm / labels.bpm - 1.0) <= TEMPO_TOLERANCE
+    )
+    labelled = bpm_source == "label"
+    return Annotation(
+        bpm={"label": labels.bpm, "estimate": bpm, "none": None}[bpm_source],
+        bpm_confidence=1.0 if labelled else confidence,
+        bpm_source=bpm_source,
+        bpm_octaves=conclusion.tempo.octaves(middle_s) if bpm_source == "estimate" else [],
+        beat_s=beats.first_beat(conclusion.beats_s, start_s) if on_the_beat else None,
+        tonic_hz=None if tonic_source == "none" else tonal.tonic_hz,
+        tonic_confidence=tonal.tonic_confidence,
+        tonic_source=tonic_source,
+        dastgah=None if dastgah_source == "none" else tonal.dastgah,
+        dastgah_confidence=tonal.dastgah_confidence,
+        dastgah_source=dastgah_source,
+        family=tonal.family if tonal.family_confidence >= least_tonal else None,
+        family_confidence=tonal.family_confidence,
+    )
+
+
+def _source(value: object, confidence: float, least: float, label: object) -> str:
+    """Where a slice's value comes from. What cannot be (a drum's tonic) is not even taken from a label."""
+    if value is None:
+        return "none"
+    if label is not None:
+        return "label"
+    return "estimate" if confidence >= least and confidence > 0.0 else "none"

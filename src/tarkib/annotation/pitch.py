@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
-from numpy.lib.stride_tricks import sliding_window_view
 
+from tarkib.annotation.framing import Framing
 from tarkib.audio import SAMPLE_RATE
 
 REFERENCE_HZ = 55.0
 BINS = 120
 LOWEST_HZ, HIGHEST_HZ = 65.0, 2_200.0
+SEGMENT_S = 5.0
 
 _HOP = 480
 FRAME_RATE = SAMPLE_RATE // _HOP
@@ -30,48 +31,89 @@ _CLARITY = 0.7  # height of a voiced frame's peak; breath lowers it, noise alone
 _QUIET = 0.01  # power, as a share of the recording's loud frames', under which a frame is not listened to
 _STABLE_CENTS = 35.0  # between neighbouring frames of a held note, vibrato included
 _STABLE_FRAMES = 4
-_BLOCK = 128  # frames transformed at a time: what stays in a core's cache is much faster
+_TOGETHER = 125  # frames transformed at a time: what stays in a core's cache is much faster
+_SHORTEST, _LONGEST = int(SAMPLE_RATE / HIGHEST_HZ), int(np.ceil(SAMPLE_RATE / LOWEST_HZ))
 
 _PEAK_WINDOW = 8192
 _PEAK_HOP = 2400
 _PEAK_RANGE_HZ = (100.0, 2_000.0)
 _PEAK_FLOOR = 0.03  # of the frame's highest peak
 _PEAK_SILENCE = 0.05  # a sine at -98 dBFS
-_PEAK_BLOCK = 64
+_PEAKS_TOGETHER = int(SEGMENT_S * SAMPLE_RATE) // _PEAK_HOP
 _PEAK_SHARE = 0.3  # of spectral peaks in the profile; the rest is fundamentals
 
 
-class PitchTrack(NamedTuple):
-    """The fundamental over time, 50 frames a second."""
+class Pitch(NamedTuple):
+    """What is heard of pitch along a recording, 50 frames a second."""
 
     cents: np.ndarray
-    """shape (frames,), cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
+    """shape (frames,), float32, cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
     power: np.ndarray
-    """shape (frames,), mean square of the frame"""
-    stable: np.ndarray
-    """shape (frames,), bool: voiced and part of a held note"""
+    """shape (frames,), float32, mean square of the frame"""
+    spectral: np.ndarray
+    """shape (segments, `BINS`), float32: pitch classes of the spectrum's peaks in each `SEGMENT_S` seconds"""
+
+    @property
+    def held(self) -> np.ndarray:
+        """Shape (frames,), bool: voiced and part of a held note."""
+        return _held(self.cents)
+
+    def between(self, start_s: float, end_s: float) -> "Pitch":
+        """A stretch of the recording, in seconds; its spectral peaks to whole segments."""
+        first, last = round(start_s * FRAME_RATE), round(end_s * FRAME_RATE)
+        from_segment, to_segment = int(start_s / SEGMENT_S), int(np.ceil(end_s / SEGMENT_S))
+        return Pitch(self.cents[first:last], self.power[first:last], self.spectral[from_segment:to_segment])
 
 
-def track(samples: np.ndarray) -> PitchTrack:
-    """Follow the fundamental, between 65 and 2,200 Hz, at 50 frames a second."""
-    shortest, longest = int(SAMPLE_RATE / HIGHEST_HZ), int(np.ceil(SAMPLE_RATE / LOWEST_HZ))
-    samples = samples.astype(np.float32, copy=False)
-    if len(samples) < _WINDOW:
-        samples = np.pad(samples, (0, _WINDOW - len(samples)))
-    frames = sliding_window_view(samples, _WINDOW)[::_HOP]
-    lag = np.empty(len(frames), np.float32)
-    clarity = np.empty(len(frames), np.float32)
-    power = np.empty(len(frames), np.float32)
-    for first in range(0, len(frames), _BLOCK):
-        part = slice(first, first + _BLOCK)
-        block = frames[part] - frames[part].mean(axis=1, keepdims=True)
-        power[part] = np.mean(block**2, axis=1)
-        lag[part], clarity[part] = _period(_nsdf(block, longest + 1), shortest)
-    loud = float(np.percentile(power, 90)) if len(power) else 0.0
-    voiced = (clarity >= _CLARITY) & (power > max(_QUIET * loud, 1e-10))
-    cents = np.full(len(frames), np.nan)
-    cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
-    return PitchTrack(cents, power, _held(cents))
+class PitchListener:
+    """Hears a recording that comes in blocks; the result does not depend on how it is cut into them."""
+
+    def __init__(self) -> None:
+        self._framing = Framing(_WINDOW, _HOP, _TOGETHER)
+        self._peak_framing = Framing(_PEAK_WINDOW, _PEAK_HOP, _PEAKS_TOGETHER)
+        self._lag: list[np.ndarray] = []
+        self._clarity: list[np.ndarray] = []
+        self._power: list[np.ndarray] = []
+        self._spectral: list[np.ndarray] = []
+
+    def feed(self, samples: np.ndarray) -> None:
+        """Hear the next samples, shape (n,), n from 0 on."""
+        for frames in self._framing.feed(samples):
+            self._hear(frames)
+        for frames in self._peak_framing.feed(samples):
+            self._spectral.append(_peak_classes(frames))
+
+    def finish(self) -> Pitch:
+        """What was heard, once there is nothing more to hear."""
+        for frames in self._framing.rest(_whole(self._framing)):
+            self._hear(frames)
+        for frames in self._peak_framing.rest(_whole(self._peak_framing)):
+            self._spectral.append(_peak_classes(frames))
+        lag, clarity, power = (np.concatenate(some) for some in (self._lag, self._clarity, self._power))
+        loud = float(np.percentile(power, 90))
+        voiced = (clarity >= _CLARITY) & (power > max(_QUIET * loud, 1e-10))
+        cents = np.full(len(lag), np.nan, np.float32)
+        cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
+        return Pitch(cents, power, np.stack(self._spectral).astype(np.float32))
+
+    def _hear(self, frames: np.ndarray) -> None:
+        frames = frames - frames.mean(axis=1, keepdims=True)
+        lag, clarity = _period(_nsdf(frames, _LONGEST + 1), _SHORTEST)
+        self._lag.append(lag.astype(np.float32))
+        self._clarity.append(clarity.astype(np.float32))
+        self._power.append(np.mean(frames**2, axis=1))
+
+
+def _whole(framing: Framing) -> int:
+    """Frames that lie in the samples as wholes; at least one, of what there is."""
+    return max(1, 1 + (framing.samples - framing.window) // framing.hop)
+
+
+def listen(samples: np.ndarray) -> Pitch:
+    """What is heard of pitch in a recording in memory."""
+    listener = PitchListener()
+    listener.feed(samples)
+    return listener.finish()
 
 
 def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
@@ -115,47 +157,36 @@ def _held(cents: np.ndarray) -> np.ndarray:
     return held
 
 
-def fundamental_classes(pitch: PitchTrack) -> np.ndarray:
+def fundamental_classes(pitch: Pitch) -> np.ndarray:
     """How much each pitch class is held by the fundamental: shape (`BINS`,), sum 1, all 0 where nothing is held.
 
     A frame counts by the square root of its amplitude: long notes tell the scale, and not only the loud ones.
     """
-    held = pitch.stable
-    return _classes(pitch.cents[held], pitch.power[held] ** 0.25)
+    held = pitch.held
+    return _shares(_counts(pitch.cents[held], pitch.power[held] ** 0.25))
 
 
-def spectral_classes(samples: np.ndarray) -> np.ndarray:
-    """How much each pitch class is heard in peaks of the spectrum between 100 and 2,000 Hz, ten frames a second.
+def profile(pitch: Pitch) -> np.ndarray:
+    """The pitch-class profile: shape (`BINS`,), sum at most 1; fundamentals with some spectral peaks."""
+    spectral = _shares(pitch.spectral.sum(axis=0, dtype=float))
+    return (1.0 - _PEAK_SHARE) * fundamental_classes(pitch) + _PEAK_SHARE * spectral
 
-    Shape (`BINS`,), sum 1, all 0 in silence; a peak counts by the square root of its amplitude.
-    """
-    samples = samples.astype(np.float32, copy=False)
-    if len(samples) < _PEAK_WINDOW:
-        samples = np.pad(samples, (0, _PEAK_WINDOW - len(samples)))
+
+def _peak_classes(frames: np.ndarray) -> np.ndarray:
+    """Pitch classes of the frames' spectral peaks between 100 and 2,000 Hz, by the square root of their amplitudes."""
     window = np.hanning(_PEAK_WINDOW + 1)[:-1].astype(np.float32)
     low, high = (int(hz * _PEAK_WINDOW / SAMPLE_RATE) for hz in _PEAK_RANGE_HZ)
-    frames = sliding_window_view(samples, _PEAK_WINDOW)[::_PEAK_HOP]
-    classes = np.zeros(BINS)
-    for first in range(0, len(frames), _PEAK_BLOCK):
-        spectra = np.abs(scipy.fft.rfft(frames[first : first + _PEAK_BLOCK] * window)[:, low - 1 : high + 2])
-        left, middle, right = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
-        floor = np.maximum(_PEAK_FLOOR * middle.max(axis=1, keepdims=True), _PEAK_SILENCE)
-        row, column = np.nonzero((middle > left) & (middle > right) & (middle > floor))
-        amplitude = middle[row, column]
-        a, b, c = (np.log(part[row, column].astype(float) + 1e-12) for part in (left, middle, right))
-        position = column + low + 0.5 * (a - c) / (a - 2.0 * b + c)
-        cents = 1200.0 * np.log2(position * SAMPLE_RATE / _PEAK_WINDOW / REFERENCE_HZ)
-        classes += _counts(cents, np.sqrt(amplitude))
-    return classes / max(classes.sum(), 1e-12)
+    spectra = np.abs(scipy.fft.rfft(frames * window)[:, low - 1 : high + 2])
+    left, middle, right = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
+    floor = np.maximum(_PEAK_FLOOR * middle.max(axis=1, keepdims=True), _PEAK_SILENCE)
+    row, column = np.nonzero((middle > left) & (middle > right) & (middle > floor))
+    a, b, c = (np.log(part[row, column].astype(float) + 1e-12) for part in (left, middle, right))
+    position = column + low + 0.5 * (a - c) / (a - 2.0 * b + c)
+    cents = 1200.0 * np.log2(position * SAMPLE_RATE / _PEAK_WINDOW / REFERENCE_HZ)
+    return _counts(cents, np.sqrt(middle[row, column]))
 
 
-def profile(pitch: PitchTrack, samples: np.ndarray) -> np.ndarray:
-    """The recording's pitch-class profile: shape (`BINS`,), sum at most 1; fundamentals with some spectral peaks."""
-    return (1.0 - _PEAK_SHARE) * fundamental_classes(pitch) + _PEAK_SHARE * spectral_classes(samples)
-
-
-def _classes(cents: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    counts = _counts(cents, weights)
+def _shares(counts: np.ndarray) -> np.ndarray:
     return counts / max(counts.sum(), 1e-12)
 
 

@@ -5,13 +5,15 @@ Conventions
 The tonic is the first degree of the scale as `vocabulary.SCALES` writes it. The *shahed*, the tone a mode circles
 around, is the same in all dastgahs but homayoun, whose shahed is its second degree (measured on annotated ney and
 setar; `shahed_cents`). Tuning is free: nothing assumes 440 Hz, and a tonic may stand between two keys of a piano.
-Confidences are margins in [0, 1]: the difference in correlation to the best hypothesis that says something else.
+Confidences are probabilities: of the tonic within 50 cents and modulo octave, of the dastgah, of its family.
 
 A hypothesis is a dastgah on a tonic. Each has a template, Gaussians of 25 cents on the scale's degrees, and is scored
-by its correlation with the compressed profile. Which weights the degrees get was measured: for telling dastgahs apart
-on real recordings a heavier tonic matters most; where the dastgah is known, listening more to the time that the radif
-spends on each degree finds the tonic more often. Rast-panjgah is never estimated: its scale is mahur's, and what the
-radif dwells on did not tell the two apart on real recordings, so that mahur, much the commoner, stands for both.
+by its correlation with the compressed profile; a softmax makes probabilities of the scores, and what is asked for is
+summed over all hypotheses that agree on it. Which weights the degrees get was measured: for telling dastgahs apart on
+real recordings a heavier tonic matters most; where the dastgah is known, listening more to the time that the radif
+spends on each degree finds the tonic more often. Rast-panjgah is never the answer: its scale is mahur's, and what the
+radif dwells on did not tell the two apart on real recordings, so that mahur, much the commoner, stands for both and
+leaves it a share of its probability.
 """
 
 import functools
@@ -21,6 +23,7 @@ import numpy as np
 import scipy.ndimage
 
 from tarkib.annotation import pitch
+from tarkib.annotation.pitch import Pitch
 from tarkib.vocabulary import DASTGAHS, SCALES
 
 RADIF_SHARES = {
@@ -40,7 +43,8 @@ _ESTIMATED = tuple(name for name in DASTGAHS if name != "rast-panjgah")
 _RADIF_KNOWN, _RADIF_UNKNOWN = 0.3, 0.1  # say of the radif's durations where the dastgah is known, and where it is not
 _DEGREE_CENTS = 25.0  # standard deviation of a degree: intonation, vibrato and the width of a tone
 _COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh a scale
-_OTHER_TONIC_CENTS = 60.0  # nearer tonics are the same tonic, a little off
+_SAME_TONIC_CENTS = 50.0  # nearer tonics are the same tonic, a little off
+_TEMPERATURE = 0.03  # of the softmax; the likeliest of 0.015 to 0.06 on solos of the demo orchestra, seeds 101 and 102
 _LEAST_HELD = 0.02  # share of frames that must be part of a held note
 _LEAST_TONES = 2  # a scale cannot be told from fewer
 _TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
@@ -54,9 +58,25 @@ class Tonality(NamedTuple):
     tonic_confidence: float
     dastgah: str | None
     dastgah_confidence: float
+    family: str | None
+    family_confidence: float
 
 
-NONE = Tonality(None, 0.0, None, 0.0)
+FAMILY = {
+    "shur": "shur",
+    "segah": "shur",
+    "nava": "shur",
+    "homayoun": "homayoun",
+    "chahargah": "chahargah",
+    "mahur": "mahur",
+    "rast-panjgah": "mahur",
+}
+"""Dastgahs whose scales are one or rotations of one, by the name of the commonest of them."""
+
+NONE = Tonality(None, 0.0, None, 0.0, None, 0.0)
+
+RAST_SHARE = 0.3
+"""Of the probability of the scale that mahur and rast-panjgah share; an assumption, not a measurement."""
 
 
 def shahed_cents(dastgah: str) -> float:
@@ -64,31 +84,65 @@ def shahed_cents(dastgah: str) -> float:
     return float(SCALES[dastgah][1]) if dastgah == "homayoun" else 0.0
 
 
-def estimate(samples: np.ndarray, dastgah: str | None = None) -> Tonality:
-    """Tonic and dastgah of a whole recording, or the tonic alone where the dastgah is known.
+def estimate(heard: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> Tonality:
+    """Tonic, dastgah and family of what was heard; those that are known restrict what is looked for.
 
-    A known dastgah is returned as it came with confidence 1, with or without a tonic found.
+    What is known is returned as it came, with confidence 1, whether or not a scale is heard.
     """
-    heard = pitch.track(samples)
     fundamentals = pitch.fundamental_classes(heard)
-    known = NONE if dastgah is None else Tonality(None, 0.0, dastgah, 1.0)
-    if heard.stable.mean() < _LEAST_HELD or (dastgah is None and _tones(fundamentals) < _LEAST_TONES):
+    sure = 0.0 if dastgah is None else 1.0
+    known = Tonality(tonic_hz, float(tonic_hz is not None), dastgah, sure, FAMILY.get(dastgah), sure)
+    if (
+        not len(heard.cents)
+        or heard.held.mean() < _LEAST_HELD
+        or (dastgah is None and _tones(fundamentals) < _LEAST_TONES)
+    ):
         return known
-    scored = _compressed(pitch.profile(heard, samples))
+    probability = _probabilities(_compressed(pitch.profile(heard)), dastgah, tonic_hz)
     if dastgah is None:
-        scores = {name: _correlate(scored, _template(name, _RADIF_UNKNOWN)) for name in _ESTIMATED}
-        ranked = sorted(scores, key=lambda name: scores[name].max(), reverse=True)
-        dastgah = ranked[0]
-        confidence = float(np.clip(scores[dastgah].max() - scores[ranked[1]].max(), 0.0, 1.0))
+        by_dastgah = {name: float(row.sum()) for name, row in probability.items()}
+        best = max(by_dastgah, key=by_dastgah.__getitem__)
+        family = sum(share for name, share in by_dastgah.items() if FAMILY[name] == FAMILY[best])
+        share = 1.0 - RAST_SHARE if best == "mahur" else 1.0
+        known = known._replace(
+            dastgah=best, dastgah_confidence=by_dastgah[best] * share, family=FAMILY[best], family_confidence=family
+        )
+        row = probability[best]
     else:
-        scores = {dastgah: _correlate(scored, _template(dastgah, _RADIF_KNOWN))}
-        confidence = 1.0
-    best = int(scores[dastgah].argmax())
-    away = np.abs((np.arange(pitch.BINS) - best + pitch.BINS // 2) % pitch.BINS - pitch.BINS // 2) * _BIN_CENTS
-    rival = max(score[away >= _OTHER_TONIC_CENTS].max() for score in scores.values())
-    margin = float(np.clip(scores[dastgah][best] - rival, 0.0, 1.0))
-    tonic = _octave(heard, _refined(scores[dastgah], best) * _BIN_CENTS)
-    return Tonality(float(pitch.REFERENCE_HZ * 2.0 ** (tonic / 1200.0)), margin, dastgah, confidence)
+        row = probability[dastgah]
+    if tonic_hz is None:
+        step = int(row.argmax())
+        near = np.abs((np.arange(pitch.BINS) - step + pitch.BINS // 2) % pitch.BINS - pitch.BINS // 2)
+        confidence = sum(float(one[near * _BIN_CENTS <= _SAME_TONIC_CENTS].sum()) for one in probability.values())
+        # The logarithm of a peak of the softmax is the correlation's own peak.
+        tonic = _octave(heard, _refined(np.log(row + 1e-300), step) * _BIN_CENTS)
+        known = known._replace(
+            tonic_hz=float(pitch.REFERENCE_HZ * 2.0 ** (tonic / 1200.0)), tonic_confidence=min(confidence, 1.0)
+        )
+    return known
+
+
+def _probabilities(profile: np.ndarray, dastgah: str | None, tonic_hz: float | None) -> dict[str, np.ndarray]:
+    """Probability of every hypothesis: for each dastgah that may be, a row of tonics, shape (`pitch.BINS`,)."""
+    names, radif = (_ESTIMATED, _RADIF_UNKNOWN) if dastgah is None else ((dastgah,), _RADIF_KNOWN)
+    scores = np.stack([_correlate(profile, _template(name, radif)) for name in names]) / _TEMPERATURE
+    if tonic_hz is not None:
+        cents = np.arange(pitch.BINS) * _BIN_CENTS - 1200.0 * np.log2(tonic_hz / pitch.REFERENCE_HZ)
+        scores[:, np.abs((cents + 600.0) % 1200.0 - 600.0) > _SAME_TONIC_CENTS] = -np.inf
+    weight = np.exp(scores - scores.max())
+    return dict(zip(names, weight / weight.sum(), strict=True))
+
+
+def winning(heard: Pitch, tonal: Tonality) -> tuple[np.ndarray, np.ndarray]:
+    """The profile and the template of a tonality, shape (`pitch.BINS`,) each, from the tonic up, for a picture.
+
+    The template has the profile's sum and is lifted so that its lowest point is 0.
+    """
+    cents = 1200.0 * np.log2(tonal.tonic_hz / pitch.REFERENCE_HZ)
+    profile = np.roll(pitch.profile(heard), -round(cents / _BIN_CENTS))
+    template = _template(tonal.dastgah, _RADIF_KNOWN)
+    lifted = template - template.min()
+    return profile, lifted * profile.sum() / lifted.sum()
 
 
 def weights(dastgah: str, radif: float) -> dict[int, float]:
@@ -143,9 +197,9 @@ def _refined(score: np.ndarray, best: int) -> float:
     return best + (0.5 * (left - right) / curvature if curvature < -1e-12 else 0.0)
 
 
-def _octave(heard: pitch.PitchTrack, tonic_cents: float) -> float:
+def _octave(heard: Pitch, tonic_cents: float) -> float:
     """The tonic in the octave where it is held most, or else in the one nearest to the middle of what is held."""
-    cents, weight = heard.cents[heard.stable], heard.power[heard.stable] ** 0.25
+    cents, weight = heard.cents[heard.held], heard.power[heard.held] ** 0.25
     octave = np.round((cents - tonic_cents) / 1200.0)
     near = np.abs(cents - tonic_cents - 1200.0 * octave) <= 50.0
     if not near.any():

@@ -1,0 +1,210 @@
+"""Learns the combs of `tarkib.annotation.tempo` and its calibration, and writes them to combs.py.
+
+    python -m benchmarks.fit_tempo          # about three minutes on two cores
+
+From solos of the demo orchestra of `SEEDS`, which no report uses. A comb's score of a tempo is linear in the
+autocorrelations at ratios of its period; the combs are joined by a log-sum-exp, and the weights are those that make the
+truth likeliest among all tempi and no metre at all (multinomial logistic regression, L-BFGS, with an L2 penalty). Each
+window is heard at another speed, so that true tempi spread over all candidates; to the free rhythm that there is comes
+what is made of metred windows by taking them apart; metronomes and strewn onsets keep the plainest cases plain. The
+confidence is then fitted by logistic regression to whether the tracked tempo was right modulo octave.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks import known
+from benchmarks.accuracy_tables import OCTAVES, right_tempo
+from benchmarks.known import Known
+from tarkib import parallel
+from tarkib.annotation import combs, tempo
+from tarkib.annotation.onset import FRAME_RATE, RANGES, onset_strength
+from tarkib.audio import CLIP_SECONDS
+from tarkib.params import Annotate
+
+SEEDS = (101, 102, 104, 106, 107, 108)
+STARTS = (
+    {1 / 2: 1.0, 2.0: 1.0, 4.0: 1.0},
+    {1 / 3: 1.0, 2 / 3: 1.0, 2.0: 1.0},
+    {1 / 2: 1.0, 7 / 2: 1.0, 7.0: 1.0},
+    dict.fromkeys((1 / 4, 1 / 3, 1 / 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), 0.5),
+)
+"""What each comb begins as: beats in halves, in thirds, bars of three and a half (7/8), and a plain pulse."""
+PENALTY = 3e-3
+SIMPLE = 26
+"""For so many windows of the orchestra there is one of the plainest music."""
+
+_EVERY_S = 4
+_ROUNDS = 400
+_FASTEST = 1.5  # a window is heard at most so much faster or slower than it is
+_WIDTH_OCTAVES = 0.018  # a tempo that is off by a percent is nearly as right as the right one
+_SHUFFLED = 0.3  # windows taken apart, as a share of those whose tempo is known
+_SETTINGS = Annotate()
+_GRID = tempo.tempo_grid(_SETTINGS.min_bpm, _SETTINGS.max_bpm)
+
+
+def heard(one: Known) -> np.ndarray:
+    """Onset strength of a solo, as the stage hears it."""
+    return onset_strength(one.samples())
+
+
+def examples(one: Known, onset: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:
+    """Features of windows, each at a speed of its own, and their tempi then; None where they have none."""
+    size = min(int(tempo.WINDOW_S * FRAME_RATE), len(onset))
+    whole, apart = tempo._pulses(onset), tempo._pulses(shuffled(onset, rng))
+    found: list[tuple[np.ndarray, float | None]] = []
+    for second in range(2, len(onset) // FRAME_RATE - 1, _EVERY_S):
+        start = int(np.clip(second * FRAME_RATE - size // 2, 0, len(onset) - size))
+        free = one.bpm is None or start / FRAME_RATE + tempo.WINDOW_S < one.free_until_s
+        if not free and second < one.free_until_s + 3:
+            continue
+        taken_apart = rng.random() < _SHUFFLED
+        true_bpm = None if free or taken_apart else one.bpm
+        about = true_bpm or float(np.sqrt(_GRID[0] * _GRID[-1]))
+        low, high = max(_GRID[0], about / _FASTEST), min(_GRID[-1], about * _FASTEST)
+        as_if = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        pulses = apart if taken_apart else whole
+        features = tempo.levels(pulses[:, None, start : start + size], _GRID * (about / as_if))
+        found.append((features[0], true_bpm and as_if))
+    return found
+
+
+def shuffled(onset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Free rhythm out of any: pieces of log-normal length, half a second or so, in another order."""
+    lengths = np.exp(rng.normal(np.log(0.45), 0.6, 4 * len(onset) // FRAME_RATE + 4)) * FRAME_RATE
+    cuts = np.cumsum(lengths).astype(int)
+    pieces = np.split(onset, cuts[cuts < len(onset)])
+    rng.shuffle(pieces)
+    return np.concatenate(pieces)
+
+
+def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:
+    """As many windows of the plainest music: half of them metronomes, half onsets strewn freely."""
+    size = int(tempo.WINDOW_S * FRAME_RATE)
+    found: list[tuple[np.ndarray, float | None]] = []
+    for k in range(count):
+        bpm = float(np.exp(rng.uniform(np.log(_GRID[0] / 1.25), np.log(_GRID[-1] * 1.25)))) if k % 2 else None
+        if bpm:
+            starts = np.arange(rng.uniform(0, 60 / bpm), tempo.WINDOW_S, 60 / bpm)
+            starts = starts + rng.normal(0, 0.008, len(starts))
+        else:
+            lengths = np.exp(rng.normal(np.log(rng.uniform(0.25, 0.8)), rng.uniform(0.35, 0.9), 200))
+            starts = np.cumsum(np.clip(lengths, 0.08, 4.0))
+        onset = np.abs(rng.normal(0, 0.002, (size, RANGES))).astype(np.float32)
+        level = rng.uniform(0.7, 1.0, len(starts)) * rng.uniform(0.05, 0.3)
+        inside = (starts > 0) & (starts < tempo.WINDOW_S - 0.1)
+        place = (starts[inside] * FRAME_RATE).astype(int)
+        shape = rng.uniform(0.2, 1.0, (3, RANGES))  # how an onset's three frames rise and fall in each range
+        for frame in range(3):
+            onset[place + frame] += level[inside, None] * shape[frame]
+        features = tempo.levels(tempo._pulses(onset)[:, None], _GRID)
+        found.append((features[0], bpm))
+    return found
+
+
+def learn(features: np.ndarray, bpm: np.ndarray, plain: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights, shape (features, combs), and score of no metre under which the truth (NaN: none) is likeliest.
+
+    `plain` says of which windows the truth is known but modulo octave.
+    """
+    x = torch.from_numpy(features)
+    free = np.isnan(bpm)
+    octaves = np.log2(_GRID / np.where(free, 1.0, bpm)[:, None])
+    octaves -= np.where(plain[:, None], np.round(octaves), 0.0)  # of a metronome any octave is right
+    target = np.where(free[:, None], 0.0, np.exp(-0.5 * (octaves / _WIDTH_OCTAVES) ** 2))
+    target /= np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
+    target = torch.from_numpy(np.column_stack([target, free])).float()
+    prior = torch.from_numpy(tempo.log_prior(_GRID, _SETTINGS.prior_bpm, _SETTINGS.prior_octaves)).float()
+    ranges = x.shape[2] // len(combs.RATIOS)
+    begun = np.array([[start.get(float(ratio), 0.0) for ratio in combs.RATIOS] * ranges for start in STARTS])
+    weights = torch.from_numpy(begun.T.copy()).float().requires_grad_()
+    unmetred = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, unmetred], max_iter=_ROUNDS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        score = torch.logsumexp(x @ weights, dim=2) + prior
+        score = torch.cat([score, unmetred.expand(len(score), 1)], dim=1)
+        value = -(target * torch.log_softmax(score, dim=1)).sum(dim=1).mean() + PENALTY * (weights**2).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return weights.detach().numpy(), float(unmetred.detach())
+
+
+def calibrate(solos: Sequence[Known], onsets: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Offset and factor of the log-odds of a tempo's probability."""
+    odds, right = [], []
+    for one, onset in zip(solos, onsets, strict=True):
+        found = tempo.follow(onset, _SETTINGS.min_bpm, _SETTINGS.max_bpm, _SETTINGS.prior_bpm, _SETTINGS.prior_octaves)
+        along = tempo.log_odds(found.mass + found.half + found.double)
+        for start_s, true_bpm in one.slices(len(onset) / FRAME_RATE):
+            row = round(start_s + CLIP_SECONDS / 2)
+            odds.append([along[row]])
+            right.append(true_bpm is not None and right_tempo(found.bpm[row], true_bpm, OCTAVES))
+    model = LogisticRegression(C=1e6).fit(np.array(odds), np.array(right))
+    return float(model.intercept_[0]), float(model.coef_[0, 0])
+
+
+def module() -> str:
+    """The text of combs.py with what was learnt."""
+    count = combs.WEIGHTS.shape[1]
+    # As `tempo.levels` has them: ratios within ranges.
+    table = combs.WEIGHTS.reshape(-1, len(combs.RATIOS), count).transpose(1, 2, 0)
+    lines = [
+        f"        [{Fraction(float(ratio)).limit_denominator(8)}, {', '.join(f'{w:.2f}' for w in row.ravel())}],"
+        for ratio, row in zip(combs.RATIOS, table, strict=True)
+    ]
+    calibration = ", ".join(f"{one:.2f}" for one in combs.CALIBRATION)
+    rows = "\n".join(lines)
+    return _TEMPLATE.format(rows=rows, combs=count, unmetred=f"{combs.UNMETRED:.2f}", calibration=calibration)
+
+
+_TEMPLATE = '''"""What `tempo` has learnt: the weights of its combs. Written by `python -m benchmarks.fit_tempo`."""
+
+import numpy as np
+
+# A ratio of the tempo's period, then for each of the {combs} combs the weights of the autocorrelation there: of all the
+# onset strength, and of its low, middle and high range.
+_TABLE = np.array(
+    [
+{rows}
+    ],
+    np.float32,
+)
+
+RATIOS = _TABLE[:, 0].astype(float)
+WEIGHTS = _TABLE[:, 1:].reshape(len(RATIOS), {combs}, -1).transpose(2, 0, 1).reshape(-1, {combs})
+"""shape (ranges * ratios, {combs}): a column a comb, in the order of `tempo.levels`"""
+UNMETRED = {unmetred}
+"""score of there being no metre"""
+CALIBRATION = ({calibration})
+"""offset and factor of the log-odds of a tempo's probability"""
+'''
+
+
+def main() -> None:
+    """Fit, and write the module."""
+    solos = [one for seed in SEEDS for one in known.of_orchestra(seed, 3)]
+    onsets = list(parallel.map_jobs(heard, solos, what="hearing"))
+    rng = np.random.default_rng(SEEDS[0])
+    some = [example for one, onset in zip(solos, onsets, strict=True) for example in examples(one, onset, rng)]
+    plain = simple(len(some) // SIMPLE, rng)
+    truth = np.array([np.nan if bpm is None else bpm for _, bpm in some + plain])
+    features = np.stack([features for features, _ in some + plain])
+    weights, unmetred = learn(features, truth, np.arange(len(truth)) >= len(some))
+    combs.WEIGHTS, combs.UNMETRED = np.round(weights, 2), round(unmetred, 2)
+    combs.CALIBRATION = calibrate(solos, onsets)
+    text = module()
+    Path(combs.__file__).write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import noise, write
+
+from tarkib.cli import main
+from tarkib.demo import orchestra
+
+BAD = ["empty.wav", "text.flac", "nan.wav", "absent.wav"]
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A solo of half a minute and a drum's, and files that are none."""
+    folder = tmp_path_factory.mktemp("songs")
+    plan = orchestra.plan(105, 2, 1, dastgahs=("chahargah",), instruments=("tar", "tonbak"), seconds=(30.0, 30.0))
+    solos = {job.instruments[0]: job for job in plan if job.performer}
+    for name, job in solos.items():
+        write(folder / f"{name}.flac", orchestra.render(job))
+    (folder / "empty.wav").touch()
+    (folder / "text.flac").write_text("no music")
+    spoilt = noise(2.0)
+    spoilt[100] = np.nan
+    write(folder / "nan.wav", spoilt, subtype="FLOAT")
+    return folder
+
+
+def test_the_table_tells_what_a_person_asks(songs, capsys):
+    assert main(["annotate", str(songs / "tar.flac"), "--dastgah", "Chahargah"]) == 0
+    said = capsys.readouterr().out
+    assert "tar.flac, 0:30" in said
+    assert "dastgah  chahargah 1.00, family chahargah" in said
+    assert " Hz, " in said
+    assert "BPM" in said or "no metre" in said
+
+
+def test_a_drum_has_a_tempo_alone(songs, capsys):
+    assert main(["annotate", str(songs / "tonbak.flac"), "--instrument", "tombak"]) == 0
+    said = capsys.readouterr().out
+    assert "dastgah  none heard" in said
+    assert "tonic" not in said
+
+
+def test_csv_and_json_hold_every_slice(songs, capsys):
+    files = [str(songs / "tar.flac"), str(songs / "tonbak.flac")]
+    assert main(["annotate", *files, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(rows) == 12
+    assert [float(row["start_s"]) for row in rows[:6]] == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
+    assert main(["annotate", *files, "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["file"] for one in told] == files
+    assert [len(one["slices"]) for one in told] == [6, 6]
+    for row, piece in zip(rows, [piece for one in told for piece in one["slices"]], strict=True):
+        assert float(row["bpm_confidence"]) == pytest.approx(piece["bpm_confidence"], abs=1e-4)
+        assert (row["bpm"] == "") == (piece["bpm"] is None)
+
+
+def test_a_label_is_taken_and_doubted(songs, capsys):
+    assert main(["annotate", str(songs / "tar.flac"), "--dastgah", "mahoor", "--tonic", "200", "--format", "json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {piece["dastgah"] for piece in told["slices"]} == {"mahur"}
+    assert {piece["tonic_hz"] for piece in told["slices"]} == {200.0}
+    assert {piece["tonic_source"] for piece in told["slices"]} == {"label"}
+
+
+def test_files_that_cannot_be_used_are_named_and_the_rest_is_done(songs, capsys):
+    assert main(["annotate", *(str(songs / name) for name in BAD), str(songs / "tar.flac")]) == 1
+    said = capsys.readouterr()
+    assert "tar.flac, 0:30" in said.out
+    for name, reason in zip(BAD, ("is empty", "cannot be decoded", "NaN", "No such file"), strict=True):
+        (line,) = (line for line in said.err.splitlines() if name in line)
+        assert reason in line
+
+
+def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):
+    target = tmp_path / "new/out.png"
+    assert main(["annotate", str(songs / "tar.flac"), "--plot", str(target)]) == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+    first = target.read_bytes()
+    assert main(["annotate", str(songs / "tar.flac"), "--plot", str(target)]) == 0
+    assert target.read_bytes() == first
+    both = [str(songs / "tar.flac"), str(songs / "tonbak.flac")]
+    assert main(["annotate", *both, "--plot", str(tmp_path / "all")]) == 0
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {"tar.flac.png", "tonbak.flac.png"}
+    assert main(["annotate", *both, "--plot", str(target)]) == 1
+    assert "give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dastgah", "blues"], "'blues' is unknown; give one of shur"),
+        (["--instrument", "oud"], "'oud' is unknown; give one of ney"),
+        (["--bpm", "0"], "'0': give a number between 20 and 400"),
+        (["--tonic", "high"], "'high': give a number between 20 and 5000"),
+    ],
+)
+def test_a_call_without_sense_is_refused_before_anything_is_done(songs, capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["annotate", str(songs / "tar.flac"), *options])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_is_installed():
+    command = shutil.which("tarkib", path=str(Path(sys.executable).parent))
+    said = subprocess.run([command, "annotate", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--plot" in said
+
+
+def test_parameters_come_from_the_file_that_is_named(songs, tmp_path, capsys, content):
+    content["annotate"]["min_confidence"] = 1.0
+    (tmp_path / "strict.yaml").write_text(yaml.safe_dump(content))
+    strict = ["annotate", str(songs / "tar.flac"), "--format", "json", "--params", str(tmp_path / "strict.yaml")]
+    assert main(strict) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {piece["bpm"] for piece in told["slices"]} == {None}
