@@ -92,7 +92,7 @@ def _draw_tempo(axes: Axes, heard: Evidence, conclusion: Conclusion, labels: Lab
 
 def _draw_pitch(axes: Axes, heard: Evidence, tonal: tonality.Tonality) -> None:
     """The profile, turned so that the tonic is on the left, with the template of the winning scale over it."""
-    axes.set(xlabel="cents above the tonic", ylabel="share of what is held", xlim=(-50, 1150), ylim=(0, None))
+    axes.set(xlabel="cents above the tonic", ylabel="share of what is held", xlim=(-50, 1150))
     axes.spines[["top", "right"]].set_visible(False)
     if tonal.tonic_hz is None or tonal.dastgah is None:
         axes.set(title="Pitch: no scale is heard", yticks=[], xticks=[], xlabel="")
@@ -108,4 +108,5 @@ def _draw_pitch(axes: Axes, heard: Evidence, tonal: tonality.Tonality) -> None:
         f"Pitch: {tonal.dastgah} {tonal.dastgah_confidence:.2f}{family}, "
         f"tonic {tonal.tonic_hz:.1f} Hz ({note_name(tonal.tonic_hz)}) {tonal.tonic_confidence:.2f}"
     )
+    axes.set_ylim(bottom=0)
     axes.legend(loc="upper right", fontsize=8, framealpha=0.9)

@@ -58,6 +58,12 @@ class Pitch(NamedTuple):
         """Shape (frames,), bool: voiced and part of a held note."""
         return _held(self.cents)
 
+    @property
+    def held_share(self) -> float:
+        """Share of held notes in what sounds, 0 to 1: drums have little, melodies much; silence does not count."""
+        sounding = _sounding(self.power)
+        return float(self.held.sum() / max(int(sounding.sum()), 1))
+
     def between(self, start_s: float, end_s: float) -> "Pitch":
         """A stretch of the recording, in seconds; its spectral peaks to whole segments."""
         first, last = round(start_s * FRAME_RATE), round(end_s * FRAME_RATE)
@@ -90,8 +96,7 @@ class PitchListener:
         for frames in self._peak_framing.rest(_whole(self._peak_framing)):
             self._spectral.append(_peak_classes(frames))
         lag, clarity, power = (np.concatenate(some) for some in (self._lag, self._clarity, self._power))
-        loud = float(np.percentile(power, 90))
-        voiced = (clarity >= _CLARITY) & (power > max(_QUIET * loud, 1e-10))
+        voiced = (clarity >= _CLARITY) & _sounding(power)
         cents = np.full(len(lag), np.nan, np.float32)
         cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
         return Pitch(cents, power, np.stack(self._spectral).astype(np.float32))
@@ -144,6 +149,12 @@ def _period(nsdf: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarray]:
     found = (highest > 0.0) & (curvature < 0.0)
     offset = np.where(found, 0.5 * (a - c) / np.where(found, curvature, -1.0), 0.0)
     return column + 1 + offset, np.where(found, b - 0.25 * (a - c) * offset, 0.0)
+
+
+def _sounding(power: np.ndarray) -> np.ndarray:
+    """Frames that are worth listening to, beside the loud ones of the recording."""
+    loud = float(np.percentile(power, 90)) if len(power) else 0.0
+    return power > max(_QUIET * loud, 1e-10)
 
 
 def _held(cents: np.ndarray) -> np.ndarray:
