@@ -110,7 +110,15 @@ def _tempo_by_instrument(orchestra: Sequence[Measured]) -> str:
         kept = f"{len(trusted) / len(pieces):.0%}"
         right = f"{np.mean(among):.1%}" if among else None
         rows.append([name, len(pieces), *accuracies, kept, right, float(np.mean(beats))])
-    header = ["instrument", "metred slices", "Acc1", "Acc2", "trusted", "of these right modulo octave", "beats, F"]
+    header = [
+        "instrument",
+        "metred slices",
+        "Acc1",
+        "Acc2",
+        "confidence 0.5 or more",
+        "of these right modulo octave",
+        "beats, F",
+    ]
     return markdown(header, rows)
 
 
