@@ -35,6 +35,12 @@ def test_another_dastgah_is_told_with_its_time(chahargah):
     assert found(chahargah, Labels("tar", "mahur"), least=1.0) == []
 
 
+def test_dastgahs_of_one_scale_do_not_contradict_each_other():
+    mahur = solo("mahur", 220.0, 100.0, seconds=60.0, seed=1)
+    assert found(mahur, Labels("tar", "rast-panjgah"), least=0.3) == []
+    assert [doubt.estimate for doubt in found(mahur, Labels("tar", "chahargah"), least=0.3)] == ["mahur"]
+
+
 def test_another_tonic_is_told_but_not_another_octave(chahargah):
     (doubt,) = found(chahargah, Labels("tar", "chahargah", 261.6))
     assert (doubt.what, doubt.label) == ("tonic_hz", "261.60")
