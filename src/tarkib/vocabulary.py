@@ -31,6 +31,27 @@ SCALES = {
 Players' intonation differs; shur's fifth moves between 700 and 650. Note that nava is a rotation of shur and that mahur
 equals rast-panjgah: telling these apart takes the tonic."""
 
+PERSIAN = {
+    "ney": "نی",
+    "tar": "تار",
+    "santur": "سنتور",
+    "kamancheh": "کمانچه",
+    "daf": "دف",
+    "tonbak": "تنبک",
+    "piano": "پیانو",
+    "violin": "ویولن",
+    "setar": "سه‌تار",
+    "avaz": "آواز",
+    "shur": "شور",
+    "segah": "سه‌گاه",
+    "nava": "نوا",
+    "homayoun": "همایون",
+    "chahargah": "چهارگاه",
+    "mahur": "ماهور",
+    "rast-panjgah": "راست‌پنجگاه",
+}
+"""Instruments and dastgahs as their own musicians write them, for people to read; never used as a key."""
+
 _OTHER_INSTRUMENTS = {
     "santour": "santur",
     "santoor": "santur",
