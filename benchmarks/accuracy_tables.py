@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measured import Measured, Slice
 from benchmarks.tables import machine, markdown, share
-from tarkib.annotation.suspects import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS, octaves_apart
+from tarkib import octaves
+from tarkib.annotation.suspects import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
 from tarkib.annotation.tonality import FAMILY
 from tarkib.evaluation.calibration import expected_calibration_error, reliability
 from tarkib.vocabulary import DASTGAHS, PERCUSSION
@@ -55,7 +56,7 @@ LEVELS = (*OCTAVES, 3.0, 1 / 3)
 
 def right_tonic(hz: float | None, true_hz: float) -> bool:
     """Whether a tonic is right, modulo octave."""
-    return hz is not None and 1200.0 * octaves_apart(hz, true_hz) <= TONIC_TOLERANCE_CENTS
+    return hz is not None and 1200.0 * octaves.apart(hz, true_hz) <= TONIC_TOLERANCE_CENTS
 
 
 def _metred(some: Sequence[Measured]) -> list[Slice]:

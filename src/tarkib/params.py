@@ -1,8 +1,8 @@
 """params.yaml as frozen dataclasses: every value checked, and one error that names all that is wrong.
 
 Each section of the file is a dataclass here and each of its keys a field; the file must hold exactly these keys. What a
-field allows stands in its declaration. `run` holds what cannot change a result (workers, device, tracking address), so
-no stage declares it and changing it reruns nothing.
+field allows stands in its declaration. `run` holds what cannot change a result (engine, workers, device, tracking
+address), so no stage declares it and changing it reruns nothing.
 """
 
 import contextlib
@@ -89,6 +89,8 @@ class Augment:
     tempo_tolerance: float = _number(0.0, 0.2)
     gain_range_db: float = _number(0.0, 30.0)
     align_tonic: bool
+    align_beats: bool
+    reverb: bool
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Evaluate:
 class Run:
     """What cannot change a result; no stage's parameter."""
 
+    engine: str = _choice("local", "ray")
     workers: int | None = _number(1, 4096)
     device: str
     tracking_uri: str | None

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from solos import clicks, hiss, solo
 
+from tarkib import octaves
 from tarkib.annotation import Labels, evidence, suspects, tempo
 from tarkib.demo import orchestra
 from tarkib.params import Annotate
@@ -44,7 +45,7 @@ def test_dastgahs_of_one_scale_do_not_contradict_each_other():
 def test_another_tonic_is_told_but_not_another_octave(chahargah):
     (doubt,) = found(chahargah, Labels("tar", "chahargah", 261.6))
     assert (doubt.what, doubt.label) == ("tonic_hz", "261.60")
-    assert 1200 * suspects.octaves_apart(float(doubt.estimate), 220.0) < 30
+    assert 1200 * octaves.apart(float(doubt.estimate), 220.0) < 30
     assert found(chahargah, Labels("tar", "chahargah", 110.0)) == []
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from orchestra import orchestra
 
-from tarkib import ensembles
+from tarkib import ensembles, octaves
 from tarkib.errors import TarkibError
 from tarkib.mixing import material, recipes
 from tarkib.mixing.material import Source
@@ -35,11 +35,6 @@ def heard(one):
     return one["bpm"] * one["stretch"]
 
 
-def octaves_apart(bpm, other):
-    octaves = math.log2(bpm / other)
-    return abs(octaves - round(octaves))
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mixture_is_what_its_components_are(params, mode):
     mixtures, by_mixture = drawn(params, mode=mode)
@@ -64,7 +59,7 @@ def test_metered_components_are_brought_to_one_tempo(params, mode):
     for mixture in mixtures:
         for one in by_mixture[mixture["mixture_id"]]:
             if one["metered"]:
-                assert octaves_apart(heard(one), mixture["target_bpm"]) < 1e-5
+                assert octaves.apart(heard(one), mixture["target_bpm"]) < 1e-5
                 assert 1 / params.max_stretch - 1e-6 <= one["stretch"] <= params.max_stretch + 1e-6
                 stretched += one["stretch"] != 1.0
             else:
@@ -86,7 +81,7 @@ def test_mode_dastgah_keeps_tempi_apart(params):
         bpms = [one["bpm"] for one in parts if one["metered"]]
         for a, b in itertools.combinations(bpms, 2):
             pairs += 1
-            assert octaves_apart(a, b) > math.log2(1 + params.tempo_tolerance)
+            assert octaves.apart(a, b) > math.log2(1 + params.tempo_tolerance)
     assert pairs > 100
 
 
@@ -146,6 +141,69 @@ def test_slices_are_used_evenly(params):
     assert max(uses.values()) < 2 * fair
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_slices_of_rare_dastgahs_are_not_worn_out(params, mode):
+    """One slice in nava among a hundred in shur must not sound in half of the mixtures."""
+    sources = [
+        Source(f"{name}-{i:012d}-0000", name, "nava" if i < rare else "shur" if i % 2 else "segah", None, 200.0)
+        for name, rare in (("tar", 1), ("ney", 1), ("santur", 40))
+        for i in range(100)
+    ]
+    _, by_mixture = drawn(params, 1_500, sources, mode=mode)
+    uses = Counter(one["slice_id"] for parts in by_mixture.values() for one in parts)
+    fair = sum(uses.values()) / len(sources)
+    assert max(uses.values()) < 3 * fair
+
+
+@pytest.mark.parametrize("mode", ["bpm", "dastgah+bpm"])
+def test_no_more_is_stretched_than_must_be(params, mode):
+    """Of two within reach one stays as it was, and not always the same instrument's; else both meet halfway."""
+    _, by_mixture = drawn(params, 600, mode=mode)
+    as_recorded = Counter()
+    for parts in by_mixture.values():
+        metered = [one for one in parts if one["metered"]]
+        if len(metered) == 2:
+            kept = [one["instrument"] for one in metered if one["stretch"] == 1.0]
+            within = octaves.apart(*(one["bpm"] for one in metered)) <= math.log2(params.max_stretch)
+            assert len(kept) == within
+            if not within:
+                assert math.prod(one["stretch"] for one in metered) == pytest.approx(1.0, abs=1e-5)
+            as_recorded.update(kept)
+    assert set(as_recorded) == set(INSTRUMENTS)
+
+
+def test_a_fast_component_begins_where_its_recording_reaches(params):
+    reach = {"before": (-5.0, 5.0), "after": (0.0, 10.0), "alone": (0.0, 5.0)}
+    sources = [
+        dataclasses.replace(one, before=i % 3 == 0, after=i % 3 == 1, bpm=(one.bpm or 90.0))
+        for i, one in enumerate(orchestra())
+    ]
+    kinds = {one.slice_id: ("before", "after", "alone")[i % 3] for i, one in enumerate(sources)}
+    _, by_mixture = drawn(params, 300, sources, mode="bpm", min_instruments=2)
+    moved = Counter()
+    for one in itertools.chain.from_iterable(by_mixture.values()):
+        kind = kinds[one["slice_id"]]
+        earliest, latest = reach[kind]
+        assert one["offset_s"] >= earliest
+        assert one["offset_s"] == 0 or one["offset_s"] + 5 * one["stretch"] == pytest.approx(latest, abs=1e-5)
+        moved[kind] += one["offset_s"] != 0
+    assert moved["before"] > 50
+    assert moved["after"] == moved["alone"] == 0
+
+
+def test_rooms_are_drawn_alike_for_all_modes(params):
+    rooms = [
+        [(one["room_rt60_s"], one["room_wet_db"]) for one in drawn(params, 50, mode=mode, reverb=True)[0]]
+        for mode in MODES
+    ]
+    assert rooms[0] == rooms[1] == rooms[2] == rooms[3]
+    assert len(set(rooms[0])) == 50
+    dry = drawn(params, 50)[0]
+    assert {(one["room_rt60_s"], one["room_wet_db"]) for one in dry} == {(None, None)}
+    wet = drawn(params, 50, reverb=True)[0]
+    assert [one["instruments"] for one in dry] == [one["instruments"] for one in wet]
+
+
 def test_uniform_is_class_balanced(params):
     mixtures, _ = drawn(params, 2_000)
     counts = Counter(name for one in mixtures for name in one["instruments"])
@@ -190,7 +248,7 @@ def test_aligning_tonics(params):
             for one in parts
             if known[one["slice_id"]].tonic_hz
         ]
-        assert all(octaves_apart(tonics[0], other) * 1200 < 0.1 for other in tonics)
+        assert all(octaves.apart(tonics[0], other) * 1200 < 0.1 for other in tonics)
         assert all(abs(one["shift_cents"]) <= recipes.MAX_SHIFT_CENTS for one in parts)
         shifted += any(one["shift_cents"] for one in parts)
     assert shifted > 100
@@ -249,7 +307,7 @@ def test_joining_slices_and_annotations():
         {"slice_id": "ney-a-0000", "instrument": "ney", "split": "train"},
         {"slice_id": "daf-b-0000", "instrument": "daf", "split": "validation"},
     ]
-    about = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur"}
+    about = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur", "beat_s": None}
     annotations = [{"slice_id": "daf-b-0000", **about}, {"slice_id": "ney-a-0000", **about, "bpm": None}]
     joined = material.join(slices, annotations)
     assert joined["train"] == [Source("ney-a-0000", "ney", "shur", None, 200.0)]

@@ -3,9 +3,11 @@ import pytest
 from conftest import noise
 
 from tarkib import audio, clips
-from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
+from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.clips import ClipStore
-from tarkib.mixing import rendering
+from tarkib.errors import TarkibError
+from tarkib.mixing import rendering, timing
+from tarkib.mixing.material import Source
 from tarkib.mixing.rendering import COMPONENT_RMS_DBFS, Renderer
 
 NOTHING = np.zeros(0, np.float32)
@@ -35,32 +37,54 @@ def level(samples: np.ndarray) -> float:
 def test_what_is_stretched_is_heard_at_the_target_tempo(factor):
     """Turned upside down, as in the original, tempi would move apart."""
     whole = clicks(100)
-    one = rendering.component(whole[:CLIP_SAMPLES], NOTHING, whole[CLIP_SAMPLES:], factor, 0.0, 0.0)
+    one = rendering.component(NOTHING, whole[:CLIP_SAMPLES], whole[CLIP_SAMPLES:], factor=factor)
     assert tempo(one) == pytest.approx(100 * factor, rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.1, 1.25])
-def test_every_component_is_five_seconds_and_sounds_to_its_end(factor):
+@pytest.mark.parametrize("neighbours", ["both", "after", "before"])
+def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, neighbours):
     """The original cut to the first clip's length and let fast ones end early."""
-    before, samples, after = noise(5, 1), noise(5, 2), noise(5, 3)
-    neighbours = [(before, after), (NOTHING, after), (before, NOTHING)]
-    for earlier, later in neighbours:
-        one = rendering.component(samples, earlier, later, factor, 0.0, 0.0)
-        assert one.size == CLIP_SAMPLES
-        assert level(one[-4_800:-480]) > COMPONENT_RMS_DBFS - 3
-        assert level(one[480:4_800]) > COMPONENT_RMS_DBFS - 3
+    before, after = neighbours != "after", neighbours != "before"
+    begin = timing.begin(Source("tar-aa-0001", "tar", "shur", 100.0, 200.0, None, before, after), factor)
+    earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
+    one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
+    assert one.size == CLIP_SAMPLES
+    assert level(one[-4_800:-480]) > COMPONENT_RMS_DBFS - 3
+    assert level(one[480:4_800]) > COMPONENT_RMS_DBFS - 3
 
 
 def test_a_lone_slice_played_faster_falls_silent_at_its_end():
-    one = rendering.component(noise(5), NOTHING, NOTHING, 1.25, 0.0, 0.0)
+    one = rendering.component(NOTHING, noise(5), NOTHING, factor=1.25)
     assert one.size == CLIP_SAMPLES
     assert np.count_nonzero(one[96_100:]) == 0
     assert level(one[480:90_000]) == pytest.approx(COMPONENT_RMS_DBFS, abs=1)
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
+@pytest.mark.parametrize("offset_s", [-5.0, -1.3, 0.0, 0.7, 3.0])
+def test_what_is_heard_begins_at_the_offset(factor, offset_s):
+    """A click in the recording is heard where the offset and the factor put it."""
+    whole = noise(15, 4, level=1e-4)
+    for click_s in np.arange(0.25, 15, 0.5):
+        whole[int(click_s * SAMPLE_RATE)] += 0.5
+    before, samples, after = np.split(whole, 3)
+    one = rendering.component(before, samples, after, offset_s=offset_s, factor=factor)
+    strongest = np.argmax(np.abs(one[2_400:-2_400])) + 2_400
+    source_s = CLIP_SECONDS + offset_s + factor * strongest / SAMPLE_RATE
+    assert (source_s - 0.25) % 0.5 == pytest.approx(0.0, abs=0.01) or (source_s - 0.25) % 0.5 > 0.49
+
+
+def test_before_its_recording_begins_a_component_is_silent():
+    one = rendering.component(NOTHING, noise(5), NOTHING, offset_s=-0.4, factor=0.8)
+    assert np.count_nonzero(one[:12_000]) == 0
+    assert level(one[12_500:]) == pytest.approx(COMPONENT_RMS_DBFS, abs=0.5)
+    assert level(one[-4_800:-480]) > COMPONENT_RMS_DBFS - 3
+
+
 def test_factor_one_is_the_slice_itself():
     samples = noise(5)
-    one = rendering.component(samples, noise(5, 1), noise(5, 2), 1.0, 0.0, 0.0)
+    one = rendering.component(noise(5, 1), samples, noise(5, 2))
     scale = one[60_000] / samples[60_000]
     np.testing.assert_allclose(one[480:-480], samples[480:-480] * scale, rtol=1e-4)
 
@@ -69,39 +93,29 @@ def test_transposing_leaves_the_tempo():
     time = np.arange(3 * CLIP_SAMPLES) / SAMPLE_RATE
     whole = (0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
     parts = np.split(whole, 3)
-    one = rendering.component(parts[1], parts[0], parts[2], 1.0, 200.0, 0.0)
+    one = rendering.component(*parts, shift_cents=200.0)
     spectrum = np.abs(np.fft.rfft(one * np.hanning(one.size)))
     hz = np.argmax(spectrum) * SAMPLE_RATE / one.size
     assert 1200 * np.log2(hz / 440) == pytest.approx(200, abs=5)
     pulse = np.split(clicks(100), 3)
-    assert tempo(rendering.component(pulse[1], pulse[0], pulse[2], 1.0, 200.0, 0.0)) == pytest.approx(100, rel=0.01)
+    assert tempo(rendering.component(*pulse, shift_cents=200.0)) == pytest.approx(100, rel=0.01)
 
 
 @pytest.mark.parametrize("loudness", [0.001, 0.1, 0.9])
 def test_loud_recordings_do_not_drown_quiet_ones(loudness):
-    one = rendering.component(noise(5, level=loudness), NOTHING, NOTHING, 1.0, 0.0, -3.0)
+    one = rendering.component(NOTHING, noise(5, level=loudness), NOTHING, gain_db=-3.0)
     assert level(one) == pytest.approx(COMPONENT_RMS_DBFS - 3, abs=0.1)
 
 
 def test_silence_stays_silence():
-    one = rendering.component(np.zeros(CLIP_SAMPLES, np.float32), NOTHING, NOTHING, 1.1, 0.0, 0.0)
+    one = rendering.component(NOTHING, np.zeros(CLIP_SAMPLES, np.float32), NOTHING, factor=1.1)
     assert np.isfinite(one).all()
     assert audio.rms(one) < 1e-6
 
 
 def test_no_click_where_a_slice_was_cut():
-    one = rendering.component(np.full(CLIP_SAMPLES, 0.5, np.float32), NOTHING, NOTHING, 1.0, 0.0, 0.0)
+    one = rendering.component(NOTHING, np.full(CLIP_SAMPLES, 0.5, np.float32), NOTHING)
     assert np.abs(np.diff(one, prepend=0, append=0)).max() < 0.01 * np.abs(one).max()
-
-
-def test_a_sum_is_scaled_and_never_clipped():
-    parts = [noise(5, seed, level=0.5) for seed in range(5)]
-    mixture = rendering.mix(parts)
-    assert np.abs(mixture).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
-    total = np.sum(parts, axis=0)
-    np.testing.assert_allclose(mixture, total * (mixture[0] / total[0]), rtol=1e-3, atol=1e-5)
-    quiet = [part * 0.01 for part in parts]
-    np.testing.assert_allclose(rendering.mix(quiet), np.sum(quiet, axis=0), atol=1e-7)
 
 
 @pytest.fixture
@@ -116,21 +130,76 @@ def store(tmp_path):
     return tmp_path / "slices", rows
 
 
-def recipe(mixture_id, *parts):
+def recipe(mixture_id, *parts, room=(None, None)):
     row = {"mixture_id": mixture_id, "split": "train", "mode": "bpm", "instruments": [], "target_bpm": None}
-    parts = [
-        {"mixture_id": mixture_id, "slice_id": s, "stretch": f, "shift_cents": 0.0, "gain_db": 0.0} for s, f in parts
+    row |= {"dastgah": None, "room_rt60_s": room[0], "room_wet_db": room[1]}
+    return row, [
+        {
+            "mixture_id": mixture_id,
+            "slice_id": slice_id,
+            "offset_s": 0.0,
+            "stretch": factor,
+            "shift_cents": 0.0,
+            "gain_db": 0.0,
+            **changes,
+        }
+        for slice_id, factor, changes in ((*part, {}) if len(part) == 2 else part for part in parts)
     ]
-    return {**row, "dastgah": None}, parts
 
 
-def test_a_fast_slice_goes_on_into_its_neighbour(store):
+@pytest.fixture
+def renderer(store):
     folder, rows = store
-    places = {row["slice_id"]: clips.Place(row["shard"], row["offset"], row["size"]) for row in rows}
-    renderer = Renderer(ClipStore(folder), places)
-    middle = renderer.component({"slice_id": "tar-aa-0001", "stretch": 1.2, "shift_cents": 0.0, "gain_db": 0.0})
+    with ClipStore(folder) as clip_store:
+        yield Renderer(clip_store, rendering.places(rows))
+
+
+def test_a_fast_slice_goes_on_into_its_neighbour(renderer):
+    _, (row,) = recipe("a", ("tar-aa-0001", 1.2))
+    middle = renderer.component(row)
     assert tempo(middle) == pytest.approx(120, rel=0.01)
     assert audio.rms(middle[-24_000:]) > 0.5 * audio.rms(middle)
+
+
+def test_a_sum_is_scaled_and_never_clipped(renderer):
+    loud = {"gain_db": 30.0}
+    row, parts = recipe("a", ("tar-aa-0001", 1.0, loud), ("ney-bb-0000", 1.0, loud))
+    mixture = renderer.mixture(row, parts)
+    assert np.abs(mixture).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
+    total = sum(renderer.component(part) for part in parts)
+    np.testing.assert_allclose(mixture, total * (mixture[60_000] / total[60_000]), rtol=1e-3, atol=1e-5)
+    quiet = recipe("b", ("ney-bb-0000", 1.0), ("ney-bb-0000", 0.9))
+    np.testing.assert_array_equal(renderer.mixture(*quiet), sum(map(renderer.component, quiet[1])))
+
+
+@pytest.mark.parametrize("gain_db", [0.0, 30.0])
+@pytest.mark.parametrize("room", [(None, None), (0.8, -6.0)])
+def test_parts_add_up_to_the_mixture(renderer, gain_db, room):
+    gain = {"gain_db": gain_db}
+    row, parts = recipe("a", ("tar-aa-0001", 1.1, gain), ("ney-bb-0000", 1.0, gain), room=room)
+    sounds = renderer.parts(row, parts)
+    assert len(sounds) == 2
+    np.testing.assert_allclose(sum(sounds), renderer.mixture(row, parts), atol=1e-5)
+
+
+def test_a_component_whose_slice_is_gone_is_named(renderer):
+    with pytest.raises(TarkibError, match=r"mix-7: its slice oud-cc-0000 is not in .*slices.*run dvc repro"):
+        renderer.mixture(*recipe("mix-7", ("oud-cc-0000", 1.0)))
+
+
+def test_few_slices_are_kept_in_memory(renderer, monkeypatch):
+    monkeypatch.setattr(rendering, "_KEPT_SLICES", 2)
+    reads = []
+    read = renderer.store.read
+    monkeypatch.setattr(renderer.store, "read", lambda place: reads.append(place) or read(place))
+    first = renderer.slice("tar-aa-0000")
+    for name in ("tar-aa-0001", "tar-aa-0000", "tar-aa-0002", "tar-aa-0000"):
+        renderer.slice(name)
+    assert len(reads) == 3
+    renderer.slice("tar-aa-0001")
+    assert len(reads) == 4
+    with pytest.raises(ValueError, match="read-only"):
+        first += 1
 
 
 def test_any_row_is_the_same_sound_whenever_it_is_asked_for(store, tmp_path, monkeypatch):
@@ -138,7 +207,7 @@ def test_any_row_is_the_same_sound_whenever_it_is_asked_for(store, tmp_path, mon
     monkeypatch.setattr(clips, "CLIPS_PER_SHARD", 2)
     recipes = [
         recipe("a", ("tar-aa-0001", 1.1), ("ney-bb-0000", 1.0)),
-        recipe("b", ("tar-aa-0002", 0.9)),
+        recipe("b", ("tar-aa-0002", 0.9, {"shift_cents": 150.0}), room=(0.5, -9.0)),
         recipe("c", ("tar-aa-0000", 1.2), ("ney-bb-0000", 0.85)),
     ]
     written = {}

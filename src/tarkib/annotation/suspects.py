@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tarkib import octaves
 from tarkib.annotation import tonality
 from tarkib.annotation.evidence import Evidence
 from tarkib.annotation.labels import Labels
@@ -51,12 +52,6 @@ def find(heard: Evidence, tempo: TempoTrack, labels: Labels, least: float) -> li
     if labels.bpm is not None:
         found += _tempo(heard, tempo, labels.bpm, least)
     return found
-
-
-def octaves_apart(value: float, other: float) -> float:
-    """Distance of two frequencies or tempi modulo octave, in octaves, 0 to 0.5."""
-    octaves = float(np.log2(value / other))
-    return abs(octaves - round(octaves))
 
 
 def _melody(heard: Evidence, instrument: str, least: float) -> Iterator[Suspect]:
@@ -109,7 +104,7 @@ def _tonic(heard: Evidence, labels: Labels, least: float) -> Iterator[Suspect]:
     free = tonality.estimate(heard.pitch, labels.dastgah)
     if free.tonic_hz is None or free.tonic_confidence < least:
         return
-    if 1200.0 * octaves_apart(free.tonic_hz, labels.tonic_hz) > TONIC_TOLERANCE_CENTS:
+    if 1200.0 * octaves.apart(free.tonic_hz, labels.tonic_hz) > TONIC_TOLERANCE_CENTS:
         yield Suspect(
             "tonic_hz", 0.0, heard.seconds, f"{labels.tonic_hz:.2f}", f"{free.tonic_hz:.2f}", free.tonic_confidence
         )
@@ -117,7 +112,7 @@ def _tonic(heard: Evidence, labels: Labels, least: float) -> Iterator[Suspect]:
 
 def _tempo(heard: Evidence, tempo: TempoTrack, label: float, least: float) -> Iterator[Suspect]:
     """Stretches of at least a slice's length that keep another tempo."""
-    off = np.array([octaves_apart(one, label) > np.log2(1 + TEMPO_TOLERANCE) for one in tempo.bpm], bool)
+    off = np.array([octaves.apart(one, label) > np.log2(1 + TEMPO_TOLERANCE) for one in tempo.bpm], bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], off & (tempo.confidence >= least), [0]])))
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         if end - begin >= CLIP_SECONDS:

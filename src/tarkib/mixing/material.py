@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 
+from tarkib.audio import CLIP_SECONDS
 from tarkib.mixing.modes import Mode, dastgahs_fit
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
@@ -17,17 +18,32 @@ _TRIES_FOR_EVENNESS = 3
 
 @dataclass(frozen=True)
 class Source:
-    """A slice as a mixture may use it; `bpm` is None unless it is metered."""
+    """A slice as a mixture may use it.
+
+    Attributes
+    ----------
+    bpm : tempo; None unless it is metered
+    beat_s : its first beat, in seconds from its start; None unless it is metered
+    before, after : whether its recording goes on before and after it, so that a component may reach there
+    """
 
     slice_id: str
     instrument: str
     dastgah: str | None
     bpm: float | None
     tonic_hz: float | None
+    beat_s: float | None = None
+    before: bool = False
+    after: bool = False
 
     @property
     def pitched(self) -> bool:
         return self.instrument not in PERCUSSION
+
+    @property
+    def sounding_s(self) -> tuple[float, float]:
+        """From where to where there is sound, in seconds from the slice's start."""
+        return -CLIP_SECONDS * self.before, CLIP_SECONDS * (1 + self.after)
 
 
 Selection = tuple[Source, ...]
@@ -40,6 +56,8 @@ def join(slices: Iterable[dict], annotations: Iterable[dict]) -> dict[str, list[
     A slice's tempo in the table of annotations is null unless it was trusted, so a tempo means metered.
     """
     annotated = {one["slice_id"]: one for one in annotations}
+    slices = list(slices)
+    known = {one["slice_id"] for one in slices}
     by_split = defaultdict(list)
     for one in slices:
         about = annotated[one["slice_id"]]
@@ -51,9 +69,18 @@ def join(slices: Iterable[dict], annotations: Iterable[dict]) -> dict[str, list[
                 about["dastgah"] if pitched else None,
                 about["bpm"],
                 about["tonic_hz"] if pitched else None,
+                about["beat_s"],
+                before=neighbour(one["slice_id"], -1) in known,
+                after=neighbour(one["slice_id"], 1) in known,
             )
         )
     return dict(by_split)
+
+
+def neighbour(slice_id: str, step: int) -> str:
+    """Id that the slice `step` places later in the same recording has, if there is one."""
+    recording_id, number = slice_id.rsplit("-", 1)
+    return f"{recording_id}-{int(number) + step:04d}"
 
 
 class Material:
@@ -73,6 +100,30 @@ class Material:
         self.uses: Counter[str] = Counter()
         self.instruments = tuple(name for name in INSTRUMENTS if name in self.by_instrument)
         self._assignments = cache(self._find_assignments)
+        self._likelihoods = cache(self._find_likelihoods)
+
+    def _find_likelihoods(self, instruments: tuple[str, ...], mode: Mode) -> np.ndarray:
+        """Cumulative probability of each of the assignments, chosen so that slices are used evenly.
+
+        Of one dastgah for all, an instrument's slices are used p / share times their fair share, where p is the
+        dastgah's probability and share the part of the instrument's slices that is in it. The most overused slice is
+        used least where p is proportional to the smallest of the instruments' shares. Of different dastgahs each
+        instrument draws by its own shares, so an assignment counts as their product.
+        """
+        shares = {
+            name: {
+                dastgah: len(some) / len(self.by_instrument[name]) for dastgah, some in self.by_dastgah[name].items()
+            }
+            for name in instruments
+        }
+        together = min if mode.dastgah == "same" else math.prod
+        weights = [
+            together([shares[name][dastgah] for name, dastgah in zip(instruments, way, strict=True)])
+            for way in self._assignments(instruments, mode)
+        ]
+        cumulative = np.cumsum(weights) / sum(weights)
+        cumulative[-1] = 1.0  # not a rounding less: a draw below 1 must find its way
+        return cumulative
 
     def _find_assignments(self, instruments: tuple[str, ...], mode: Mode) -> list[tuple[str | None, ...]]:
         """Every way of giving the instruments dastgahs that keeps the mode's promise; percussion gets None."""
@@ -106,7 +157,7 @@ class Material:
             pools = [self.by_instrument[name] for name in instruments]
         else:
             ways = self._assignments(instruments, mode)
-            way = ways[rng.integers(len(ways))]
+            way = ways[np.searchsorted(self._likelihoods(instruments, mode), rng.random(), side="right")]
             pools = [self.by_dastgah[name][dastgah] for name, dastgah in zip(instruments, way, strict=True)]
         return tuple(self._pick(pool, rng) for pool in pools)
 

@@ -1,27 +1,31 @@
 """What to mix: all of a mode's mixtures drawn as tables, before any of them sounds.
 
-The ensemble and gains of mixture i come from a generator seeded by (seed, split, i) before the mode has a say, so they
-are equal in all four modes and the mode is the only thing that differs. For that an ensemble is drawn only where every
-mode can still make a new mixture of it; the slices come from a generator that knows the mode too. No two mixtures of a
-mode use the same slices.
+The ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i) before the mode has a say, so
+they are equal in all four modes and the mode is the only thing that differs. For that an ensemble is drawn only where
+every mode can still make a new mixture of it; the slices come from a generator that knows the mode too. No two mixtures
+of a mode use the same slices.
 """
 
 import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib import ensembles
+from tarkib import ensembles, octaves
 from tarkib.errors import TarkibError
+from tarkib.mixing import timing
 from tarkib.mixing.material import Material, Selection, Source
-from tarkib.mixing.modes import MODES, Mode, octave_middle, octave_ratio, tempi_fit, within_reach
+from tarkib.mixing.modes import MODES, Mode, tempi_fit
+from tarkib.mixing.room import Room
 from tarkib.params import Augment
 
 MAX_SHIFT_CENTS = 250.0
 """Farthest that `augment.align_tonic` transposes a component; beyond it an instrument no longer sounds like itself."""
 
+_MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
 _ENSEMBLE_PURPOSE, _SLICES_PURPOSE = 10, 11
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
@@ -93,9 +97,10 @@ class _Drawing:
             if drawn is None:
                 self._refuse_unless_enough(index, count)
                 break
-            instruments, gains_db = drawn
-            selection = self._selection(instruments, index)
-            mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, gains_db)
+            key = [self.params.seed, _SLICES_PURPOSE, _SPLIT_NUMBERS[self.split], index, self.mode.number]
+            rng = np.random.default_rng(key)
+            selection = self._selection(drawn.instruments, rng)
+            mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, drawn, rng)
             mixture_rows.append(mixture)
             component_rows += components
         return mixture_rows, component_rows
@@ -109,8 +114,8 @@ class _Drawing:
                 f"from these {self.split} slices ({slices}); ask for fewer, or add recordings of the rarest"
             )
 
-    def _ensemble(self, index: int) -> tuple[tuple[str, ...], np.ndarray] | None:
-        """Instruments and gains in dB of mixture `index`, whatever the mode; None where no new mixture is left."""
+    def _ensemble(self, index: int) -> "_Ensemble | None":
+        """Who plays mixture `index`, how loud and where, whatever the mode; None where no new mixture is left."""
         params = self.params
         rng = np.random.default_rng([params.seed, _ENSEMBLE_PURPOSE, _SPLIT_NUMBERS[self.split], index])
         for _ in range(_ENSEMBLE_DRAWS):
@@ -119,7 +124,8 @@ class _Drawing:
             )
             if self._has_room(instruments):
                 self.drawn[instruments] += 1
-                return instruments, rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
+                gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
+                return _Ensemble(instruments, gains_db, Room.draw(rng) if params.reverb else None)
         return None
 
     def _has_room(self, instruments: tuple[str, ...]) -> bool:
@@ -142,15 +148,13 @@ class _Drawing:
 
     def _fits(self, selection: Selection, mode: Mode) -> bool:
         params = self.params
-        if params.align_tonic and not within_reach(_tonics(selection), 2 ** (MAX_SHIFT_CENTS / 1200)):
+        if params.align_tonic and not octaves.within_reach(_tonics(selection), _MAX_SHIFT):
             return False
         bpms = [one.bpm for one in selection if one.bpm is not None]
         return tempi_fit(mode, bpms, params.max_stretch, params.tempo_tolerance)
 
-    def _selection(self, instruments: tuple[str, ...], index: int) -> Selection:
-        """New slices for mixture `index` that keep the mode's promises."""
-        key = [self.params.seed, _SLICES_PURPOSE, _SPLIT_NUMBERS[self.split], index, self.mode.number]
-        rng = np.random.default_rng(key)
+    def _selection(self, instruments: tuple[str, ...], rng: np.random.Generator) -> Selection:
+        """New slices that keep the mode's promises."""
         draws = (self.material.draw(instruments, self.mode, rng) for _ in range(_SLICE_DRAWS))
         selection = next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
         if selection is None:
@@ -170,11 +174,25 @@ class _Drawing:
     def _is_new(self, selection: Selection) -> bool:
         return _key(selection) not in self.used
 
-    def _recipe(self, mixture_id: str, selection: Selection, gains_db: np.ndarray) -> tuple[dict, list[dict]]:
+    def _recipe(
+        self, mixture_id: str, selection: Selection, drawn: "_Ensemble", rng: np.random.Generator
+    ) -> tuple[dict, list[dict]]:
         """Rows of a mixture and its components."""
         bpms = [one.bpm for one in selection if one.bpm is not None]
-        target_bpm = octave_middle(bpms) if self.mode.tempo == "same" else None
-        target_hz = octave_middle(_tonics(selection)) if self.params.align_tonic else None
+        target_bpm = _meeting_point(bpms, self.params.max_stretch, rng) if self.mode.tempo == "same" else None
+        target_hz = _meeting_point(_tonics(selection), _MAX_SHIFT, rng) if self.params.align_tonic else None
+        # Rounded, so that what needs no change has factor 1 and shift 0 exactly and is left as it is.
+        stretches = [
+            round(octaves.ratio(one.bpm, target_bpm), 6) if one.bpm and target_bpm else 1.0 for one in selection
+        ]
+        shifts = [
+            round(1200 * math.log2(octaves.ratio(one.tonic_hz, target_hz)), 3) if one.tonic_hz and target_hz else 0.0
+            for one in selection
+        ]
+        if self.params.align_beats and target_bpm:
+            begins = timing.aligned(selection, stretches)
+        else:
+            begins = [timing.begin(one, stretch) for one, stretch in zip(selection, stretches, strict=True)]
         dastgahs = {one.dastgah for one in selection if one.pitched} if self.mode.dastgah == "same" else set()
         mixture = {
             "mixture_id": mixture_id,
@@ -183,6 +201,8 @@ class _Drawing:
             "instruments": [one.instrument for one in selection],
             "target_bpm": target_bpm,
             "dastgah": next(iter(dastgahs), None),
+            "room_rt60_s": drawn.room and drawn.room.rt60_s,
+            "room_wet_db": drawn.room and drawn.room.wet_db,
         }
         components = [
             {
@@ -191,17 +211,35 @@ class _Drawing:
                 "instrument": one.instrument,
                 "dastgah": one.dastgah,
                 "bpm": one.bpm,
-                # Rounded, so that what needs no change has factor 1 and shift 0 exactly and is left as it is.
-                "stretch": round(octave_ratio(one.bpm, target_bpm), 6) if one.bpm and target_bpm else 1.0,
-                "shift_cents": round(_cents(octave_ratio(one.tonic_hz, target_hz)), 3)
-                if one.tonic_hz and target_hz
-                else 0.0,
+                "offset_s": round(offset_s, 6),
+                "stretch": stretch,
+                "shift_cents": shift_cents,
                 "gain_db": float(gain_db),
                 "metered": one.bpm is not None,
             }
-            for one, gain_db in zip(selection, gains_db, strict=True)
+            for one, offset_s, stretch, shift_cents, gain_db in zip(
+                selection, begins, stretches, shifts, drawn.gains_db, strict=True
+            )
         ]
         return mixture, components
+
+
+@dataclass(frozen=True)
+class _Ensemble:
+    """What of a mixture is the same in all modes: who plays, the gains in dB, and the room, if any."""
+
+    instruments: tuple[str, ...]
+    gains_db: np.ndarray
+    room: Room | None
+
+
+def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
+    """One of the targets with the least change, or None; drawn, or the same instruments would always stay as they are.
+
+    A classifier could then tell instruments by the traces of being stretched.
+    """
+    points = octaves.meeting_points(values, most) if values else []
+    return points[rng.integers(len(points))] if points else None
 
 
 def _key(selection: Selection) -> frozenset[str]:
@@ -210,7 +248,3 @@ def _key(selection: Selection) -> frozenset[str]:
 
 def _tonics(selection: Selection) -> list[float]:
     return [one.tonic_hz for one in selection if one.tonic_hz is not None]
-
-
-def _cents(ratio: float) -> float:
-    return 1200.0 * math.log2(ratio)

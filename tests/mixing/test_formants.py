@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from conftest import noise
+from scipy import signal
+
+from tarkib.audio import SAMPLE_RATE
+from tarkib.mixing import formants, rendering
+
+FORMANTS_HZ = (700.0, 2_400.0)
+
+
+def vowel(hz: float, seconds: float = 3.0) -> np.ndarray:
+    """A pulse train through two resonances: a voice as phoneticians model it."""
+    pulses = np.zeros(int(seconds * SAMPLE_RATE))
+    pulses[(np.arange(0, seconds, 1 / hz) * SAMPLE_RATE).astype(int)] = 1.0
+    for formant in FORMANTS_HZ:
+        pulses = signal.lfilter(*signal.iirpeak(formant, 6.0, fs=SAMPLE_RATE), pulses) + 0.03 * pulses
+    return (pulses / np.abs(pulses).max() * 0.5).astype(np.float32)
+
+
+def formant_near(samples: np.ndarray, hz: float) -> float:
+    """Centre of gravity of the power within a fourth of a frequency."""
+    frequencies, power = signal.welch(samples[4_800:-4_800], SAMPLE_RATE, nperseg=4_096)
+    near = (frequencies > hz / 1.34) & (frequencies < hz * 1.34)
+    return float(np.exp(np.sum(np.log(frequencies[near]) * power[near]) / np.sum(power[near])))
+
+
+def fundamental(samples: np.ndarray) -> float:
+    correlation = signal.correlate(samples[24_000:36_000], samples[24_000:36_000], mode="full")[12_000:]
+    return SAMPLE_RATE / (80 + np.argmax(correlation[80:400]))
+
+
+@pytest.mark.parametrize("cents", [-250.0, 250.0])
+def test_notes_move_and_formants_stay(cents):
+    before = vowel(130.0)
+    ratio = 2 ** (cents / 1200)
+    after = rendering.stretch(before, 1.0, cents)
+    assert fundamental(after) == pytest.approx(130 * ratio, rel=0.01)
+    for hz in FORMANTS_HZ:
+        moved = np.log(formant_near(after, hz) / formant_near(before, hz)) / np.log(ratio)
+        assert abs(moved) < 0.5  # 1 would be along with the notes
+
+
+def test_without_restoring_formants_move_along(monkeypatch):
+    """The test above can fail."""
+    monkeypatch.setattr(formants, "restored", lambda samples, ratio: samples)
+    before, after = vowel(130.0), rendering.stretch(vowel(130.0), 1.0, 250.0)
+    moved = [
+        np.log(formant_near(after, hz) / formant_near(before, hz)) / np.log(2 ** (250 / 1200)) for hz in FORMANTS_HZ
+    ]
+    assert np.mean(moved) > 0.6
+
+
+def test_length_and_level_stay():
+    samples = noise(2.0)
+    restored = formants.restored(samples, 1.15)
+    assert restored.shape == samples.shape
+    assert np.sqrt(np.mean(restored**2)) == pytest.approx(np.sqrt(np.mean(samples**2)), rel=0.15)
+    np.testing.assert_allclose(formants.restored(samples, 1.0), samples, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros(500, np.float32), np.zeros(9_600, np.float32)])
+def test_silence_and_next_to_nothing(samples):
+    assert formants.restored(samples, 1.1).shape == samples.shape
+    assert np.all(formants.restored(samples, 1.1) == 0)
