@@ -82,13 +82,17 @@ class ClipStore:
 
         Raises TarkibError where the shard is missing or does not hold a clip there.
         """
+        return decode(self.read_bytes(place))
+
+    def read_bytes(self, place: Place) -> bytes:
+        """The FLAC file at a place, as it is; raises as `read` does."""
         flac = os.pread(self._file(place.shard), place.size, place.offset)
         if len(flac) != place.size or not flac.startswith(b"fLaC"):
             raise TarkibError(
                 f"{self.folder / place.shard}: no clip at byte {place.offset}; shards and table do not belong "
                 "together: delete the folder and run dvc repro (or dvc checkout)"
             )
-        return decode(flac)
+        return flac
 
     def _file(self, shard: str) -> int:
         if shard not in self._files:
