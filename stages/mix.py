@@ -1,17 +1,21 @@
-"""Slices and their annotations → mixtures of them in data/mixtures, in the mode augment.mode."""
+"""Slices and their annotations → mixtures of them in data/mixtures, in the mode augment.mode, checked."""
 
 from stages import ANNOTATIONS, MIXTURES, SLICES, run
 from tarkib import parallel, params, tables
+from tarkib.clips import ClipStore
 from tarkib.errors import TarkibError
-from tarkib.mixing import material, recipes, rendering
+from tarkib.mixing import listening, material, recipes, rendering, verification
 from tarkib.outputs import whole_folder
+
+_LISTENED_TO = 32
 
 
 def main() -> None:
-    """Draw what to mix, then make it sound."""
+    """Draw what to mix, make it sound, and keep it if every promise is kept."""
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
-    sources = material.join(slice_rows, tables.ANNOTATIONS.read(ANNOTATIONS))
+    annotations = tables.ANNOTATIONS.read(ANNOTATIONS)
+    sources = material.join(slice_rows, annotations)
     mixtures, components = [], []
     for split in ("train", "validation"):
         if split not in sources:
@@ -22,9 +26,19 @@ def main() -> None:
         components += some_components
     with whole_folder(MIXTURES) as folder:
         jobs = rendering.plan(folder, SLICES, mixtures, components, slice_rows)
-        shards = parallel.map_jobs(rendering.render_shard, jobs, what="mixing", workers=settings.run.workers)
-        tables.MIXTURES.write(folder / "mixtures.parquet", [row for shard in shards for row in shard])
+        shards = parallel.map_jobs(
+            rendering.render_shard, jobs, what="mixing", workers=settings.run.workers, engine=settings.run.engine
+        )
+        mixtures = [row for shard in shards for row in shard]
+        tables.MIXTURES.write(folder / "mixtures.parquet", mixtures)
         tables.COMPONENTS.write(folder / "components.parquet", components)
+        verification.refuse(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
+        with ClipStore(SLICES) as store:
+            renderer = rendering.Renderer(store, rendering.places(slice_rows))
+            some = verification.sample(mixtures, _LISTENED_TO)
+            heard = listening.listen(folder, renderer, some, components, settings.augment)
+        verification.refuse(heard.defects)
+    print(heard.summary())
 
 
 if __name__ == "__main__":

@@ -151,14 +151,21 @@ class Material:
         """Those selections, one after the other, in a fixed order."""
         return itertools.chain.from_iterable(itertools.product(*pools) for pools in self._pools(instruments, mode))
 
-    def draw(self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator) -> Selection:
-        """Draw one of those selections, of which there must be one, preferring slices that were used little."""
+    def draw(
+        self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator, *, evenly: bool = True
+    ) -> Selection:
+        """Draw one of those selections, of which there must be one, preferring slices that were used little.
+
+        Not `evenly`, the draw does not depend on what was used before.
+        """
         if mode.dastgah == "free":
             pools = [self.by_instrument[name] for name in instruments]
         else:
             ways = self._assignments(instruments, mode)
             way = ways[np.searchsorted(self._likelihoods(instruments, mode), rng.random(), side="right")]
             pools = [self.by_dastgah[name][dastgah] for name, dastgah in zip(instruments, way, strict=True)]
+        if not evenly:
+            return tuple(pool[rng.integers(len(pool))] for pool in pools)
         return tuple(self._pick(pool, rng) for pool in pools)
 
     def _pick(self, pool: Sequence[Source], rng: np.random.Generator) -> Source:

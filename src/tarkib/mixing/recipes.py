@@ -21,17 +21,20 @@ from tarkib.mixing.material import Material, Selection, Source
 from tarkib.mixing.modes import MODES, Mode, tempi_fit
 from tarkib.mixing.room import Room
 from tarkib.params import Augment
+from tarkib.vocabulary import INSTRUMENTS
 
 MAX_SHIFT_CENTS = 250.0
 """Farthest that `augment.align_tonic` transposes a component; beyond it an instrument no longer sounds like itself."""
 
 _MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
-_ENSEMBLE_PURPOSE, _SLICES_PURPOSE = 10, 11
+_ENSEMBLE_PURPOSE, _SLICES_PURPOSE, _SUPPLY_PURPOSE = 10, 11, 13
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
 _SLICE_DRAWS = 200
 _MANY = 20  # with this many times the selections that are needed, drawing finds one
-_MOST_ENUMERATED = 200_000
+_ENOUGH_FITS, _MOST_TRIALS = 5, 2_000  # to know how many of the selections keep all of a mode's promises
+_MOST_ENUMERATED = 200_000  # more selections than these are not gone through one by one ...
+_LAST_DRAWS = 20_000  # ... but drawn from once more, so often
 
 
 def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
@@ -80,8 +83,7 @@ class _Drawing:
         self.mode = MODES[params.mode]
         self.drawn: Counter[tuple[str, ...]] = Counter()
         self.used: set[frozenset[str]] = set()
-        self._loose: dict[tuple[str, ...], int] = {}
-        self._exact: dict[tuple[str, ...], int] = {}
+        self._supply: dict[tuple[str, ...], _Supply] = {}
         self.instruments = _playable(material)
         if not self.instruments:
             raise TarkibError(
@@ -109,9 +111,11 @@ class _Drawing:
         """Raise where fewer mixtures than asked for will not do."""
         if self.split == "train" or not found:
             slices = ", ".join(f"{len(self.material.by_instrument[name])} of {name}" for name in self.instruments)
+            scarcest = Counter(supply.scarcest for supply in self._supply.values()).most_common(1)[0][0]
             raise TarkibError(
                 f"augment.{self.split}_mixtures: only {found} of {count} distinct mixtures can be made in every mode "
-                f"from these {self.split} slices ({slices}); ask for fewer, or add recordings of the rarest"
+                f"from these {self.split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
+                "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
             )
 
     def _ensemble(self, index: int) -> "_Ensemble | None":
@@ -122,25 +126,41 @@ class _Drawing:
             instruments = ensembles.draw(
                 params.ensembles, self.instruments, params.min_instruments, params.max_instruments, rng
             )
-            if self._has_room(instruments):
+            if self._suffices(instruments):
                 self.drawn[instruments] += 1
                 gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
                 return _Ensemble(instruments, gains_db, Room.draw(rng) if params.reverb else None)
         return None
 
-    def _has_room(self, instruments: tuple[str, ...]) -> bool:
+    def _suffices(self, instruments: tuple[str, ...]) -> bool:
         """Whether every mode can make one more mixture of these instruments."""
         needed = self.drawn[instruments] + 1
-        if instruments not in self._loose:
-            self._loose[instruments] = min(self.material.count(instruments, mode) for mode in MODES.values())
-        if self._loose[instruments] >= _MANY * needed:
-            return True
-        if instruments not in self._exact:
-            limit = _MANY * needed
-            self._exact[instruments] = min(
-                sum(1 for _ in itertools.islice(self._fitting(instruments, mode), limit)) for mode in MODES.values()
-            )
-        return self._exact[instruments] >= needed
+        supply = self._supply.get(instruments)
+        if supply is None or (supply.least < needed and supply.more):
+            supply = self._supply[instruments] = self._count(instruments, _MANY * needed)
+        return supply.least >= needed
+
+    def _count(self, instruments: tuple[str, ...], limit: int) -> "_Supply":
+        """How many mixtures of these instruments every mode can make, counted up to a limit."""
+        by_mode = {mode.name: self._count_in(mode, instruments, limit) for mode in MODES.values()}
+        scarcest = min(by_mode, key=by_mode.__getitem__)
+        return _Supply(by_mode[scarcest], by_mode[scarcest] == limit, scarcest)
+
+    def _count_in(self, mode: Mode, instruments: tuple[str, ...], limit: int) -> int:
+        count = self.material.count(instruments, mode)
+        if count == 0:
+            return 0
+        key = [self.params.seed, _SUPPLY_PURPOSE, _SPLIT_NUMBERS[self.split], mode.number]
+        rng = np.random.default_rng([*key, *map(INSTRUMENTS.index, instruments)])
+        trials = fits = 0
+        while fits < _ENOUGH_FITS and trials < min(_MOST_TRIALS, count):
+            trials += 1
+            # What was used before must have no say: it is another in each mode, and the ensembles are to be the same.
+            fits += self._fits(self.material.draw(instruments, mode, rng, evenly=False), mode)
+        estimate = count * fits / trials
+        if estimate >= _MANY * limit or count > _MOST_ENUMERATED:
+            return min(limit, int(estimate / _MANY))
+        return sum(1 for _ in itertools.islice(self._fitting(instruments, mode), limit))
 
     def _fitting(self, instruments: tuple[str, ...], mode: Mode) -> Iterable[Selection]:
         """All selections that keep all of a mode's promises."""
@@ -155,21 +175,24 @@ class _Drawing:
 
     def _selection(self, instruments: tuple[str, ...], rng: np.random.Generator) -> Selection:
         """New slices that keep the mode's promises."""
-        draws = (self.material.draw(instruments, self.mode, rng) for _ in range(_SLICE_DRAWS))
-        selection = next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
+        selection = self._draw_new(instruments, rng, _SLICE_DRAWS)
+        if selection is None and self.material.count(instruments, self.mode) > _MOST_ENUMERATED:
+            selection = self._draw_new(instruments, rng, _LAST_DRAWS)
+        elif selection is None:
+            left = [one for one in self._fitting(instruments, self.mode) if self._is_new(one)]
+            selection = left[rng.integers(len(left))] if left else None
         if selection is None:
-            # Chance has not found one; if there is any among a number that can be looked through, take one of them.
-            some = itertools.islice(self.material.selections(instruments, self.mode), _MOST_ENUMERATED)
-            left = [one for one in some if self._is_new(one) and self._fits(one, self.mode)]
-            if not left:
-                raise TarkibError(
-                    f"mode {self.mode.name}: no new {self.split} mixture of {' + '.join(instruments)} can be made; "
-                    "add recordings of them, or widen augment.max_stretch or lower augment.tempo_tolerance"
-                )
-            selection = left[rng.integers(len(left))]
+            raise TarkibError(
+                f"mode {self.mode.name}: no new {self.split} mixture of {' + '.join(instruments)} can be made; "
+                "add recordings of them, or widen augment.max_stretch or lower augment.tempo_tolerance"
+            )
         self.used.add(_key(selection))
         self.material.uses.update(source.slice_id for source in selection)
         return selection
+
+    def _draw_new(self, instruments: tuple[str, ...], rng: np.random.Generator, tries: int) -> Selection | None:
+        draws = (self.material.draw(instruments, self.mode, rng) for _ in range(tries))
+        return next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
 
     def _is_new(self, selection: Selection) -> bool:
         return _key(selection) not in self.used
@@ -231,6 +254,15 @@ class _Ensemble:
     instruments: tuple[str, ...]
     gains_db: np.ndarray
     room: Room | None
+
+
+@dataclass(frozen=True)
+class _Supply:
+    """Mixtures that can be made of an ensemble in every mode: at least so many, maybe more, fewest in `scarcest`."""
+
+    least: int
+    more: bool
+    scarcest: str
 
 
 def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
