@@ -5,6 +5,7 @@ puts this checkout's ``src/`` first on the path, so that a queued experiment run
 what is installed.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ TRAINING_PLOTS = Path("plots/training")
 EVALUATION_PLOTS = Path("plots/evaluation")
 METRICS = Path("metrics")
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage; what the user can put right is told in a few lines, without a traceback."""
@@ -31,3 +34,12 @@ def run(stage: Callable[[], None]) -> None:
         stage()
     except TarkibError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        # A file that was opened before the disk was full is not named in the error.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(
+            f"error: {where}{error.strerror}; make room (or raise the limit) and run dvc repro again; "
+            "nothing was half-written"
+        )

@@ -19,7 +19,11 @@ def main() -> None:
     cache = Cache(project.cache("annotation"))
     cache.sweep()
     work = jobs.plan(Path(settings.data.raw), recording_rows, slice_rows, cache, settings.annotate)
-    results = list(parallel.map_jobs(jobs.annotate_recording, work, what="annotating", workers=settings.run.workers))
+    results = list(
+        parallel.map_jobs(
+            jobs.annotate_recording, work, what="annotating", workers=settings.run.workers, engine=settings.run.engine
+        )
+    )
     by_slice = {row["slice_id"]: row for one in results for row in one.rows}
     rows = [by_slice[row["slice_id"]] for row in slice_rows]
     doubts = sorted((doubt for one in results for doubt in one.suspects), key=lambda doubt: doubt["path"])

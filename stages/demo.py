@@ -14,7 +14,7 @@ def main() -> None:
     jobs = orchestra.plan(settings.demo.seed, settings.demo.performers, settings.demo.excerpts)
     with whole_folder(DEMO) as folder:
         make = partial(orchestra.make, folder=folder)
-        made = parallel.map_jobs(make, jobs, what="demo", workers=settings.run.workers)
+        made = parallel.map_jobs(make, jobs, what="demo", workers=settings.run.workers, engine=settings.run.engine)
         orchestra.write_tables([row for rows in made for row in rows], folder)
     print(f"{len(jobs)} solos and pieces")
 

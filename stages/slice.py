@@ -14,7 +14,11 @@ def main() -> None:
     found = recordings.find(root)
     with whole_folder(SLICES) as folder:
         jobs = slicing.plan(root, folder, found, settings.slice)
-        results = list(parallel.map_jobs(slicing.slice_recordings, jobs, what="slicing", workers=settings.run.workers))
+        results = list(
+            parallel.map_jobs(
+                slicing.slice_recordings, jobs, what="slicing", workers=settings.run.workers, engine=settings.run.engine
+            )
+        )
         recording_rows, slice_rows = slicing.gather(found, results)
         print(*slicing.summary(recording_rows, slice_rows), sep="\n")
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)

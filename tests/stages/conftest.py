@@ -69,13 +69,23 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose stages have all run; to be read, not to be changed."""
-    folder = tmp_path_factory.mktemp("project")
+def mixed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose stages up to the mixtures have run; to be read, not to be changed."""
+    folder = tmp_path_factory.mktemp("mixed")
     for name in ("raw", "test"):
         shutil.copytree(recordings / name, folder / "data" / name)
     set_parameters(folder)
-    for stage in ("slice", "annotate", "mix", "train", "evaluate"):
+    for stage in ("slice", "annotate", "mix"):
+        run_stage(folder, stage)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose stages have all run; to be read, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    shutil.copytree(mixed, folder)
+    for stage in ("train", "evaluate"):
         run_stage(folder, stage)
     return folder
 
