@@ -60,7 +60,7 @@ def test_each_dastgah_of_a_mixture_counts_once_and_percussion_has_none():
 @pytest.mark.parametrize(
     ("values", "labels"),
     [
-        ([1.1, 1.1000001], ["1.10–1.12"]),
+        ([1.16, 1.1600001], ["1.16–1.18"]),
         ([0.8, 1.25], ["0.80–0.85", *[f"{n / 100:.2f}–{(n + 5) / 100:.2f}" for n in range(85, 125, 5)], "1.25–1.30"]),
         ([0.8, 0.799], ["0.78–0.80", "0.80–0.82"]),
     ],

@@ -102,7 +102,7 @@ def _bins(values: Iterable[float | None], steps: Sequence[float]) -> tuple[tuple
     if not there:
         return ()
     for step in steps:
-        # The small part keeps 1.1 / 0.05 in the bin that begins at 1.1.
+        # The small part keeps 1.16, which is 57.99… times 0.02, in the bin that begins there.
         numbers = Counter(math.floor(value / step + 1e-9) for value in there)
         first, last = min(numbers), max(numbers)
         if last - first < _MOST_BINS:

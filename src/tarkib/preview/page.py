@@ -2,12 +2,17 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from importlib import resources
 
+from tarkib.mixing.modes import MODES
 from tarkib.preview import distributions, entries
 from tarkib.preview.dataset import Mixtures, Slices, spread
 from tarkib.preview.markup import bars, escaped, key
+
+_DASTGAH = {"free": "Any dastgah", "same": "One dastgah a mixture", "different": "A different dastgah each"}
+_TEMPO = {"free": "any tempo", "same": "one tempo", "different": "different tempi"}
 
 
 def pieces(dataset: Mixtures | Slices, count: int) -> Iterator[str]:
@@ -26,12 +31,12 @@ def pieces(dataset: Mixtures | Slices, count: int) -> Iterator[str]:
 
 
 def _top(dataset: Mixtures | Slices, shown: int) -> str:
-    what = _what(dataset)
-    splits = sorted({row["split"] for row in dataset.rows})
-    counts = ", ".join(f"{sum(row['split'] == one for row in dataset.rows):,} {escaped(one)}" for one in splits)
+    noun = "mixture" if isinstance(dataset, Mixtures) else "slice"
+    title, explained = _title(dataset)
+    splits = Counter(row["split"] for row in dataset.rows)
+    counts = ", ".join(f"{splits[one]:,} {escaped(one)}" for one in sorted(splits))
     tables = "".join(map(bars, distributions.of(dataset)))
-    kind = "mixtures" if isinstance(dataset, Mixtures) else "slices"
-    chosen = f"All {shown:,}" if shown == len(dataset.rows) else f"{shown:,} of them, evenly spread"
+    chosen = f"{_counted(shown, noun)}, evenly spread" if shown < len(dataset.rows) else f"All {_counted(shown, noun)}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         # Nothing but what stands in the page itself may be loaded or run, whatever a table's text says.
@@ -39,21 +44,32 @@ def _top(dataset: Mixtures | Slices, shown: int) -> str:
         f"style-src 'unsafe-inline'; script-src '{_hash('page.js')}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{what} – Tarkib</title><style>{_file('page.css')}</style></head><body>"
+        f"<title>{title} – Tarkib</title><style>{_file('page.css')}</style></head><body>"
         '<header class="top"><p class="brand">Tarkib <span lang="fa" dir="rtl">ترکیب</span></p>'
-        f"<h1>{what}</h1><p>{counts}</p></header>"
-        f'<main><section aria-labelledby="all"><h2 id="all">The whole data set</h2><div class="all">{tables}</div>'
-        f'</section><section aria-labelledby="some"><h2 id="some">{chosen}</h2>{key()}'
-        f'<p class="key" id="keys">Click a spectrogram to hear the {kind[:-1]} from there. With the keyboard: arrows '
-        "move, Home and End jump, space plays and stops.</p>"
+        f"<h1>{title}</h1><p>{counts}{explained}</p></header>"
+        '<main><section aria-labelledby="all"><h2 id="all">Distributions</h2>'
+        f'<div class="all">{tables}</div></section>'
+        f'<section aria-labelledby="some"><h2 id="some">{chosen}</h2>{key()}'
+        f'<p class="key" id="keys">Click a spectrogram to hear the {noun} from there. With the keyboard: arrows move, '
+        "Home and End jump, space plays and stops.</p>"
     )
 
 
-def _what(dataset: Mixtures | Slices) -> str:
+def _title(dataset: Mixtures | Slices) -> tuple[str, str]:
+    """What the data set is, and a sentence about its mode."""
     if isinstance(dataset, Slices):
-        return f"{len(dataset.rows):,} slices"
-    modes = ", ".join(sorted({row["mode"] for row in dataset.rows}))
-    return f"{len(dataset.rows):,} mixtures, mode {escaped(modes)}"
+        return _counted(len(dataset.rows), "slice"), ""
+    names = sorted({row["mode"] for row in dataset.rows})
+    title = f"{_counted(len(dataset.rows), 'mixture')}, mode {escaped(', '.join(names))}"
+    if len(names) > 1 or names[0] not in MODES:
+        return title, ""
+    mode = MODES[names[0]]
+    half = ", half or double counting as the same" if mode.tempo == "same" else ""
+    return title, f". {_DASTGAH[mode.dastgah]}, {_TEMPO[mode.tempo]}{half}."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _file(name: str) -> str:
