@@ -191,7 +191,7 @@ def test_few_slices_are_kept_in_memory(renderer, monkeypatch):
     monkeypatch.setattr(rendering, "_KEPT_SLICES", 2)
     reads = []
     read = renderer.store.read
-    monkeypatch.setattr(renderer.store, "read", lambda place: reads.append(place) or read(place))
+    monkeypatch.setattr(renderer.store, "read", lambda *args: reads.append(args) or read(*args))
     first = renderer.slice("tar-aa-0000")
     for name in ("tar-aa-0001", "tar-aa-0000", "tar-aa-0002", "tar-aa-0000"):
         renderer.slice(name)
@@ -200,6 +200,18 @@ def test_few_slices_are_kept_in_memory(renderer, monkeypatch):
     assert len(reads) == 4
     with pytest.raises(ValueError, match="read-only"):
         first += 1
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.13, 1.25])
+@pytest.mark.parametrize("offset_s", [-4.9, -0.03, 0.0, 0.6])
+def test_parts_of_neighbours_are_as_good_as_the_whole(renderer, factor, offset_s):
+    """What is decoded only in part sounds as if it had been decoded whole, kept in memory or not."""
+    _, (row,) = recipe("a", ("tar-aa-0001", factor, {"offset_s": offset_s}))
+    whole = [renderer.slice(f"tar-aa-{i:04d}") for i in range(3)]
+    expected = rendering.component(*whole, offset_s=offset_s, factor=factor)
+    np.testing.assert_array_equal(renderer.component(row), expected)
+    renderer._kept.clear()
+    np.testing.assert_array_equal(renderer.component(row), expected)
 
 
 def test_any_row_is_the_same_sound_whenever_it_is_asked_for(store, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ runpy.run_module("stages.{stage}", run_name="__main__")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("stage", ["slice", "mix"])
+@pytest.mark.parametrize("stage", ["demo", "slice", "mix"])
 def test_a_stage_without_room_says_so_and_leaves_the_old(mixed, tmp_path, stage, workers):
     folder = tmp_path / "project"
     shutil.copytree(mixed, folder)

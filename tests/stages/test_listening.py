@@ -42,7 +42,7 @@ def test_the_project_sounds_as_its_rows_say(finished, made, renderer, augment):
     assert heard.mixtures == len(mixtures)
     assert heard.speeds > 0.9 * len(components)
     assert heard.speeds + heard.untold == len(components)
-    assert f"listened to {len(mixtures)}: {heard.speeds} components" in heard.summary()
+    assert f"listened to {len(mixtures)} mixtures: heard how fast {heard.speeds} components" in heard.summary()
 
 
 def test_a_rate_upside_down_is_heard(finished, made, renderer, augment, monkeypatch):

@@ -14,6 +14,7 @@ bytes, and a larger orchestra holds the smaller one.
 """
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,7 +235,10 @@ def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 def _write(path: Path, sound: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    # By way of memory: of a full disk libsndfile tells no more than "System error".
+    flac = io.BytesIO()
+    soundfile.write(flac, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    path.write_bytes(flac.getvalue())
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:

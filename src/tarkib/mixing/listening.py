@@ -88,8 +88,8 @@ class Heard(NamedTuple):
 
     def summary(self) -> str:
         """What a person wants to know after it, in a line."""
-        untold = f"; {self.untold} have too few onsets to tell" if self.untold else ""
-        return f"listened to {self.mixtures}: {self.speeds} components sound as fast as they should{untold}"
+        untold = f", {self.untold} have too few onsets for that" if self.untold else ""
+        return f"listened to {self.mixtures} mixtures: heard how fast {self.speeds} components are played{untold}"
 
 
 def listen(

@@ -1,0 +1,64 @@
+"""``tarkib verify DATASET``: whether a data set of mixtures keeps every promise, by its tables and by its sound."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tarkib import params, tables
+from tarkib.clips import ClipStore
+from tarkib.errors import TarkibError
+from tarkib.mixing import listening, rendering, verification
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "verify",
+        help="check that a data set of mixtures keeps what its mode promises",
+        description="Checks the tables of all mixtures, and the sound of some: what a mode promises, labels, splits, "
+        "stretches, gains; that each clip is what its rows give, and each component as fast as its row says. The mix "
+        "stage does the same before it keeps anything.",
+    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
+    parser.add_argument("--slices", type=Path, help="folder of their slices (default: slices beside DATASET)")
+    parser.add_argument("--annotations", type=Path, help="(default: annotations.parquet beside DATASET)")
+    parser.add_argument("--listen", type=_count, default=100, metavar="N", help="mixtures to listen to (default 100)")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="YAML",
+        help="what they were made with (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of mixtures, 0 or more")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tell every broken promise; 1 where there is one."""
+    folder = options.dataset
+    slices = options.slices or folder.parent / "slices"
+    if not folder.is_dir():
+        raise TarkibError(f"{folder}: no such folder; run dvc repro (or dvc checkout)")
+    augment = params.load(options.params).augment
+    slice_rows = tables.SLICES.read(slices / "slices.parquet")
+    annotations = tables.ANNOTATIONS.read(options.annotations or folder.parent / "annotations.parquet")
+    mixtures = tables.MIXTURES.read(folder / "mixtures.parquet")
+    components = tables.COMPONENTS.read(folder / "components.parquet")
+    defects = verification.verify(mixtures, components, annotations, slice_rows, augment)
+    print(f"{folder}: {len(mixtures)} mixtures of mode {augment.mode} by their tables: {len(defects)} broken promises")
+    if not defects and options.listen:
+        with ClipStore(slices) as store:
+            some = verification.sample(mixtures, options.listen)
+            renderer = rendering.Renderer(store, rendering.places(slice_rows))
+            heard = listening.listen(folder, renderer, some, components, augment)
+        defects = heard.defects
+        print(heard.summary())
+    for one in defects:
+        print(f"{one.mixture_id or folder}: {one.promise}: {one.found}", file=sys.stderr)
+    return int(bool(defects))
