@@ -35,7 +35,7 @@ def main() -> None:
         verification.refuse(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
         with ClipStore(SLICES) as store:
             renderer = rendering.Renderer(store, rendering.places(slice_rows))
-            some = verification.sample(mixtures, _LISTENED_TO)
+            some = tables.spread(mixtures, _LISTENED_TO)
             heard = listening.listen(folder, renderer, some, components, settings.augment)
         verification.refuse(heard.defects)
     print(heard.summary())

@@ -1,3 +1,5 @@
+import itertools
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,6 +13,8 @@ MIXTURE = {
     "instruments": ["ney", "tar"],
     "target_bpm": 90.5,
     "dastgah": None,
+    "room_rt60_s": None,
+    "room_wet_db": None,
     "shard": "shard-00000.tar",
     "offset": 512,
     "size": 1000,
@@ -74,3 +78,16 @@ def test_a_damaged_file_names_the_remedy(tmp_path, damage):
         path.write_bytes(b"no table" if damage == "text" else path.read_bytes()[:-100])
     with pytest.raises(TarkibError, match=r"m.parquet: .*dvc repro"):
         tables.MIXTURES.read(path)
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 100, 2000])
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 99])
+def test_what_is_chosen_is_spread_from_the_first_to_the_last(total, count):
+    chosen = tables.spread(range(total), count)
+    assert len(chosen) == min(total, count)
+    assert chosen[0] == 0
+    steps = [b - a for a, b in itertools.pairwise(chosen)]
+    if len(chosen) > 1:
+        assert chosen[-1] == total - 1
+        assert min(steps) >= 1
+        assert max(steps) - min(steps) <= 1

@@ -1,14 +1,17 @@
 """The tables between the stages: parquet files whose columns are the contract, checked on write and on read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,19 @@ class Table:
 
     def _null_columns(self, table: pa.Table) -> list[str]:
         return [one.name for one in self.schema if not one.nullable and table[one.name].null_count]
+
+
+def spread(rows: Sequence[_Row], count: int) -> list[_Row]:
+    """At most `count` rows, evenly spread from the first to the last, in their order.
+
+    >>> spread("abcdefghi", 3), spread("ab", 3)
+    (['a', 'e', 'i'], ['a', 'b'])
+    """
+    if count >= len(rows):
+        return list(rows)
+    if count <= 1:
+        return list(rows[:count])
+    return [rows[(2 * i * (len(rows) - 1) + count - 1) // (2 * (count - 1))] for i in range(count)]
 
 
 def _table(name: str, **columns: pa.DataType | tuple[pa.DataType, None]) -> Table:

@@ -345,8 +345,3 @@ def test_many_defects_are_counted():
     assert "break 99 promise(s)" in lines[0]
     assert lines[1].strip() == "train-000000: labels: wrong"
     assert lines[-1].strip() == "... 66 of gain, 33 of labels in all"
-
-
-@pytest.mark.parametrize(("count", "rows", "expected"), [(3, 9, [0, 4, 8]), (5, 2, [0, 1]), (1, 4, [0]), (4, 0, [])])
-def test_a_sample_is_spread_evenly(count, rows, expected):
-    assert verification.sample(list(range(rows)), count) == expected

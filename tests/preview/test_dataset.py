@@ -1,4 +1,3 @@
-import itertools
 import shutil
 
 import pytest
@@ -84,16 +83,3 @@ def test_annotations_are_read_where_they_are_and_must_fit(own_mixtures):
         dataset.read(slices)
     table.unlink()
     assert dataset.read(slices).annotations is None
-
-
-@pytest.mark.parametrize("total", [1, 2, 7, 100, 2000])
-@pytest.mark.parametrize("count", [1, 2, 3, 12, 99])
-def test_what_is_chosen_is_spread_from_the_first_to_the_last(total, count):
-    chosen = dataset.spread(range(total), count)
-    assert len(chosen) == min(total, count)
-    assert chosen[0] == 0
-    steps = [b - a for a, b in itertools.pairwise(chosen)]
-    if len(chosen) > 1:
-        assert chosen[-1] == total - 1
-        assert min(steps) >= 1
-        assert max(steps) - min(steps) <= 1

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{folder}: {len(mixtures)} mixtures of mode {augment.mode} by their tables: {len(defects)} broken promises")
     if not defects and options.listen:
         with ClipStore(slices) as store:
-            some = verification.sample(mixtures, options.listen)
+            some = tables.spread(mixtures, options.listen)
             renderer = rendering.Renderer(store, rendering.places(slice_rows))
             heard = listening.listen(folder, renderer, some, components, augment)
         defects = heard.defects

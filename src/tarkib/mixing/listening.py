@@ -101,7 +101,7 @@ def listen(
     ----------
     folder : of the mixtures' shards.
     renderer : of their slices.
-    mixtures, components : rows, maybe a sample of the mixtures (see `sample`).
+    mixtures, components : rows; of the mixtures those to listen to.
     """
     parts, defects, speeds, untold = by_mixture(components), [], 0, 0
     with ClipStore(folder) as store:

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from tarkib import octaves
 from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
@@ -241,12 +239,6 @@ def _room(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Sentence
 
 
 _PROMISES = (_labels, _source, _split, _dastgah, _tempo, _stretch, _shift, _gain, _offset, _room)
-
-
-def sample(rows: Sequence[Mapping], count: int) -> list[Mapping]:
-    """At most `count` rows, spread evenly."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
-    return [rows[i] for i in chosen]
 
 
 def refuse(defects: Sequence[Defect]) -> None:

@@ -1,16 +1,13 @@
 """A data set on disk that can be shown: a folder of mixtures with the slices they were made of, or of slices."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from tarkib import tables
 from tarkib.clips import Place
 from tarkib.errors import TarkibError
 from tarkib.mixing import rendering
 
-_Row = TypeVar("_Row")
 _REMEDY = "run dvc repro, or dvc checkout to have the tables and shards that belong together"
 
 
@@ -69,19 +66,6 @@ def read(
                 f"{option} {value}: {folder} is a folder of slices; {option} is for mixtures, leave it out"
             )
     return _slices(folder, split)
-
-
-def spread(rows: Sequence[_Row], count: int) -> list[_Row]:
-    """At most `count` rows, evenly spread from the first to the last, in their order.
-
-    >>> spread("abcdefghi", 3), spread("ab", 3)
-    (['a', 'e', 'i'], ['a', 'b'])
-    """
-    if count >= len(rows):
-        return list(rows)
-    if count == 1:
-        return [rows[0]]
-    return [rows[(2 * i * (len(rows) - 1) + count - 1) // (2 * (count - 1))] for i in range(count)]
 
 
 def _mixtures(folder: Path, split: str | None, mode: str | None, slices: Path) -> Mixtures:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib import resources
 
+from tarkib import tables
 from tarkib.mixing.modes import MODES
 from tarkib.preview import distributions, entries
-from tarkib.preview.dataset import Mixtures, Slices, spread
+from tarkib.preview.dataset import Mixtures, Slices
 from tarkib.preview.markup import bars, escaped, key
 
 _DASTGAH = {"free": "Any dastgah", "same": "One dastgah a mixture", "different": "A different dastgah each"}
@@ -23,7 +24,7 @@ def pieces(dataset: Mixtures | Slices, count: int) -> Iterator[str]:
 
     Raises TarkibError where a clip cannot be read or does not fit the tables.
     """
-    rows = spread(dataset.rows, count)
+    rows = tables.spread(dataset.rows, count)
     mixtures = isinstance(dataset, Mixtures)
     yield _top(dataset, len(rows))
     yield from entries.of_mixtures(dataset, rows) if mixtures else entries.of_slices(dataset, rows)
