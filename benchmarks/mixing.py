@@ -2,13 +2,13 @@
 
     python -m benchmarks.mixing          # about half an hour; prints, and writes into docs/performance.md
 
-Needs the demo's data/slices (make repro) and what other_mixers.py names. Every run of ours is a process of its own, as
-the stage is, timed with its start and that of its workers; of the others only the making is timed.
+Needs the demo's data/slices (make repro) and what other_mixers.py names. Every run of ours is the mix stage itself, from
+its start to its end, its checks included; of the others only the making is timed.
 """
 
 import argparse
 import dataclasses
-import json
+import os
 import re
 import subprocess
 import sys
@@ -17,8 +17,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import numpy as np
+import psutil
+import yaml
 from threadpoolctl import threadpool_limits
 
 from benchmarks import other_mixers, tables
@@ -31,7 +34,7 @@ from tarkib.mixing.material import Source
 from tarkib.vocabulary import INSTRUMENTS
 
 DOCUMENT = Path("docs/performance.md")
-SLICES = Path("data/slices")
+SLICES, ANNOTATIONS = Path("data/slices"), Path("data/annotations.parquet")
 PAPER = 50_000
 """Mixtures that the paper makes in each mode."""
 
@@ -41,46 +44,56 @@ _OTHERS = 40  # mixtures of each other way, for each core
 def _rows() -> tuple[list[dict], list[Source]]:
     """The demo's slices, and its training slices as sources."""
     rows = columns.SLICES.read(SLICES / "slices.parquet")
-    return rows, material.join(rows, columns.ANNOTATIONS.read("data/annotations.parquet"))["train"]
+    annotations = columns.ANNOTATIONS.read(ANNOTATIONS)
+    return rows, material.join(rows, annotations, columns.RECORDINGS.read(SLICES / "recordings.parquet"))["train"]
 
 
 def _augment(mode: str, count: int) -> params.Augment:
     return dataclasses.replace(params.load().augment, mode=mode, train_mixtures=count)
 
 
-def _peak_mib() -> float:
-    """Peak memory of this process. Not getrusage: what it says of a child begins with its parent's peak."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+def _run(mode: str, count: int, workers: int) -> dict[str, float]:
+    """The mix stage as it runs, its checks too: seconds, and the peak memory in MiB of it and of its largest worker."""
+    with tempfile.TemporaryDirectory() as name:
+        project = Path(name)
+        content = yaml.safe_load(Path("params.yaml").read_text())
+        content["augment"] |= {"mode": mode, "train_mixtures": count, "validation_mixtures": 1}
+        content["run"] |= {"workers": workers, "engine": "local"}
+        (project / "params.yaml").write_text(yaml.safe_dump(content))
+        (project / "data").mkdir()
+        for one in (SLICES, ANNOTATIONS):
+            (project / one).symlink_to(one.resolve())
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "DVC_ROOT": name}
+        begun = time.perf_counter()
+        stage = subprocess.Popen(
+            [sys.executable, "-m", "stages.mix"], cwd=project, env=environment, stdout=DEVNULL, stderr=DEVNULL
+        )
+        peaks: dict[int, float] = {}
+        while stage.poll() is None:
+            peaks |= {pid: peak for pid in _family(stage.pid) if (peak := _peak_mib(pid))}
+            time.sleep(0.1)
+        spent = time.perf_counter() - begun
+        if stage.returncode:
+            raise RuntimeError(f"the mix stage ended with {stage.returncode}; run dvc repro to see why")
+    main = peaks.pop(stage.pid)
+    return {"s": spent, "main_mib": main, "worker_mib": max(peaks.values(), default=0.0)}
 
 
-def _render(job: rendering.Job) -> tuple[list[dict], float]:
-    return rendering.render_shard(job), _peak_mib()
+def _family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
 
 
-def one_run(mode: str, count: int, workers: int) -> dict:
-    """Draw and render so many mixtures as the stage does: seconds, and the peak memory of each process in MiB."""
-    rows, sources = _rows()
-    begun = time.perf_counter()
-    mixtures, components = recipes.draw("train", sources, _augment(mode, count))
-    drawn = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = rendering.plan(Path(folder), SLICES, mixtures, components, rows)
-        done = list(parallel.map_jobs(_render, jobs, what="mixing", workers=workers))
-        columns.MIXTURES.write(Path(folder) / "mixtures.parquet", [row for some, _ in done for row in some])
-        columns.COMPONENTS.write(Path(folder) / "components.parquet", components)
-        rendered = time.perf_counter()
-    return {
-        "draw_s": drawn - begun,
-        "all_s": rendered - begun,
-        "peaks_mib": [_peak_mib(), max(peak for _, peak in done)],
-    }
-
-
-def _run(mode: str, count: int, workers: int) -> dict:
-    """`one_run` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.mixing", "--one", mode, str(count), "--workers", str(workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def _peak_mib(pid: int) -> float:
+    """Peak memory of a process. Not getrusage: what it says of a child begins with its parent's peak."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def mixers_table(count: int, workers: int) -> str:
@@ -102,7 +115,7 @@ def mixers_table(count: int, workers: int) -> str:
             each = list(parallel.map_jobs(other, jobs, what=title, workers=workers))
             speeds[title] = sum(each), len(some)
     for mode in params.MODES:
-        speeds[f"**Tarkib**, `{mode}`"] = count / _run(mode, count, workers)["all_s"], count
+        speeds[f"**Tarkib**, `{mode}`"] = count / _run(mode, count, workers)["s"], count
     base = next(iter(speeds.values()))[0]
     lines = [
         [title, made, f"{speed:.2f}" if speed < 10 else f"{speed:.0f}", f"{speed / base:.0f}", _clock(PAPER / speed)]
@@ -132,10 +145,10 @@ def growth_table(counts: Sequence[int], workers: int) -> str:
         for count in counts:
             one = _run(mode, count, workers)
             lines.append(
-                [f"`{mode}`", f"{count:,}", f"{one['all_s']:.0f}", f"{1000 * one['all_s'] / count:.1f}"]
-                + [f"{peak:.0f}" for peak in one["peaks_mib"]]
+                [f"`{mode}`", f"{count:,}", f"{one['s']:.0f}", f"{1000 * one['s'] / count:.1f}"]
+                + [f"{one['main_mib']:.0f}", f"{one['worker_mib']:.0f}"]
             )
-    memory = ["peak memory, MiB: main process", "each worker"]
+    memory = ["peak memory, MiB: the stage", "its largest worker"]
     return tables.markdown([f"mode, on {workers} cores", "mixtures", "s", "ms a mixture", *memory], lines)
 
 
@@ -236,12 +249,8 @@ def main() -> None:
     parser.add_argument("--mixtures", type=int, default=4_000, help="of each of our modes")
     parser.add_argument("--growth", type=int, nargs="+", default=[1_000, 4_000, 16_000])
     parser.add_argument("--workers", type=int, default=parallel.available_cores())
-    parser.add_argument("--one", nargs=2, metavar=("MODE", "COUNT"), help="one run, told as JSON")
     parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one_run(options.one[0], int(options.one[1]), options.workers)))
-        return
     parts = [
         f"Measured with `python -m benchmarks.mixing` on {options.workers} cores of {tables.machine()}.",
         mixers_table(options.mixtures, options.workers),

@@ -15,7 +15,7 @@ def main() -> None:
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     annotations = tables.ANNOTATIONS.read(ANNOTATIONS)
-    sources = material.join(slice_rows, annotations)
+    sources = material.join(slice_rows, annotations, tables.RECORDINGS.read(SLICES / "recordings.parquet"))
     mixtures, components = [], []
     for split in ("train", "validation"):
         if split not in sources:

@@ -329,8 +329,8 @@ def test_the_data_set_itself_is_never_touched(made, tmp_path, out):
     with pytest.raises(TarkibError, match="data set"):
         export(dataset, "parquet", dataset / out, overwrite=True)
     assert {path: path.read_bytes() for path in _files(dataset)} == before
-    # What is written first goes to OUT.partial, which is cleared.
-    renamed = dataset.rename(dataset.with_name("x.partial"))
+    # What is written first goes to the place beside OUT, which is cleared.
+    renamed = dataset.rename(dataset.with_name(".x.tarkib.partial"))
     with pytest.raises(TarkibError, match="data set"):
         export(renamed, "parquet", renamed.with_name("x"))
     assert len(_files(renamed)) == len(before)

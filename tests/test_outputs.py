@@ -28,8 +28,8 @@ def test_what_fails_leaves_the_old(tmp_path):
 
 
 def test_what_a_killed_run_left_is_not_taken_over(tmp_path):
-    (tmp_path / "slices.partial").mkdir()
-    (tmp_path / "slices.partial" / "stale").touch()
+    (tmp_path / ".slices.tarkib.partial").mkdir()
+    (tmp_path / ".slices.tarkib.partial" / "stale").touch()
     with whole_folder(tmp_path / "slices") as folder:
         (folder / "new").touch()
     assert [p.name for p in (tmp_path / "slices").iterdir()] == ["new"]

@@ -61,16 +61,20 @@ def meeting_points(values: Sequence[float], most: float) -> list[float]:
     [118.32]
     """
     reach = math.log2(most) + _LEAST
-    # The total is piecewise linear round the circle: its least lies at a value or where a value's reach ends.
-    candidates = {*values, *(one * factor for one in values for factor in (1 / most, most))}
-    totals = {}
-    for target in candidates:
+
+    def total(target: float) -> float:
+        """Change of all values together; infinite out of reach of one."""
         changes = [apart(one, target) for one in values]
-        if max(changes) <= reach:
-            totals[target] = sum(changes)
-    least = min(totals.values(), default=0.0) + _LEAST
-    best = {target for target, total in totals.items() if total <= least}
-    if not best or best & set(values):
-        return sorted(best & set(values))
-    first, last = min(best), max(best)
-    return [first * math.sqrt(ratio(first, last))]
+        return sum(changes) if max(changes) <= reach else math.inf
+
+    # The total is piecewise linear round the circle: its least lies at a value or where a value's reach ends.
+    totals = {target: total(target) for target in {*values, *(v * f for v in values for f in (1 / most, most))}}
+    least = min(totals.values(), default=math.inf) + _LEAST
+    if least == math.inf:
+        return []
+    best = sorted(target for target, change in totals.items() if change <= least)
+    if kept := [target for target in best if target in values]:
+        return kept
+    middle = best[0] * math.sqrt(ratio(best[0], best[-1]))
+    # Between the ends of one arc the total is the same; ends of two arcs have others between them.
+    return [middle] if total(middle) <= least else best

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+def partial_of(path: Path) -> Path:
+    """Where an output is written to first: a name that no one else gives, since what is there is cleared away."""
+    return path.with_name(f".{path.name}.tarkib.partial")
 
 
 def _remove(path: Path) -> None:
@@ -25,7 +26,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     What an earlier, killed run left half-written is cleared away first.
     """
     path = Path(path)
-    partial = _beside(path)
+    partial = partial_of(path)
     _remove(partial)
     partial.mkdir(parents=True)
     try:
@@ -41,7 +42,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     """Give a path to write to; when the block ends well the file takes the place of `path`, else it is gone."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _beside(path)
+    partial = partial_of(path)
     try:
         yield partial
         os.replace(partial, path)

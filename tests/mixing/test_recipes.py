@@ -174,11 +174,10 @@ def test_no_more_is_stretched_than_must_be(params, mode):
 
 def test_a_fast_component_begins_where_its_recording_reaches(params):
     reach = {"before": (-5.0, 5.0), "after": (0.0, 10.0), "alone": (0.0, 5.0)}
+    kinds = {one.slice_id: tuple(reach)[i % 3] for i, one in enumerate(orchestra())}
     sources = [
-        dataclasses.replace(one, before=i % 3 == 0, after=i % 3 == 1, bpm=(one.bpm or 90.0))
-        for i, one in enumerate(orchestra())
+        dataclasses.replace(one, sounding_s=reach[kinds[one.slice_id]], bpm=one.bpm or 90.0) for one in orchestra()
     ]
-    kinds = {one.slice_id: ("before", "after", "alone")[i % 3] for i, one in enumerate(sources)}
     _, by_mixture = drawn(params, 300, sources, mode="bpm", min_instruments=2)
     moved = Counter()
     for one in itertools.chain.from_iterable(by_mixture.values()):
@@ -304,11 +303,43 @@ def test_tempi_out_of_reach_are_an_error(params):
 
 def test_joining_slices_and_annotations():
     slices = [
-        {"slice_id": "ney-a-0000", "instrument": "ney", "split": "train"},
-        {"slice_id": "daf-b-0000", "instrument": "daf", "split": "validation"},
+        {"slice_id": "ney-a-0000", "recording_id": "ney-a", "instrument": "ney", "split": "train", "start_s": 0.0},
+        {"slice_id": "ney-a-0001", "recording_id": "ney-a", "instrument": "ney", "split": "train", "start_s": 5.0},
+        {
+            "slice_id": "daf-b-0003",
+            "recording_id": "daf-b",
+            "instrument": "daf",
+            "split": "validation",
+            "start_s": 15.0,
+        },
     ]
-    about = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur", "beat_s": None}
-    annotations = [{"slice_id": "daf-b-0000", **about}, {"slice_id": "ney-a-0000", **about, "bpm": None}]
-    joined = material.join(slices, annotations)
-    assert joined["train"] == [Source("ney-a-0000", "ney", "shur", None, 200.0)]
-    assert joined["validation"] == [Source("daf-b-0000", "daf", None, 90.0, None)]
+    about = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur", "beat_s": 0.3}
+    unmetered = {**about, "bpm": None, "beat_s": None}
+    annotations = [
+        {"slice_id": "daf-b-0003", **about},
+        {"slice_id": "ney-a-0001", **unmetered},
+        {"slice_id": "ney-a-0000", **unmetered},
+    ]
+    recordings = [{"recording_id": "ney-a", "seconds": 8.5}, {"recording_id": "daf-b", "seconds": 40.0}]
+    joined = material.join(slices, annotations, recordings)
+    assert joined["train"] == [
+        Source("ney-a-0000", "ney", "shur", None, 200.0, None, (0.0, 8.5)),
+        Source("ney-a-0001", "ney", "shur", None, 200.0, None, (-5.0, 3.5)),
+    ]
+    assert joined["validation"] == [Source("daf-b-0003", "daf", None, 90.0, None, 0.3, (0.0, 5.0))]
+
+
+@pytest.mark.parametrize(
+    ("mode", "hard"),
+    [
+        ("dastgah", {"tempo_tolerance": 0.2}),
+        ("dastgah", {"align_tonic": True}),
+        ("bpm", {"max_stretch": 1.0}),
+        ("dastgah+bpm", {"max_stretch": 1.02}),
+    ],
+)
+def test_however_strict_the_demand_what_all_modes_can_make_is_found(params, mode, hard):
+    """Where few slices fit they are used often, and an even draw would never find them."""
+    sources = orchestra(recordings=20, slices=4, instruments=("tar", "ney", "santur", "daf"))
+    mixtures, _ = drawn(params, 200, sources, mode=mode, min_instruments=4, **hard)
+    assert len(mixtures) == 200

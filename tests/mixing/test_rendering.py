@@ -46,7 +46,9 @@ def test_what_is_stretched_is_heard_at_the_target_tempo(factor):
 def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, neighbours):
     """The original cut to the first clip's length and let fast ones end early."""
     before, after = neighbours != "after", neighbours != "before"
-    begin = timing.begin(Source("tar-aa-0001", "tar", "shur", 100.0, 200.0, None, before, after), factor)
+    begin = timing.begin(
+        Source("tar-aa-0001", "tar", "shur", 100.0, 200.0, None, (-5.0 * before, 5.0 + 5.0 * after)), factor
+    )
     earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
     one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
     assert one.size == CLIP_SAMPLES
@@ -105,6 +107,13 @@ def test_transposing_leaves_the_tempo():
 def test_loud_recordings_do_not_drown_quiet_ones(loudness):
     one = rendering.component(NOTHING, noise(5, level=loudness), NOTHING, gain_db=-3.0)
     assert level(one) == pytest.approx(COMPONENT_RMS_DBFS - 3, abs=0.1)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.2])
+def test_a_padded_slice_is_no_louder_for_its_silence(factor):
+    padded = audio.fit(noise(3))
+    one = rendering.component(NOTHING, padded, NOTHING, factor=factor)
+    assert level(one[480 : int(2.9 * SAMPLE_RATE / factor)]) == pytest.approx(COMPONENT_RMS_DBFS, abs=0.5)
 
 
 def test_silence_stays_silence():

@@ -18,21 +18,24 @@ def params(defaults):
     return dataclasses.replace(defaults.augment, train_mixtures=120, validation_mixtures=30, min_instruments=2)
 
 
-def data_set(params, **changes):
+def data_set(params, material=None, without=None, **changes):
     """Tables of a whole data set as the stage would write them, but for the clips' places, and its parameters."""
     params = dataclasses.replace(params, **changes)
     slices, annotations, mixtures, components = [], [], [], []
     for split, seed in SPLITS.items():
         sources = [
             dataclasses.replace(one, slice_id=f"{split}-{one.slice_id}", beat_s=0.2 if one.bpm else None)
-            for one in orchestra(recordings=14, slices=3, seed=seed)
+            for one in orchestra(**{"recordings": 14, "slices": 3, **(material or {})}, seed=seed)
         ]
+        sources = [dataclasses.replace(one, dastgah=None) if one.instrument == without else one for one in sources]
         known = {one.slice_id for one in sources}
         sources = [
             dataclasses.replace(
                 one,
-                before=verification.neighbour(one.slice_id, -1) in known,
-                after=verification.neighbour(one.slice_id, 1) in known,
+                sounding_s=(
+                    -5.0 * (verification.neighbour(one.slice_id, -1) in known),
+                    5.0 + 5.0 * (verification.neighbour(one.slice_id, 1) in known),
+                ),
             )
             for one in sources
         ]
@@ -324,6 +327,25 @@ def test_tonics_that_are_not_one(params):
     assert [(one.mixture_id, one.promise) for one in data.defects()] == [(row["mixture_id"], "shift")]
     row["shift_cents"] = 300.0
     assert any("250 is the most" in one.found for one in data.defects())
+
+
+def test_beats_that_do_not_fall_together(params):
+    data = Data(data_set(params, align_beats=True))
+    row = next(row for row in data.components if row["offset_s"] and sum(one["metered"] for one in data.of(row)) > 1)
+    row["offset_s"] += 60 / row["bpm"] / 4
+    assert ("beats", row["mixture_id"]) in {(one.promise, one.mixture_id) for one in data.defects()}
+
+
+def test_where_few_instruments_can_play_they_all_do(params):
+    """Fewer than `min_instruments` are right where no more can play, say where a piano has no dastgah."""
+    material = {"instruments": ("tar", "ney", "tonbak", "piano"), "slices": 2}
+    tables = data_set(params, material, without="piano", mode="random", min_instruments=4)
+    assert {len(row["instruments"]) for row in tables[0]} == {3}
+    assert verification.verify(*tables) == []
+    whole = data_set(params, material, mode="random", min_instruments=4)
+    assert {len(row["instruments"]) for row in whole[0]} == {4}
+    found = verification.verify(*tables[:2], *whole[2:])
+    assert "labels" in {one.promise for one in found}
 
 
 def test_a_missing_room(params):

@@ -90,14 +90,13 @@ def stretched(recordings, finished, made):
     _, _, slices = made
     with (recordings / "truth.csv").open() as file:
         truth = {row["path"].removeprefix("raw/"): row for row in csv.DictReader(file)}
-    paths = {
-        row["recording_id"]: row["path"] for row in tables.RECORDINGS.read(finished / "data/slices/recordings.parquet")
-    }
+    recording_rows = tables.RECORDINGS.read(finished / "data/slices/recordings.parquet")
+    paths = {row["recording_id"]: row["path"] for row in recording_rows}
     annotations = tables.ANNOTATIONS.read(finished / "data/annotations.parquet")
     settings = dataclasses.replace(
         params.load(finished / "params.yaml").augment, mode="bpm", train_mixtures=150, min_instruments=2
     )
-    sources = material.join(slices, annotations)["train"]
+    sources = material.join(slices, annotations, recording_rows)["train"]
     mixtures, components = recipes.draw("train", sources, settings)
     targets = {row["mixture_id"]: row["target_bpm"] for row in mixtures}
     rows = []
@@ -130,20 +129,75 @@ def test_upside_down_they_do_not(renderer, stretched, monkeypatch):
     assert share_at_the_target(renderer, stretched) <= 0.3
 
 
-@pytest.mark.parametrize("factor", [0.8, 0.95, 1.0, 1.07, 1.25])
-def test_a_speed_is_heard(renderer, made, factor):
+@pytest.fixture
+def solo(renderer, made):
+    """Fifteen seconds of a tar."""
     _, components, _ = made
     slice_id = next(row["slice_id"] for row in components if row["instrument"] == "tar")
-    samples = np.concatenate([renderer.slice(material.neighbour(slice_id, step)) for step in (-1, 0, 1)])
-    played = rendering.stretch(samples, factor)[:CLIP_SAMPLES]
-    heard = listening.speed(samples[: round(1.1 * factor * CLIP_SAMPLES)], played, 1.25)
-    assert heard.factor == pytest.approx(factor, rel=0.01)
+    return np.concatenate([renderer.slice(material.neighbour(slice_id, step)) for step in (-1, 0, 1)])
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.0, 1.07, 1.25])
+def test_a_speed_is_heard(solo, factor):
+    played = rendering.stretch(solo, factor)[:CLIP_SAMPLES]
+    heard = listening.speed(solo[: round(1.1 * factor * CLIP_SAMPLES)], played, 1.25, factor)
+    assert heard.value == pytest.approx(factor, rel=0.01)
     assert heard.likeness > 0.8
+    assert heard.lead < 0.01
+    assert not heard.denies(factor, 0.04)
+    assert listening.speed(solo[: round(1.1 * factor * CLIP_SAMPLES)], played, 1.25, factor * 1.1).denies(
+        factor * 1.1, 0.04
+    )
+
+
+@pytest.mark.parametrize("cents", [-250.0, -60.0, 0.0, 130.0, 250.0])
+def test_a_transposition_is_heard(solo, cents):
+    played = rendering.stretch(solo, 1.1, cents)[:CLIP_SAMPLES]
+    heard = listening.transposition(solo[: round(1.1 * CLIP_SAMPLES)], played, cents)
+    assert heard.value == pytest.approx(cents, abs=25)
+    assert heard.likeness > 0.7
+    assert not heard.denies(cents, 50.0)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(CLIP_SAMPLES, np.float32), np.zeros(10, np.float32)])
-def test_of_silence_no_speed_is_told(samples):
-    assert listening.speed(samples, samples, 1.25).likeness < listening.LEAST_LIKENESS
+def test_of_silence_nothing_is_told(samples):
+    assert not listening.speed(samples, samples, 1.25, 1.0).told
+    assert not listening.transposition(samples, samples, 0.0).told
+
+
+@pytest.mark.parametrize("at", [0.03, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("factor", [0.85, 1.2])
+def test_one_stroke_at_the_beginning_denies_no_speed(at, factor):
+    """The last stroke of a solo, just after a slice begins, would be as likely at any speed."""
+    rng = np.random.default_rng(5)
+    stroke = rng.standard_normal(9_600) * np.exp(-np.arange(9_600) / 1_200)
+    recording = (rng.standard_normal(2 * CLIP_SAMPLES) * 1e-4).astype(np.float32)
+    begin = round(at * 24_000)
+    recording[begin : begin + stroke.size] += stroke.astype(np.float32) * 0.3
+    played = rendering.component(np.zeros(0, np.float32), *np.split(recording, 2), factor=factor)
+    assert not listening.speed(recording, played, 1.25, factor).denies(factor, 0.04 * factor)
+
+
+def test_a_transposition_the_wrong_way_is_heard(finished, made, renderer, augment, tmp_path, monkeypatch):
+    _, _, slices = made
+    settings = dataclasses.replace(augment, align_tonic=True, train_mixtures=12, min_instruments=2)
+    annotations = tables.ANNOTATIONS.read(finished / "data/annotations.parquet")
+    recording_rows = tables.RECORDINGS.read(finished / "data/slices/recordings.parquet")
+    # Which tonic is right does not matter here, only that there is one to move.
+    sources = [
+        dataclasses.replace(one, tonic_hz=200.0 + 7 * (i % 8) if one.pitched else None)
+        for i, one in enumerate(material.join(slices, annotations, recording_rows)["train"])
+    ]
+    mixtures, components = recipes.draw("train", sources, settings)
+    (job,) = rendering.plan(tmp_path, finished / "data/slices", mixtures, components, slices)
+    rows = rendering.render_shard(job)
+    assert listening.listen(tmp_path, renderer, rows, components, settings).defects == []
+    stretch = rendering.stretch
+    monkeypatch.setattr(rendering, "stretch", lambda samples, factor, cents: stretch(samples, factor, -cents))
+    found = listening.listen(tmp_path, renderer, rows, components, settings).defects
+    shifted = {row["mixture_id"] for row in components if abs(row["shift_cents"]) > 30}
+    assert len(shifted) > 4
+    assert {one.mixture_id for one in found if one.promise == "notes"} == shifted
 
 
 def test_the_checker_agrees_with_the_stage(finished, made, augment):

@@ -16,8 +16,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "verify",
         help="check that a data set of mixtures keeps what its mode promises",
         description="Checks the tables of all mixtures, and the sound of some: what a mode promises, labels, splits, "
-        "stretches, gains; that each clip is what its rows give, and each component as fast as its row says. The mix "
-        "stage does the same before it keeps anything.",
+        "stretches, gains; that each clip is what its rows give, and each component as fast and high as its row says. "
+        "The mix stage does the same before it keeps anything.",
     )
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
     parser.add_argument("--slices", type=Path, help="folder of their slices (default: slices beside DATASET)")
@@ -34,7 +34,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r}: give a number of mixtures, 0 or more")
     return int(text)
 
@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
     mixtures = tables.MIXTURES.read(folder / "mixtures.parquet")
     components = tables.COMPONENTS.read(folder / "components.parquet")
     defects = verification.verify(mixtures, components, annotations, slice_rows, augment)
-    print(f"{folder}: {len(mixtures)} mixtures of mode {augment.mode} by their tables: {len(defects)} broken promises")
+    modes = ", ".join(sorted({row["mode"] for row in mixtures}))
+    print(f"{folder}: {len(mixtures)} mixtures of mode {modes} by their tables: {len(defects)} broken promises")
     if not defects and options.listen:
         with ClipStore(slices) as store:
             some = tables.spread(mixtures, options.listen)

@@ -24,7 +24,7 @@ class Source:
     ----------
     bpm : tempo; None unless it is metered
     beat_s : its first beat, in seconds from its start; None unless it is metered
-    before, after : whether its recording goes on before and after it, so that a component may reach there
+    sounding_s : from where to where its recording sounds in it and next to it, in seconds from its start
     """
 
     slice_id: str
@@ -33,45 +33,42 @@ class Source:
     bpm: float | None
     tonic_hz: float | None
     beat_s: float | None = None
-    before: bool = False
-    after: bool = False
+    sounding_s: tuple[float, float] = (0.0, CLIP_SECONDS)
 
     @property
     def pitched(self) -> bool:
         return self.instrument not in PERCUSSION
-
-    @property
-    def sounding_s(self) -> tuple[float, float]:
-        """From where to where there is sound, in seconds from the slice's start."""
-        return -CLIP_SECONDS * self.before, CLIP_SECONDS * (1 + self.after)
 
 
 Selection = tuple[Source, ...]
 """One slice for each instrument of an ensemble, in its order."""
 
 
-def join(slices: Iterable[dict], annotations: Iterable[dict]) -> dict[str, list[Source]]:
-    """Slices with what was annotated of them, by split.
+def join(slices: Iterable[dict], annotations: Iterable[dict], recordings: Iterable[dict]) -> dict[str, list[Source]]:
+    """Slices with what was annotated of them, by split; rows of the three tables.
 
     A slice's tempo in the table of annotations is null unless it was trusted, so a tempo means metered.
     """
     annotated = {one["slice_id"]: one for one in annotations}
+    seconds = {one["recording_id"]: one["seconds"] for one in recordings}
     slices = list(slices)
     known = {one["slice_id"] for one in slices}
     by_split = defaultdict(list)
     for one in slices:
-        about = annotated[one["slice_id"]]
+        slice_id, about = one["slice_id"], annotated[one["slice_id"]]
         pitched = one["instrument"] not in PERCUSSION
+        before, after = (neighbour(slice_id, step) in known for step in (-1, 1))
+        # The last slice of a recording is padded: there its sound ends before the slice does.
+        left = seconds[one["recording_id"]] - one["start_s"]
         by_split[one["split"]].append(
             Source(
-                one["slice_id"],
+                slice_id,
                 one["instrument"],
                 about["dastgah"] if pitched else None,
                 about["bpm"],
                 about["tonic_hz"] if pitched else None,
                 about["beat_s"],
-                before=neighbour(one["slice_id"], -1) in known,
-                after=neighbour(one["slice_id"], 1) in known,
+                (-CLIP_SECONDS * before, min(CLIP_SECONDS * (1 + after), left)),
             )
         )
     return dict(by_split)

@@ -175,9 +175,10 @@ class _Drawing:
 
     def _selection(self, instruments: tuple[str, ...], rng: np.random.Generator) -> Selection:
         """New slices that keep the mode's promises."""
-        selection = self._draw_new(instruments, rng, _SLICE_DRAWS)
+        selection = self._draw_new(instruments, rng, _SLICE_DRAWS, evenly=True)
         if selection is None and self.material.count(instruments, self.mode) > _MOST_ENUMERATED:
-            selection = self._draw_new(instruments, rng, _LAST_DRAWS)
+            # Where few slices fit they are the most used, which an even draw would pass over.
+            selection = self._draw_new(instruments, rng, _LAST_DRAWS, evenly=False)
         elif selection is None:
             left = [one for one in self._fitting(instruments, self.mode) if self._is_new(one)]
             selection = left[rng.integers(len(left))] if left else None
@@ -190,8 +191,10 @@ class _Drawing:
         self.material.uses.update(source.slice_id for source in selection)
         return selection
 
-    def _draw_new(self, instruments: tuple[str, ...], rng: np.random.Generator, tries: int) -> Selection | None:
-        draws = (self.material.draw(instruments, self.mode, rng) for _ in range(tries))
+    def _draw_new(
+        self, instruments: tuple[str, ...], rng: np.random.Generator, tries: int, *, evenly: bool
+    ) -> Selection | None:
+        draws = (self.material.draw(instruments, self.mode, rng, evenly=evenly) for _ in range(tries))
         return next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
 
     def _is_new(self, selection: Selection) -> bool:

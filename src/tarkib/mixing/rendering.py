@@ -29,6 +29,7 @@ PEAK_DBFS = -1.0
 
 _FADE_SAMPLES = SAMPLE_RATE // 100
 _MARGIN_SAMPLES = SAMPLE_RATE // 10  # the stretcher's first and last milliseconds are weak: they are cut off
+_SILENCE = 1e-3  # of the peak: 60 dB below it nothing is heard
 _STRETCHER_SEED = 1
 # The stretcher's own blocks of 120 ms, but every 40 ms in place of 30: 0.7 of the time at nearly the same fidelity
 # (docs/performance.md).
@@ -83,13 +84,19 @@ def component(
     lead = min(begin, _MARGIN_SAMPLES)
     played = stretch(around[begin - lead : end + _MARGIN_SAMPLES], factor, shift_cents)
     played = played[round(lead / factor) :][: CLIP_SAMPLES - silent].copy()
-    level = audio.rms(played)
+    level = audio.rms(_sounding(played))
     if level > 0:
         played *= audio.amplitude(COMPONENT_RMS_DBFS + gain_db) / level
     ramp = np.linspace(0.0, 1.0, min(_FADE_SAMPLES, played.size), dtype=np.float32)
     played[: ramp.size] *= ramp
     played[played.size - ramp.size :] *= ramp[::-1]
     return audio.fit(np.pad(played, (silent, 0)))
+
+
+def _sounding(samples: np.ndarray) -> np.ndarray:
+    """Samples without the silence at their end: a recording's last slice is padded."""
+    loud = np.abs(samples) > _SILENCE * np.abs(samples).max(initial=0.0)
+    return samples[: samples.size - int(np.argmax(loud[::-1]))]
 
 
 def headroom(samples: np.ndarray) -> np.float32:

@@ -23,6 +23,7 @@ from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 _ROUNDING = 1e-5  # of stretches and shifts in the tables
 _SAME_TEMPO = 1e-4  # octaves
 _SAME_TONIC_CENTS = 0.1
+_SAME_BEAT_S = 0.001
 _TOLD = 10
 
 
@@ -41,6 +42,10 @@ class _Known:
     slices: Mapping[str, Mapping]
     annotations: Mapping[str, Mapping]
     params: Augment
+    ids: frozenset[str]
+    """slices that are annotated"""
+    playable: Mapping[str, int]
+    """by split, the number of instruments that every mode can use: drums, and what has a slice with a dastgah"""
 
 
 def verify(
@@ -57,12 +62,12 @@ def verify(
     mixtures, components, annotations, slices : rows of the tables.
     params : what the mixtures were drawn with.
     """
-    known = _Known({row["slice_id"]: row for row in slices}, {row["slice_id"]: row for row in annotations}, params)
+    known = _known(annotations, slices, params)
     parts = by_mixture(components)
     found = [*_whole(mixtures, parts, params), *_apart(slices), *_distinct(mixtures, parts)]
     for mixture in mixtures:
         some = parts.get(mixture["mixture_id"], [])
-        strangers = [row["slice_id"] for row in some if row["slice_id"] not in known.slices.keys() & known.annotations]
+        strangers = [row["slice_id"] for row in some if row["slice_id"] not in known.ids]
         if strangers:
             found.append(Defect(mixture["mixture_id"], "slices", f"unknown: {', '.join(strangers)}"))
         elif some:
@@ -72,6 +77,17 @@ def verify(
                 for sentence in promise(mixture, some, known)
             ]
     return found
+
+
+def _known(annotations: Sequence[Mapping], slices: Sequence[Mapping], params: Augment) -> _Known:
+    by_id, about = {row["slice_id"]: row for row in slices}, {row["slice_id"]: row for row in annotations}
+    ids = frozenset(by_id.keys() & about.keys())
+    playable: dict[str, set[str]] = {}
+    for row in slices:
+        drum = row["instrument"] in PERCUSSION
+        if drum or (row["slice_id"] in ids and about[row["slice_id"]]["dastgah"]):
+            playable.setdefault(row["split"], set()).add(row["instrument"])
+    return _Known(by_id, about, params, ids, {split: len(names) for split, names in playable.items()})
 
 
 def _whole(mixtures: Sequence[Mapping], parts: Mapping[str, list], params: Augment) -> Iterator[Defect]:
@@ -124,8 +140,7 @@ def _labels(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Senten
         yield f"no known instrument: {', '.join(sorted(strangers))}"
     if len(playing) > known.params.max_instruments:
         yield f"{len(playing)} instruments, augment.max_instruments is {known.params.max_instruments}"
-    there = len({row["instrument"] for row in known.slices.values()})
-    if len(playing) < min(known.params.min_instruments, there):
+    if len(playing) < min(known.params.min_instruments, known.playable.get(mixture["split"], 0)):
         yield f"{len(playing)} instruments, augment.min_instruments is {known.params.min_instruments}"
 
 
@@ -228,6 +243,22 @@ def _offset(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Senten
             yield f"{row['slice_id']}: begins at {row['offset_s']} s, outside of its recording"
 
 
+def _beats(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Sentences:
+    """Where beats are aligned, each beat of the slowest component is one of every other's."""
+    if not known.params.align_beats or mixture["target_bpm"] is None:
+        return
+    heard = []
+    for row in parts:
+        beat_s = known.annotations[row["slice_id"]]["beat_s"]
+        if row["bpm"] and beat_s is not None:
+            heard.append((60 / (row["bpm"] * row["stretch"]), (beat_s - row["offset_s"]) / row["stretch"], row))
+    slowest_s = max(heard, key=lambda one: one[0])[1] if heard else 0.0
+    for period_s, first_s, row in heard:
+        beats = (first_s - slowest_s) / period_s
+        if abs(beats - round(beats)) * period_s > _SAME_BEAT_S:
+            yield f"{row['slice_id']}: its beats are {abs(beats - round(beats)):.2f} of a beat off the slowest's"
+
+
 def _room(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Sentences:
     """There is a room, within its ranges, where and only where one was asked for."""
     room = mixture["room_rt60_s"], mixture["room_wet_db"]
@@ -238,7 +269,7 @@ def _room(mixture: Mapping, parts: Sequence[Mapping], known: _Known) -> Sentence
         yield f"room {room} is outside of {RT60_S} s, {WET_DB} dB"
 
 
-_PROMISES = (_labels, _source, _split, _dastgah, _tempo, _stretch, _shift, _gain, _offset, _room)
+_PROMISES = (_labels, _source, _split, _dastgah, _tempo, _stretch, _shift, _gain, _offset, _beats, _room)
 
 
 def refuse(defects: Sequence[Defect]) -> None:

@@ -14,8 +14,8 @@ from tarkib.preview.markup import ARROW, TIMES, escaped, facts, figure, name, nu
 from tarkib.text import note_name
 from tarkib.vocabulary import PERCUSSION
 
-_UNBOUND = {"same": "none", "free": "free", "different": "all different"}
-"""What is said of a mixture without a common dastgah or tempo, by the relation that its mode asks for."""
+_UNBOUND = {"same": "none", "free": "free", "different": "none, all different"}
+"""What is said where several components share no dastgah or tempo, by the relation that their mode asks for."""
 
 _MOST_DIFFERENCE_DB = -40.0  # far more than rounding to 16 bits, far less than another slice
 
@@ -76,20 +76,24 @@ def _mixture(row: dict, components: Sequence[dict], flac: bytes, parts: Sequence
         title,
         [one["instrument"] for one in components],
         row["split"],
-        facts(_mixture_facts(row)) + _sound(flac, title) + table,
+        facts(_mixture_facts(row, components)) + _sound(flac, title) + table,
     )
 
 
-def _mixture_facts(row: dict) -> Iterator[tuple[str, str]]:
+def _mixture_facts(row: dict, components: Sequence[dict]) -> Iterator[tuple[str, str]]:
     mode = MODES.get(row["mode"])
-    if row["dastgah"] is None:
-        yield "Dastgah", _none(_UNBOUND[mode.dastgah] if mode else "none")
-    else:
+    dastgahs = [one["dastgah"] for one in components if one["dastgah"]]
+    if row["dastgah"] is not None:
         yield "Dastgah", name(row["dastgah"])
-    if row["target_bpm"] is None:
-        yield "Target tempo", _none(_UNBOUND[mode.tempo] if mode else "none")
+    elif len(dastgahs) == 1:
+        yield "Dastgah", name(dastgahs[0])
     else:
+        yield "Dastgah", _none(_UNBOUND[mode.dastgah] if mode and dastgahs else "none")
+    tempi = sum(one["metered"] for one in components)
+    if row["target_bpm"] is not None:
         yield "Target tempo", f"{number(row['target_bpm'], 1)} BPM"
+    else:
+        yield "Target tempo", _none(_UNBOUND[mode.tempo] if mode and tempi > 1 else "none")
     if row["room_rt60_s"] is not None:
         wet = "" if row["room_wet_db"] is None else f", {number(row['room_wet_db'], 1)} dB wet"
         yield "Room", f"RT60 {number(row['room_rt60_s'], 2)} s{wet}"
