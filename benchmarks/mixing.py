@@ -2,8 +2,8 @@
 
     python -m benchmarks.mixing          # about half an hour; prints, and writes into docs/performance.md
 
-Needs the demo's data/slices (make repro) and what other_mixers.py names. Every run of ours is the mix stage itself, from
-its start to its end, its checks included; of the others only the making is timed.
+Needs the demo's data/slices (make repro) and what other_mixers.py names. Every run of ours is the mix stage itself,
+from its start to its end, its checks included; of the others only the making is timed.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -52,6 +53,7 @@ def _augment(mode: str, count: int) -> params.Augment:
     return dataclasses.replace(params.load().augment, mode=mode, train_mixtures=count)
 
 
+@cache
 def _run(mode: str, count: int, workers: int) -> dict[str, float]:
     """The mix stage as it runs, its checks too: seconds, and the peak memory in MiB of it and of its largest worker."""
     with tempfile.TemporaryDirectory() as name:
@@ -118,7 +120,13 @@ def mixers_table(count: int, workers: int) -> str:
         speeds[f"**Tarkib**, `{mode}`"] = count / _run(mode, count, workers)["s"], count
     base = next(iter(speeds.values()))[0]
     lines = [
-        [title, made, f"{speed:.2f}" if speed < 10 else f"{speed:.0f}", f"{speed / base:.0f}", _clock(PAPER / speed)]
+        [
+            title,
+            f"{made:,}",
+            f"{speed:.2f}" if speed < 10 else f"{speed:.0f}",
+            f"{speed / base:.0f}",
+            _clock(PAPER / speed),
+        ]
         for title, (speed, made) in speeds.items()
     ]
     return tables.markdown(
@@ -144,10 +152,8 @@ def growth_table(counts: Sequence[int], workers: int) -> str:
     for mode in ("random", "dastgah+bpm"):
         for count in counts:
             one = _run(mode, count, workers)
-            lines.append(
-                [f"`{mode}`", f"{count:,}", f"{one['s']:.0f}", f"{1000 * one['s'] / count:.1f}"]
-                + [f"{one['main_mib']:.0f}", f"{one['worker_mib']:.0f}"]
-            )
+            peaks = (f"{one[name]:.0f}" for name in ("main_mib", "worker_mib"))
+            lines.append([f"`{mode}`", f"{count:,}", f"{one['s']:.0f}", f"{1000 * one['s'] / count:.1f}", *peaks])
     memory = ["peak memory, MiB: the stage", "its largest worker"]
     return tables.markdown([f"mode, on {workers} cores", "mixtures", "s", "ms a mixture", *memory], lines)
 
@@ -246,16 +252,17 @@ def loudness_table(step: int) -> str:
 def main() -> None:
     """Measure, print, and put the tables into the document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mixtures", type=int, default=4_000, help="of each of our modes")
-    parser.add_argument("--growth", type=int, nargs="+", default=[1_000, 4_000, 16_000])
+    parser.add_argument(
+        "--mixtures", type=int, nargs="+", default=[1_000, 4_000, 16_000], help="of ours; most in each of the modes"
+    )
     parser.add_argument("--workers", type=int, default=parallel.available_cores())
     parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
     options = parser.parse_args()
     parts = [
         f"Measured with `python -m benchmarks.mixing` on {options.workers} cores of {tables.machine()}.",
-        mixers_table(options.mixtures, options.workers),
+        mixers_table(max(options.mixtures), options.workers),
         profile_table(300),
-        growth_table(options.growth, options.workers),
+        growth_table(options.mixtures, options.workers),
         drawing_table(PAPER, 17_000),
         loudness_table(4),
     ]
