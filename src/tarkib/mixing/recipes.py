@@ -237,7 +237,7 @@ class _Drawing:
                 "instrument": one.instrument,
                 "dastgah": one.dastgah,
                 "bpm": one.bpm,
-                "offset_s": round(offset_s, 6),
+                "offset_s": round(offset_s, 6) + 0.0,  # never -0.0
                 "stretch": stretch,
                 "shift_cents": shift_cents,
                 "gain_db": float(gain_db),

@@ -24,7 +24,7 @@ def begin(source: Source, stretch: float) -> float:
 
     Where even all of the recording is too short the component falls silent at its end.
     """
-    return max(source.sounding_s[0], min(0.0, latest_begin(source, stretch))) + 0.0  # never -0.0
+    return max(source.sounding_s[0], min(0.0, latest_begin(source, stretch)))
 
 
 def aligned(selection: Sequence[Source], stretches: Sequence[float]) -> list[float]:
