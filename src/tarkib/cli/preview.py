@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES
 from tarkib.outputs import whole_file
@@ -23,17 +24,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, default=Path("preview.html"), metavar="HTML", help="default: %(default)s")
     parser.add_argument("--split", choices=("train", "validation"), help="this one alone (default: both)")
     parser.add_argument("--mode", choices=tuple(MODES), help="that the mixtures must have been made in")
-    parser.add_argument("--count", type=_count, default=12, metavar="N", help="how many to show (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=whole_number(1), default=12, metavar="N", help="how many to show (default: %(default)s)"
+    )
     parser.add_argument(
         "--slices", type=Path, metavar="FOLDER", help="what the mixtures were made of (default: slices beside DATASET)"
     )
     parser.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

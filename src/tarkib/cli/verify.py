@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tarkib import params, tables
+from tarkib.cli.options import whole_number
 from tarkib.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import listening, rendering, verification
@@ -22,7 +23,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
     parser.add_argument("--slices", type=Path, help="folder of their slices (default: slices beside DATASET)")
     parser.add_argument("--annotations", type=Path, help="(default: annotations.parquet beside DATASET)")
-    parser.add_argument("--listen", type=_count, default=100, metavar="N", help="mixtures to listen to (default 100)")
+    parser.add_argument(
+        "--listen", type=whole_number(0), default=100, metavar="N", help="mixtures to listen to (default 100)"
+    )
     parser.add_argument(
         "--params",
         type=Path,
@@ -31,12 +34,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="what they were made with (default: %(default)s)",
     )
     parser.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number of mixtures, 0 or more")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
