@@ -22,7 +22,7 @@ def main() -> None:
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
     windows = WindowSet(excerpts)
-    probabilities = windows.by_excerpt(expit(training.predict_logits(model, windows, _BATCH, settings.run.device)))
+    probabilities = windows.by_excerpt(expit(training.predict_logits(model, windows, _BATCH, settings.run.devices)))
     scored = scores.score(
         test.targets,
         probabilities,

@@ -32,7 +32,7 @@ def main() -> None:
             validation_set,
             settings.train,
             checkpoints=checkpoints,
-            device=settings.run.device,
+            device=settings.run.devices,
             callbacks=[tracking.Curves()],
             identity=identity,
         )

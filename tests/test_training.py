@@ -378,13 +378,13 @@ def test_empty_sets_and_unknown_devices(tmp_path):
         train(classifier(), Clips(0, 1), Clips(4, 1), settings(), checkpoints=tmp_path)
     with pytest.raises(TarkibError, match=r"the validation set has no clips; raise augment\.validation_mixtures"):
         train(classifier(), Clips(4, 1), Clips(0, 1), settings(), checkpoints=tmp_path)
-    with pytest.raises(TarkibError, match=r"run\.device: 'tpu' is unknown; choose auto, cpu or cuda"):
+    with pytest.raises(TarkibError, match=r"run\.devices: 'tpu' is unknown; choose auto, cpu or cuda"):
         train(classifier(), Clips(4, 1), Clips(4, 1), settings(), checkpoints=tmp_path, device="tpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu(tmp_path):
-    with pytest.raises(TarkibError, match=r"run\.device: cuda, but torch finds no GPU"):
+    with pytest.raises(TarkibError, match=r"run\.devices: cuda, but torch finds no GPU"):
         predict_logits(classifier(), Clips(4, 1), 2, "cuda")
 
 

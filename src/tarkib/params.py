@@ -120,8 +120,27 @@ class Train:
     head_learning_rate: float | None = _number(1e-9, 1.0)
     weight_decay: float = _number(0.0, 10.0)
     warmup_fraction: float = _number(0.0, 1.0)
+    schedule: str = _choice("linear", "cosine", "constant")
     max_grad_norm: float = _number(0.0, 1e6)
     pos_weight: float = _number(1e-3, 1e3)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Letting a backbone hear music without labels; an entry point of its own, no stage of dvc.yaml."""
+
+    seed: int = _number(0)
+    recordings: str
+    start: str
+    steps: int = _number(1, 100_000_000)
+    batch_size: int = _number(1, 4096)
+    learning_rate: float = _number(1e-9, 1.0)
+    weight_decay: float = _number(0.0, 10.0)
+    warmup_fraction: float = _number(0.0, 1.0)
+    clusters: int = _number(2, 65_536)
+    mask_share: float = _number(0.01, 0.95)
+    mask_frames: int = _number(1, 374)
+    musical_weight: float = _number(0.0, 1e3)
 
 
 @dataclass(frozen=True)
@@ -139,7 +158,10 @@ class Run:
 
     engine: str = _choice("local", "ray")
     workers: int | None = _number(1, 4096)
-    device: str
+    devices: str
+    checkpoint_steps: int = _number(1)
+    gradient_checkpointing: bool
+    compile: bool
     tracking_uri: str | None
 
 
@@ -154,6 +176,7 @@ class Params:
     augment: Augment
     model: Model
     train: Train
+    pretrain: Pretrain
     evaluate: Evaluate
     run: Run
 

@@ -347,9 +347,9 @@ def _say(line: str) -> None:
 def _device(name: str) -> torch.device:
     """The device of that name; TarkibError where it is unknown or absent."""
     if name not in ("auto", "cpu", "cuda"):
-        raise TarkibError(f"run.device: {name!r} is unknown; choose auto, cpu or cuda")
+        raise TarkibError(f"run.devices: {name!r} is unknown; choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise TarkibError("run.device: cuda, but torch finds no GPU here; set it to auto or cpu")
+        raise TarkibError("run.devices: cuda, but torch finds no GPU here; set it to auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -78,8 +78,15 @@ class InstrumentClassifier(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Logits `[B, 10]` of clips `[B, n]`: mono, 24,000 Hz, any level (each clip is normalised here)."""
+        return self.classify(self.pooled_states(samples))
+
+    def pooled_states(self, samples: torch.Tensor) -> torch.Tensor:
+        """Hidden states, averaged over time, `[B, L, H]`, of clips `[B, n]`: all that the head sees of a clip."""
         hidden_states = self.backbone.all_hidden_states(normalise(samples))
-        pooled = torch.stack([state.mean(dim=1) for state in hidden_states], dim=1)
+        return torch.stack([state.mean(dim=1) for state in hidden_states], dim=1)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, 10]` of what `pooled_states` gave."""
         weights = torch.softmax(self.layer_weights, dim=0)
         return self.head((pooled * weights[:, None]).sum(dim=1))
 
