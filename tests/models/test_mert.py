@@ -9,7 +9,8 @@ from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import MERT_TINY, load_backbone
-from tarkib.models.mert import MertConfig, MertModel, _spans, normalise
+from tarkib.models.masking import spans
+from tarkib.models.mert import MertConfig, MertModel, normalise
 
 FIXTURES = Path(__file__).resolve().parents[2] / "../shared/fixtures/mert"
 
@@ -203,12 +204,12 @@ def test_spec_augment_goes_on_where_a_checkpoint_left_it():
 
 
 def test_spans_are_distinct_starts_of_the_asked_length():
-    mask = _spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
+    mask = spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
     assert 0.2 < mask.mean() < 0.3
     assert len({row.tobytes() for row in mask}) == 500
-    starts = _spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
+    starts = spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
     assert set(starts) == {30}
-    assert _spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()
+    assert spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()
 
 
 def test_spec_augment_with_nothing_to_mask_is_refused():

@@ -39,7 +39,8 @@ class MelCnn(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("window", torch.hann_window(config.window), persistent=False)
-        self.register_buffer("filterbank", _mel_filterbank(config), persistent=False)
+        filterbank = mel_filterbank(config.sample_rate, config.window, config.bands, config.fmin, config.fmax)
+        self.register_buffer("filterbank", filterbank, persistent=False)
         # Band by band over the training set: the convolutions see levels around zero whatever the recordings' loudness.
         blocks: list[nn.Module] = [nn.BatchNorm1d(config.bands)]
         width = config.bands
@@ -72,12 +73,12 @@ class MelCnn(nn.Module):
         return (self.blocks(self.log_mel(samples)).transpose(1, 2),)
 
 
-def _mel_filterbank(config: MelCnnConfig) -> torch.Tensor:
+def mel_filterbank(sample_rate: int, window: int, bands: int, fmin: float, fmax: float) -> torch.Tensor:
     """Triangles of height 1, `[bands, window / 2 + 1]`, equally wide on the mel scale 2595 log10(1 + f / 700)."""
-    ends = 2595 * torch.log10(1 + torch.tensor([config.fmin, config.fmax], dtype=torch.float64) / 700)
-    mels = torch.linspace(float(ends[0]), float(ends[1]), config.bands + 2, dtype=torch.float64)
+    ends = 2595 * torch.log10(1 + torch.tensor([fmin, fmax], dtype=torch.float64) / 700)
+    mels = torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64)
     corners = 700 * (10 ** (mels / 2595) - 1)
-    frequencies = torch.linspace(0, config.sample_rate / 2, config.window // 2 + 1, dtype=torch.float64)
+    frequencies = torch.linspace(0, sample_rate / 2, window // 2 + 1, dtype=torch.float64)
     rising = (frequencies - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
     falling = (corners[2:, None] - frequencies) / (corners[2:] - corners[1:-1])[:, None]
     return torch.minimum(rising, falling).clamp(min=0).float()

@@ -25,6 +25,7 @@ from transformers import HubertConfig, HubertModel
 
 from tarkib.errors import TarkibError
 from tarkib.models.constant_q import ConstantQ
+from tarkib.models.masking import spans
 
 SAMPLE_RATE = 24_000
 
@@ -81,13 +82,15 @@ class _FeatureEncoder(nn.Module):
         self.constant_q = None
         if config.feature_extractor_cqt:
             bins = config.feature_extractor_cqt_bins
-            self.constant_q = ConstantQ(
-                sample_rate=config.sample_rate,
-                hop=math.prod(config.conv_stride),
-                fmin=config.feature_extractor_cqt_fmin,
-                bins=bins,
-                bins_per_octave=config.feature_extractor_cqt_bins_per_octave or bins // 7,
-            )
+            # Its kernels are computed and stand in no checkpoint: they are there also where the rest is still empty.
+            with torch.device("cpu"):
+                self.constant_q = ConstantQ(
+                    sample_rate=config.sample_rate,
+                    hop=math.prod(config.conv_stride),
+                    fmin=config.feature_extractor_cqt_fmin,
+                    bins=bins,
+                    bins_per_octave=config.feature_extractor_cqt_bins_per_octave or bins // 7,
+                )
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features `[B, channels, T]` of samples `[B, n]`."""
@@ -155,20 +158,24 @@ class MertModel(HubertModel):
         mask_time_indices: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Spec augment in training; replaces HuBERT's, which draws from NumPy's global generator."""
+        """Given masks, or spec augment in training; replaces HuBERT's, which draws from NumPy's global generator.
+
+        `mask_time_indices`, bool `[B, T]`, is what pre-training gives: these frames become `masked_spec_embed`.
+        """
+        if mask_time_indices is not None:
+            embedding = self.masked_spec_embed.to(hidden_states.dtype)
+            return torch.where(mask_time_indices[..., None], embedding, hidden_states)
         if not (self.training and self.config.apply_spec_augment):
             return hidden_states
         config, (batch, frames, width) = self.config, hidden_states.shape
         rng = np.random.default_rng([self._spec_augment_seed, _SPEC_AUGMENT, int(self.spec_augment_draws)])
         self.spec_augment_draws += 1
         if config.mask_time_prob > 0:
-            mask = _spans(
-                rng, batch, frames, config.mask_time_prob, config.mask_time_length, config.mask_time_min_masks
-            )
+            mask = spans(rng, batch, frames, config.mask_time_prob, config.mask_time_length, config.mask_time_min_masks)
             mask = torch.from_numpy(mask).to(hidden_states.device)[..., None]
             hidden_states = torch.where(mask, self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
         if config.mask_feature_prob > 0:
-            mask = _spans(
+            mask = spans(
                 rng, batch, width, config.mask_feature_prob, config.mask_feature_length, config.mask_feature_min_masks
             )
             mask = torch.from_numpy(mask).to(hidden_states.device)[:, None]
@@ -184,17 +191,3 @@ def normalise(samples: torch.Tensor) -> torch.Tensor:
     samples = samples.float()
     samples = samples - samples.mean(dim=-1, keepdim=True)
     return samples * torch.rsqrt(samples.square().mean(dim=-1, keepdim=True) + 1e-7)
-
-
-def _spans(rng: np.random.Generator, batch: int, size: int, probability: float, length: int, least: int) -> np.ndarray:
-    """Masks, bool `[batch, size]`: spans of `length` whose starts are distinct, about `probability` of all in them.
-
-    The number of spans, probability * size / length rounded at random, is one for the batch, and at least `least`.
-    """
-    length = min(length, size)
-    starts = size - length + 1
-    count = min(max(int(probability * size / length + rng.random()), least), starts)
-    chosen = np.argsort(rng.random((batch, starts)), axis=1)[:, :count]
-    mask = np.zeros((batch, size), dtype=bool)
-    np.put_along_axis(mask, (chosen[..., None] + np.arange(length)).reshape(batch, -1), True, axis=1)
-    return mask
