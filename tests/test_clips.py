@@ -7,7 +7,7 @@ import soundfile
 from conftest import noise
 
 from tarkib import clips
-from tarkib.clips import ClipStore, Place
+from tarkib.clips import ClipStore, Place, Places
 from tarkib.errors import TarkibError
 
 
@@ -65,3 +65,17 @@ def test_a_wrong_place_is_told(tmp_path, some, place):
 def test_a_missing_shard_is_told(tmp_path):
     with pytest.raises(TarkibError, match=r"shard-00003.tar: No such file .*dvc repro"):
         ClipStore(tmp_path).read(Place("shard-00003.tar", 512, 10))
+
+
+def test_places_of_many_clips_are_those_of_their_rows():
+    rows = [
+        {"shard": name, "offset": offset, "size": size, "split": "train"}
+        for name, offset, size in (("b.tar", 512, 10), ("a.tar", 2**40, 7), ("b.tar", 1536, 2**33))
+    ]
+    places = Places(iter(rows))
+    assert list(places) == [Place("b.tar", 512, 10), Place("a.tar", 2**40, 7), Place("b.tar", 1536, 2**33)]
+    assert list(places) == [Place.of(row) for row in rows]
+    assert [type(value) for value in places[-1]] == [str, int, int]
+    with pytest.raises(IndexError):
+        places[3]
+    assert len(Places([])) == 0

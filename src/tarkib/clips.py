@@ -10,7 +10,7 @@ Equal clips give equal bytes: the tar headers carry no time, owner or mode of th
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,38 @@ class Place(NamedTuple):
     shard: str
     offset: int
     size: int
+
+    @classmethod
+    def of(cls, row: Mapping) -> "Place":
+        """Where a table's row says that its clip is."""
+        return cls(row["shard"], row["offset"], row["size"])
+
+
+class Places(Sequence[Place]):
+    """Places of many clips as numbers in one array: 24 bytes a clip, whatever their count.
+
+    A list of `Place` takes nine times as much, and a forked process that only looks at one of its objects copies the
+    page it is on, to count the reference.
+
+    Parameters
+    ----------
+    rows : of a table that has shard, offset and size.
+    """
+
+    def __init__(self, rows: Iterable[Mapping]) -> None:
+        names: dict[str, int] = {}
+        # shape (n, 3): the shard's number in the order of appearance, offset and size
+        self._numbers = np.array(
+            [(names.setdefault(row["shard"], len(names)), row["offset"], row["size"]) for row in rows], dtype=np.int64
+        ).reshape(-1, 3)
+        self._shards = tuple(names)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> Place:
+        shard, offset, size = self._numbers[index].tolist()
+        return Place(self._shards[shard], offset, size)
 
 
 def shard_name(index: int) -> str:

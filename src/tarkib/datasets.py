@@ -1,7 +1,7 @@
 """Clips with their targets, as training and scoring take them.
 
-An item is a dict of `samples`, float32 of shape (120000,), and `labels`, the multi-hot target, float32 of shape (10,)
-in the order of `vocabulary.INSTRUMENTS`.
+An item is a dict of `samples`, float32 of shape (120000,), `labels`, the multi-hot target, float32 of shape (10,) in
+the order of `vocabulary.INSTRUMENTS`, and `index`, an int64 scalar: the item's number in its set.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tarkib import audio, tables
-from tarkib.clips import ClipStore, Place
+from tarkib.clips import ClipStore, Places
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -27,6 +27,9 @@ def multi_hot(instruments: Iterable[str]) -> np.ndarray:
 class MixtureSet(Dataset):
     """The mixtures of one split, read from their shards as they are asked for; `mode` is how they were mixed.
 
+    `ids`, a str array of shape (len(self),), names them. Nothing here is an object a clip, so that forked workers share
+    what they only read, however many clips there are.
+
     Parameters
     ----------
     folder : what the stage mix wrote: shards and mixtures.parquet.
@@ -39,8 +42,8 @@ class MixtureSet(Dataset):
             raise TarkibError(f"{folder}: no mixtures of split {split!r}; run dvc repro mix")
         self.mode = rows[0]["mode"]
         self.store = ClipStore(folder)
-        self.ids = [row["mixture_id"] for row in rows]
-        self.places = [Place(row["shard"], row["offset"], row["size"]) for row in rows]
+        self.ids = np.array([row["mixture_id"] for row in rows])
+        self.places = Places(rows)
         self.targets = np.stack([multi_hot(row["instruments"]) for row in rows])
 
     def __len__(self) -> int:
@@ -50,6 +53,7 @@ class MixtureSet(Dataset):
         return {
             "samples": torch.from_numpy(self.store.read(self.places[index])),
             "labels": torch.from_numpy(self.targets[index]),
+            "index": torch.tensor(index),
         }
 
 
@@ -83,6 +87,7 @@ class WindowSet(Dataset):
             "samples": torch.from_numpy(self.windows[index]),
             # Nothing is known of a window's target; what reads items expects one.
             "labels": torch.zeros(len(INSTRUMENTS)),
+            "index": torch.tensor(index),
         }
 
     def by_excerpt(self, scores: np.ndarray) -> np.ndarray:

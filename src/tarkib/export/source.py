@@ -125,9 +125,8 @@ def _source(
             raise TarkibError(f"{file}: {row[id_column]}: instrument {unknown[0]!r} is none of the ten; {_REMEDY}")
         clips = splits[row["split"]]
         row["labels"] = [INSTRUMENTS.index(name) for name in instruments(row)]
-        place = Place(*(row[name] for name in Place._fields))
         metadata = {name: row[name] for name in schema.names}
-        clips.append(Clip(row[id_column], len(clips) // CLIPS_PER_SHARD, place, metadata))
+        clips.append(Clip(row[id_column], len(clips) // CLIPS_PER_SHARD, Place.of(row), metadata))
     return Source(folder, kind, schema, splits)
 
 

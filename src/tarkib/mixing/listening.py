@@ -158,7 +158,7 @@ def listen(
     with ClipStore(folder) as store:
         for mixture in mixtures:
             mixture_id, some = mixture["mixture_id"], parts[mixture["mixture_id"]]
-            stored = store.read(Place(mixture["shard"], mixture["offset"], mixture["size"]))
+            stored = store.read(Place.of(mixture))
             defects += [Defect(mixture_id, "sound", one) for one in _sound(stored, renderer.mixture(mixture, some))]
             for row in some:
                 recording, played = _recording(renderer, row), renderer.component(row)

@@ -204,7 +204,7 @@ class Job:
 
 def places(slice_rows: Sequence[dict]) -> dict[str, Place]:
     """Where each slice of a table lies, by its id."""
-    return {row["slice_id"]: Place(row["shard"], row["offset"], row["size"]) for row in slice_rows}
+    return {row["slice_id"]: Place.of(row) for row in slice_rows}
 
 
 def by_mixture(components: Sequence[dict]) -> dict[str, list[dict]]:

@@ -29,7 +29,7 @@ def of_mixtures(dataset: Mixtures, rows: Sequence[dict]) -> Iterator[str]:
         renderer = Renderer(store, dataset.places)
         for row in rows:
             components = dataset.components[row["mixture_id"]]
-            flac = mixed.read_bytes(_place(row))
+            flac = mixed.read_bytes(Place.of(row))
             parts = renderer.parts(row, components)
             _check_sum(clips.decode(flac), parts, dataset, row["mixture_id"])
             yield _mixture(row, components, flac, parts)
@@ -40,11 +40,7 @@ def of_slices(dataset: Slices, rows: Sequence[dict]) -> Iterator[str]:
     with ClipStore(dataset.folder) as store:
         for row in rows:
             about = dataset.annotations[row["slice_id"]] if dataset.annotations is not None else None
-            yield _slice(row, about, store.read_bytes(_place(row)))
-
-
-def _place(row: dict) -> Place:
-    return Place(row["shard"], row["offset"], row["size"])
+            yield _slice(row, about, store.read_bytes(Place.of(row)))
 
 
 def _check_sum(whole: np.ndarray, parts: Sequence[np.ndarray], dataset: Mixtures, mixture_id: str) -> None:
