@@ -9,7 +9,6 @@ from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import MERT_TINY, load_backbone
-from tarkib.models.masking import spans
 from tarkib.models.mert import MertConfig, MertModel, normalise
 
 FIXTURES = Path(__file__).resolve().parents[2] / "../shared/fixtures/mert"
@@ -203,13 +202,16 @@ def test_spec_augment_goes_on_where_a_checkpoint_left_it():
         assert worst(models[1].all_hidden_states(samples), models[0].all_hidden_states(samples)) == 0
 
 
-def test_spans_are_distinct_starts_of_the_asked_length():
-    mask = spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
-    assert 0.2 < mask.mean() < 0.3
-    assert len({row.tobytes() for row in mask}) == 500
-    starts = spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
-    assert set(starts) == {30}
-    assert spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()
+def test_given_masks_put_one_embedding_in_the_place_of_frames_and_draw_nothing():
+    model = small(mask_time_prob=0.5).train()
+    model.enable_spec_augment(1)
+    mask = torch.zeros(1, 37, dtype=torch.bool)
+    mask[0, 5:12] = True
+    found = model(noise(1, 12_000), mask_time_indices=mask).last_hidden_state
+    assert int(model.spec_augment_draws) == 0
+    projected = model.feature_projection(model.feature_extractor(noise(1, 12_000)).transpose(1, 2))
+    masked = torch.where(mask[..., None], model.masked_spec_embed, projected)
+    torch.testing.assert_close(found, model.encoder(masked).last_hidden_state)
 
 
 def test_spec_augment_with_nothing_to_mask_is_refused():

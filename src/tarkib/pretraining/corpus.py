@@ -1,8 +1,8 @@
 """Unlabelled recordings, of any format and length, cut once into pieces from which any five seconds are soon read.
 
 A corpus is a folder of shards (`tarkib.clips`) with two tables: `pieces.parquet`, a row for each piece, and
-`recordings.parquet`, a row for each recording found, with the reason where it is not used. The pieces of a recording lie
-end to end and are a clip long but for the last one. An hour takes about 100 MB.
+`recordings.parquet`, a row for each recording found, with the reason where it is not used. The pieces of a recording
+lie end to end and are a clip long but for the last one. An hour takes about 100 MB.
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,7 @@ class Excerpts(Dataset):
     ----------
     corpus : where the sound is.
     recordings : numbers of the recordings to draw from.
-    count : number of items.
+    count : number of items; None for one pass.
     frames : T, of a mask.
     mask_share : share of the frames that is masked, on average; above 0, below 1.
     mask_frames : length of a masked span; spans may overlap.
@@ -57,20 +57,21 @@ class Excerpts(Dataset):
         self,
         corpus: Corpus,
         recordings: np.ndarray,
-        count: int,
+        count: int | None,
         *,
         frames: int,
         mask_share: float,
         mask_frames: int,
         seed: int,
     ) -> None:
-        self.corpus, self.count, self.seed = corpus, count, seed
+        self.corpus, self.seed = corpus, seed
         self.frames, self.mask_frames = frames, mask_frames
         # Spans that fall at random leave exp(-d) of the frames free, where d is their number at an average frame.
         self.density = -math.log(1 - mask_share)
         pieces = -(-corpus.lengths[recordings] // audio.CLIP_SAMPLES)
         self.owners = np.repeat(recordings, pieces)
         self.numbers = np.concatenate([np.arange(n) for n in pieces])
+        self.count = len(self.owners) if count is None else count
         self._pass: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:

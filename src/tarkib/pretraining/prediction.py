@@ -1,9 +1,10 @@
 """Masked prediction: a backbone, some of whose frames are hidden, guesses what its teachers hear there."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
 from tarkib.models.mert import MertModel, normalise
@@ -12,32 +13,29 @@ from tarkib.pretraining.teachers import Teachers
 _TEMPERATURE = 0.1
 
 
-@dataclass(frozen=True)
-class Guess:
-    """How well masked frames were guessed, summed over a batch's clips, each `[B]`.
+class Guess(NamedTuple):
+    """How well each clip's masked frames were guessed, each `[B]`, a mean over what was hidden in the clip.
 
     Attributes
     ----------
-    acoustic : cross-entropy, in nats, of the clusters.
-    right : number of frames whose cluster was the likeliest.
-    frames : number of masked frames.
-    musical : squared errors of the standardised constant-Q bins, averaged over each clip's hidden bins, times `bins`.
-    bins : number of hidden bins.
+    acoustic : cross-entropy of the clusters, in nats.
+    accuracy : share of the frames whose cluster was the likeliest.
+    musical : squared error of the standardised constant-Q bins; 0 for a clip in which none was hidden.
     """
 
     acoustic: torch.Tensor
-    right: torch.Tensor
-    frames: torch.Tensor
+    accuracy: torch.Tensor
     musical: torch.Tensor
-    bins: torch.Tensor
 
 
 class MaskedPrediction(nn.Module):
     """A backbone with the heads and the teachers of its pre-training.
 
-    The projected features of masked frames are replaced by one learnt embedding; of the last hidden state a linear
+    The projected features of masked frames are replaced by one learnt embedding. Of the last hidden state a linear
     head makes a vector, whose cosine similarities to the learnt embeddings of the K clusters, divided by 0.1, are the
-    logits (Hsu et al., "HuBERT", 2021, equations 3 to 5); another head makes the constant-Q bins.
+    logits (Hsu et al., "HuBERT: Self-supervised speech representation learning by masked prediction of hidden units",
+    2021, equations 1 and 3); another head makes the constant-Q bins (Li et al., "MERT", 2024). Only what is masked
+    counts.
 
     Parameters
     ----------
@@ -64,26 +62,41 @@ class MaskedPrediction(nn.Module):
             self.musical_head = nn.Linear(width, teachers.bins)
 
     def forward(self, samples: torch.Tensor, depth: torch.Tensor) -> Guess:
-        """Guess the masked frames of clips `[B, n]`, any level; `depth`, int64 `[B, T]`, says which these are."""
+        """Guess the masked frames of clips `[B, n]`, any level; `depth`, int64 `[B, T]`, says which these are.
+
+        At least one frame of each clip must be masked.
+        """
         samples = normalise(samples)
-        masked = depth > 0
-        hidden = self.backbone(samples, mask_time_indices=masked).last_hidden_state
+        hidden = self.backbone(samples, mask_time_indices=depth > 0).last_hidden_state
         frames = hidden.shape[1]
         logits = self.logits(hidden).float()
         clusters = self.teachers.clusters(samples, frames)
         entropy = nn.functional.cross_entropy(logits.transpose(1, 2), clusters, reduction="none")
-        right = logits.argmax(dim=-1) == clusters
+        right = (logits.argmax(dim=-1) == clusters).float()
         errors = (self.musical_head(hidden).float() - self.teachers.spectrum(samples, frames)).square()
-        unseen = self.teachers.hidden(depth)
+        masked = depth > 0
         return Guess(
-            acoustic=(entropy * masked).sum(dim=1),
-            right=(right & masked).sum(dim=1),
-            frames=masked.sum(dim=1),
-            musical=(errors * unseen).sum(dim=(1, 2)),
-            bins=unseen.sum(dim=(1, 2)),
+            _mean(entropy, masked),
+            _mean(right, masked),
+            _mean(errors.flatten(1), self.teachers.hidden(depth).flatten(1)),
         )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits of the clusters, `[B, T, K]`, of the last hidden state `[B, T, H]`."""
         vectors = nn.functional.normalize(self.acoustic_head(hidden), dim=-1)
         return vectors @ nn.functional.normalize(self.codes, dim=-1).T / _TEMPERATURE
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep no activations of the layers but compute them again in the backward pass: less memory, more time."""
+        enable = getattr(self.backbone, "activation_checkpointing_enable", self.backbone.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
+
+    def prepare_for_compile(self) -> None:
+        """Make ready for `torch.compile`, before it or the first step."""
+        # The hooks that collect hidden states are otherwise hung in by the first forward pass, unseen by the compiler.
+        maybe_install_capturing_hooks(self.backbone)
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of each row's chosen values, `[B]`; 0 where none is."""
+    return (values * chosen).sum(dim=1) / chosen.sum(dim=1).clamp(min=1)

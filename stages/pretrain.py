@@ -1,0 +1,50 @@
+"""Unlabelled recordings → a backbone that has heard them, in models/backbone. Not in dvc.yaml: it is run by hand.
+
+`python -m stages.pretrain`, with the parameters of the section `pretrain`. One that was killed goes on where it was.
+"""
+
+import shutil
+from pathlib import Path
+
+from stages import run
+from tarkib import fingerprint, models, params, pretraining, project
+from tarkib.outputs import whole_folder
+from tarkib.pretraining import publishing
+from tarkib.training import Machine
+
+BACKBONE = Path("models/backbone")
+
+
+def main() -> None:
+    """Cut the recordings, let the backbone hear them, and store it."""
+    settings = params.load()
+    cache = project.cache("pretraining")
+    corpus = pretraining.cut(
+        settings.pretrain.recordings,
+        cache / "recordings",
+        workers=settings.run.workers,
+        engine=settings.run.engine,
+    )
+    print(*corpus.skipped, sep="\n", end="\n" * bool(corpus.skipped))
+    print(f"{len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours", flush=True)
+    code = fingerprint.of_files([Path(models.__file__).parent, Path(pretraining.__file__).parent])
+    result = pretraining.pretrain(
+        settings.pretrain,
+        corpus,
+        checkpoints=cache / "checkpoints",
+        machine=Machine(
+            devices=settings.run.devices,
+            checkpoint_steps=settings.run.checkpoint_steps,
+            gradient_checkpointing=settings.run.gradient_checkpointing,
+            compile=settings.run.compile,
+        ),
+        identity={"code": code},
+    )
+    with whole_folder(BACKBONE) as folder:
+        publishing.write(folder, result.model.backbone, publishing.card(settings.pretrain, corpus, result))
+    shutil.rmtree(result.checkpoints)
+    print(f"fine-tune from it: dvc exp run -S model.backbone={BACKBONE}")
+
+
+if __name__ == "__main__":
+    run(main)
