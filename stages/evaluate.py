@@ -6,10 +6,11 @@ import numpy as np
 from scipy.special import expit
 
 from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, PREDICTIONS, run
-from tarkib import fingerprint, models, params, tracking, training
+from tarkib import fingerprint, models, params, tracking
 from tarkib.datasets import WindowSet
 from tarkib.evaluation import report, scores, testset
 from tarkib.outputs import whole_folder
+from tarkib.prediction import predict_logits
 
 _BATCH = 16
 _BOOTSTRAP_PURPOSE = 30
@@ -22,7 +23,7 @@ def main() -> None:
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
     windows = WindowSet(excerpts)
-    probabilities = windows.by_excerpt(expit(training.predict_logits(model, windows, _BATCH, settings.run.devices)))
+    probabilities = windows.by_excerpt(expit(predict_logits(model, windows, _BATCH, settings.run.devices)))
     scored = scores.score(
         test.targets,
         probabilities,

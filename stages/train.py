@@ -1,6 +1,7 @@
 """Mixtures → a classifier in models/classifier and its curves in plots/training."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from scipy.special import expit, softmax
 
 from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, run
 from tarkib import fingerprint, models, params, project, tracking, training
+from tarkib.cache import Cache
 from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics
 from tarkib.models import card
@@ -20,22 +22,32 @@ def main() -> None:
     settings = params.load()
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     trained = [name for name, count in zip(INSTRUMENTS, train_set.targets.sum(axis=0), strict=True) if count]
-    data = fingerprint.of_files([MIXTURES])
-    code = fingerprint.of_files([*Path(models.__file__).parent.glob("*.py"), Path(training.__file__)])
-    identity = fingerprint.of(data, code, settings.model, settings.train)
-    checkpoints = project.cache("training") / identity[:16]
-    model = models.build(settings.model, seed=settings.train.seed)
-    with tracking.training(settings, identity, {"mixtures": data}):
+    identity = {
+        "data": fingerprint.of_files([MIXTURES]),
+        "code": fingerprint.of_files(
+            [file for package in (models, training) for file in Path(package.__file__).parent.glob("*.py")]
+        ),
+        **{f"model.{name}": value for name, value in vars(settings.model).items()},
+    }
+    machine = training.Machine(
+        devices=settings.run.devices,
+        checkpoint_steps=settings.run.checkpoint_steps,
+        gradient_checkpointing=settings.run.gradient_checkpointing,
+        compile=settings.run.compile,
+    )
+    with tracking.training(settings, fingerprint.of(identity, settings.train), {"mixtures": identity["data"]}):
         result = training.train(
-            model,
+            partial(models.build, settings.model, seed=settings.train.seed),
             train_set,
             validation_set,
             settings.train,
-            checkpoints=checkpoints,
-            device=settings.run.devices,
+            checkpoints=project.cache("training"),
+            cache=Cache(project.cache("hidden_states")),
+            machine=machine,
             callbacks=[tracking.Curves()],
             identity=identity,
         )
+        model = result.model
         thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
         with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
             model.save(
@@ -57,7 +69,7 @@ def main() -> None:
             layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})
             layers.to_csv(plots / "layers.csv", index=False, float_format="%.6f")
         tracking.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
-    shutil.rmtree(checkpoints)
+    shutil.rmtree(result.checkpoints)
 
 
 if __name__ == "__main__":

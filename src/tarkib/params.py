@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -266,5 +267,9 @@ def _contradictions(params: Params) -> Iterator[str]:
     if params.annotate.min_bpm * 2 > params.annotate.max_bpm:
         # Tempi are compared modulo octave, so the range must hold one.
         yield "annotate.max_bpm: must be at least twice annotate.min_bpm, a tempo octave"
+    if params.model.spec_augment and params.model.finetune == "frozen":
+        yield "model.spec_augment: masks nothing where model.finetune is frozen; set it to false"
+    if not re.fullmatch(r"auto|(cpu|cuda)( x [1-9]\d*)?", params.run.devices):
+        yield f"run.devices: {params.run.devices!r} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"
     if params.augment.min_instruments > params.augment.max_instruments:
         yield "augment.min_instruments: greater than augment.max_instruments"

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 import numpy as np
+from mlflow.entities import Metric
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from transformers import TrainerCallback
@@ -77,12 +79,25 @@ def note_weights(sha256: str) -> None:
 
 
 class Curves(TrainerCallback):
-    """Logs losses and validation scores to the current run while training goes on, by epoch and step."""
+    """Logs losses and validation scores to the run that is current when this is made, by epoch and step.
+
+    May be copied to other processes, where no run is current.
+    """
+
+    def __init__(self) -> None:
+        self.uri, self.run_id = mlflow.get_tracking_uri(), mlflow.active_run().info.run_id
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
-        """Log what the trainer reports that is a number."""
-        values = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
-        mlflow.log_metrics(values, step=state.global_step)
+        """Log what the trainer reports that is a number; of several processes the first one does."""
+        if not state.is_world_process_zero:
+            return
+        now = int(time.time() * 1000)
+        values = [
+            Metric(name, value, now, state.global_step)
+            for name, value in (logs or {}).items()
+            if isinstance(value, int | float)
+        ]
+        mlflow.MlflowClient(self.uri).log_batch(self.run_id, values)
 
 
 @contextmanager

@@ -1,163 +1,24 @@
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from small_training import Clips, Spectra, Spoilt, Watch, classifier, fit, mert, one_thread, same, weights  # noqa: F401
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
-from transformers import TrainerCallback
+from torch.utils.data import DataLoader
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
-from tarkib.models.mert import MertConfig, MertModel
-from tarkib.training import TrainingResult, predict_logits, train
-
-CLIP = 1600
-
-
-class Clips(Dataset):
-    """Small clips of which each of ten frequencies is there or not; `labels` come from the clip, or are given."""
-
-    def __init__(self, count: int, seed: int, labels: np.ndarray | None = None):
-        rng = np.random.default_rng(seed)
-        present = (rng.random((count, 10)) < 0.4).astype(np.float32)
-        time = np.arange(CLIP) / CLIP
-        tones = np.sin(2 * np.pi * np.arange(20, 220, 20)[:, None] * time)
-        self.samples = (present @ tones + 0.5 * rng.standard_normal((count, CLIP))).astype(np.float32)
-        self.labels = present if labels is None else labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"samples": torch.from_numpy(self.samples[index]), "labels": torch.from_numpy(self.labels[index])}
-
-
-class Spectra(nn.Module):
-    """A backbone for tests: the spectrum of frames, and a layer on it."""
-
-    layer_count, hidden_size = 2, 81
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(81, 81)
-        self.dropout = nn.Dropout(0.2)
-
-    def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        first = torch.fft.rfft(samples.unflatten(1, (-1, 160))).abs() / 10
-        return first, self.dropout(torch.relu(self.layer(first)))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small work waits longer for threads than it takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def classifier(seed: int = 0, dropout: float = 0.1) -> InstrumentClassifier:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return InstrumentClassifier(Spectra(), head_hidden=16, head_dropout=dropout)
-
-
-def mert(seed: int = 0) -> InstrumentClassifier:
-    """A real backbone, small, with everything in it that draws numbers."""
-    config = MertConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(4, 4),
-        conv_kernel=(40, 19),
-        conv_stride=(20, 16),
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-        mask_time_prob=0.5,
-        mask_time_length=1,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = MertModel(config)
-        backbone.enable_spec_augment(seed)
-        return InstrumentClassifier(backbone, head_hidden=8, head_dropout=0.2)
-
-
-def settings(**changed: object) -> SimpleNamespace:
-    values = {
-        "seed": 1,
-        "epochs": 3,
-        "batch_size": 8,
-        "accumulate": 1,
-        "learning_rate": 5e-3,
-        "head_learning_rate": None,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.1,
-        "max_grad_norm": 1.0,
-        "pos_weight": 0.8,
-    }
-    return SimpleNamespace(**{**values, **changed})
-
-
-def fit(
-    model: InstrumentClassifier,
-    folder: Path,
-    *,
-    data: Dataset | None = None,
-    validation: Dataset | None = None,
-    **options,
-) -> TrainingResult:
-    params = settings(**{key: options.pop(key) for key in list(options) if key in vars(settings())})
-    return train(
-        model, data or Clips(40, 1), validation or Clips(32, 2), params, checkpoints=folder, device="cpu", **options
-    )
-
-
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(first[key], second[key]) for key in first) and first.keys() == second.keys()
-
-
-class Watch(TrainerCallback):
-    """Keeps the weights after each epoch and the learning rates at each step; may spoil an epoch, or kill."""
-
-    def __init__(self, spoil: int | None = None, kill: int | None = None):
-        self.after: dict[int, dict[str, torch.Tensor]] = {}
-        self.rates: list[list[float]] = []
-        self.logs: list[dict[str, float]] = []
-        self.spoil, self.kill = spoil, kill
-
-    def on_step_begin(self, args, state, control, optimizer, **_):
-        self.rates.append([group["lr"] for group in optimizer.param_groups])
-
-    def on_epoch_end(self, args, state, control, model, **_):
-        if round(state.epoch) == self.spoil:
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.neg_()
-
-    def on_evaluate(self, args, state, control, model, **_):
-        self.after[round(state.epoch)] = weights(model)
-
-    def on_log(self, args, state, control, logs, **_):
-        self.logs.append(logs)
-
-    def on_save(self, args, state, control, **_):
-        if round(state.epoch) == self.kill:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tarkib.prediction import predict_logits
+from tarkib.training import TrainingResult
 
 
 def test_it_learns_and_the_history_tells_it(tmp_path):
@@ -197,7 +58,7 @@ def test_the_validation_set_alone_chooses(tmp_path):
 
 def test_same_seed_same_weights_whatever_the_workers(tmp_path):
     models = [classifier() for _ in range(3)]
-    results = [fit(model, tmp_path / str(i), workers=2 * (i == 2)) for i, model in enumerate(models)]
+    results = [fit(model, tmp_path / str(i), loaders=2 * (i == 2)) for i, model in enumerate(models)]
     assert same(weights(models[0]), weights(models[1]))
     assert same(weights(models[0]), weights(models[2]))
     assert results[0].history == results[1].history == results[2].history
@@ -212,37 +73,65 @@ def test_the_caller_s_generator_is_left_alone(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_killed_and_resumed_it_ends_as_if_undisturbed(tmp_path):
-    undisturbed = mert()
-    expected = fit(undisturbed, tmp_path / "whole", epochs=4)
-    code = (
-        f"import sys, torch; sys.path.insert(0, {str(Path(__file__).parent)!r}); torch.set_num_threads(1)\n"
-        "from pathlib import Path\n"
-        "from test_training import Watch, fit, mert\n"
-        f"fit(mert(), Path({str(tmp_path / 'killed')!r}), epochs=4, callbacks=[Watch(kill=2)])"
-    )
+KILLED = """
+import sys, torch
+sys.path.insert(0, {folder!r})
+torch.set_num_threads(1)
+from pathlib import Path
+from small_training import Watch, fit, mert
+watch = Watch(kill={kill})
+fit(mert(), Path({checkpoints!r}), epochs=3, accumulate={accumulate}, checkpoint_steps=2, callbacks=[watch])
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Callable[[int], TrainingResult]:
+    """What a training gives that is left alone, by the batches it accumulates."""
+    results = {}
+
+    def trained(accumulate: int) -> TrainingResult:
+        if accumulate not in results:
+            results[accumulate] = fit(mert(), tmp_path_factory.mktemp("whole"), epochs=3, accumulate=accumulate)
+        return results[accumulate]
+
+    return trained
+
+
+# 40 clips are 5 batches an epoch: steps 5 and 10 end one, checkpoints are at 2, 4, 5, 6, 8, 10, ...
+@pytest.mark.parametrize(
+    ("accumulate", "kill", "resumed_at"),
+    [(1, 1, 0), (1, 3, 2), (1, 6, 5), (1, 14, 12), (2, 5, 4)],
+)
+def test_killed_at_any_step_and_resumed_it_ends_as_if_undisturbed(
+    tmp_path, capsys, undisturbed, accumulate, kill, resumed_at
+):
+    expected = undisturbed(accumulate)
+    values = {"folder": str(Path(__file__).parent), "checkpoints": str(tmp_path), "accumulate": accumulate}
+    code = KILLED.format(**values, kill=kill)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    watch, resumed = Watch(), mert()
-    result = fit(resumed, tmp_path / "killed", epochs=4, callbacks=[watch])
-    # The kill came before the second checkpoint had its mark or after: at least the first is taken up.
-    assert 1 not in watch.after
-    assert 4 in watch.after
-    assert same(weights(resumed), weights(undisturbed))
+    watch = Watch()
+    result = fit(mert(), tmp_path, epochs=3, accumulate=accumulate, checkpoint_steps=2, callbacks=[watch])
+    assert watch.steps[0] == resumed_at + 1
+    assert ("going on from the checkpoint" in capsys.readouterr().out) == (resumed_at > 0)
+    assert same(weights(result.model), weights(expected.model))
     assert result.history == expected.history
     assert (result.best_epoch, result.best_roc_auc) == (expected.best_epoch, expected.best_roc_auc)
     np.testing.assert_array_equal(result.validation_logits, expected.validation_logits)
 
 
 def newest(folder: Path) -> Path:
-    return max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return max(folder.glob("*/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
 
-def test_an_incomplete_newest_checkpoint_is_skipped(tmp_path):
+@pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt", "model.safetensors", "trainer_state.json"])
+def test_an_incomplete_newest_checkpoint_is_skipped(tmp_path, cut):
     first, again, watch = classifier(), classifier(), Watch()
     expected = fit(first, tmp_path)
-    (newest(tmp_path) / "complete").unlink()
-    (newest(tmp_path) / "optimizer.pt").write_bytes(b"half")
+    if cut == "mark":
+        (newest(tmp_path) / "complete").unlink()
+    else:
+        os.truncate(newest(tmp_path) / cut, 100)
     result = fit(again, tmp_path, callbacks=[watch])
     assert list(watch.after) == [3]
     assert same(weights(first), weights(again))
@@ -258,14 +147,44 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     np.testing.assert_array_equal(result.validation_logits, expected.validation_logits)
 
 
-@pytest.mark.parametrize("changed", [{"learning_rate": 1e-3}, {"identity": "other data"}, {"resume": False}])
-def test_another_training_s_checkpoints_are_not_taken_up(tmp_path, changed):
-    fit(classifier(), tmp_path / "used")
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"learning_rate": 1e-3}, "other train.learning_rate (0.005, now 0.001) has come to step 4"),
+        ({"identity": {"data": "ee"}}, "other data (None, now ee) has come to step 4"),
+        ({"identity": {"data": "e" * 64}}, "other data (None, now "),
+        ({"resume": False}, None),
+    ],
+)
+def test_another_training_s_checkpoints_are_not_taken_up_and_what_differs_is_told(tmp_path, capsys, changed, told):
+    class Stop(Watch):
+        def on_step_begin(self, *args, **options):
+            super().on_step_begin(*args, **options)
+            if self.steps[-1] == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(classifier(), tmp_path / "used", callbacks=[Stop()], checkpoint_steps=2)
     models, watch = [classifier(), classifier()], Watch()
     fit(models[0], tmp_path / "used", callbacks=[watch], **changed)
+    printed = capsys.readouterr().out
     fit(models[1], tmp_path / "fresh", **changed)
-    assert list(watch.after) == [1, 2, 3]
+    assert watch.steps[0] == 1
     assert same(weights(models[0]), weights(models[1]))
+    assert ("an unfinished training" in printed) == (told is not None)
+    assert told is None or told in printed
+
+
+def test_the_same_training_twice_at_once_is_refused(tmp_path):
+    class Again(Watch):
+        def on_step_begin(self, *args, **options):
+            with pytest.raises(TarkibError, match="another process is at this very training; wait for it"):
+                fit(classifier(), tmp_path)
+            super().on_step_begin(*args, **options)
+
+    watch = Again()
+    fit(classifier(), tmp_path, callbacks=[watch], epochs=3)
+    assert len(watch.steps) == 15
 
 
 def test_other_starting_weights_are_another_training(tmp_path):
@@ -286,7 +205,7 @@ def test_the_newest_two_checkpoints_and_the_best_stay(tmp_path):
 
     result = fit(classifier(), tmp_path, epochs=5, callbacks=[Worse()])
     assert result.best_epoch == 1
-    assert sorted(int(path.name.split("-")[1]) for path in tmp_path.glob("checkpoint-*")) == [5, 20, 25]
+    assert sorted(int(path.name.split("-")[1]) for path in tmp_path.glob("*/checkpoint-*")) == [5, 20, 25]
 
 
 def test_no_class_with_both_kinds_falls_back_to_the_loss(tmp_path, capsys):
@@ -350,17 +269,28 @@ def test_a_plain_line_an_epoch_without_a_terminal(tmp_path, capsys):
     assert "%|" not in printed.err
 
 
-def test_a_loss_that_is_no_number_names_its_step(tmp_path):
-    class Bursting(Watch):
-        def on_step_begin(self, args, state, control, model, **_):
-            if state.global_step == 6:
-                with torch.no_grad():
-                    model.head[0].weight.fill_(float("nan"))
+def test_a_loss_that_is_no_number_names_step_clips_and_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(TarkibError, match=r"not finite \(nan\) at step \d of 15, clips .*checkpoint") as raised:
+        fit(classifier(), tmp_path, data=Spoilt(40, 1, clip=17))
+    told = re.search(r"step (\d) of 15, clips ([^;]*); (.*); lower train\.learning_rate", str(raised.value))
+    clips = told[2].split(", ")
+    assert len(clips) == 8
+    assert "clip-17" in clips
+    assert told[3] == "there is no checkpoint yet"
 
-    with pytest.raises(TarkibError, match=r"not finite \(nan\) at step 7 of 15; lower train\.learning_rate"):
-        fit(classifier(), tmp_path, callbacks=[Bursting()])
-    # Nothing was kept of the epoch in which it happened.
-    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-5"]
+
+def test_a_network_that_burst_is_not_kept(tmp_path):
+    """The loss of a step is finite and its gradient is not: a checkpoint right after it would be worthless."""
+
+    class Bursting(Watch):
+        def on_optimizer_step(self, args, state, control, model, **_):
+            if state.global_step == 7:
+                with torch.no_grad():
+                    model.head[0].weight.fill_(float("inf"))
+
+    with pytest.raises(TarkibError, match=r"weights are not finite after step 8 of 15.* is .*checkpoint-6; lower"):
+        fit(classifier(), tmp_path, callbacks=[Bursting()], checkpoint_steps=2)
+    assert [path.name for path in sorted(tmp_path.glob("*/checkpoint-*"))] == ["checkpoint-5", "checkpoint-6"]
 
 
 def test_too_little_memory_names_what_to_turn(tmp_path):
@@ -369,17 +299,18 @@ def test_too_little_memory_names_what_to_turn(tmp_path):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     model = InstrumentClassifier(Large(), head_hidden=4, head_dropout=0.0)
-    with pytest.raises(TarkibError, match=r"train\.batch_size 8: lower it .*train\.accumulate.* model\.finetune"):
+    remedies = r"train\.batch_size 8: set run\.gradient_checkpointing .*train\.accumulate.* model\.finetune"
+    with pytest.raises(TarkibError, match=remedies):
         fit(model, tmp_path)
 
 
 def test_empty_sets_and_unknown_devices(tmp_path):
     with pytest.raises(TarkibError, match=r"the training set has no clips; raise augment\.train_mixtures"):
-        train(classifier(), Clips(0, 1), Clips(4, 1), settings(), checkpoints=tmp_path)
+        fit(classifier(), tmp_path, data=Clips(0, 1))
     with pytest.raises(TarkibError, match=r"the validation set has no clips; raise augment\.validation_mixtures"):
-        train(classifier(), Clips(4, 1), Clips(0, 1), settings(), checkpoints=tmp_path)
-    with pytest.raises(TarkibError, match=r"run\.devices: 'tpu' is unknown; choose auto, cpu or cuda"):
-        train(classifier(), Clips(4, 1), Clips(4, 1), settings(), checkpoints=tmp_path, device="tpu")
+        fit(classifier(), tmp_path, validation=Clips(0, 1))
+    with pytest.raises(TarkibError, match=r"run\.devices: 'tpu' is unknown; choose auto, cpu, cuda"):
+        fit(classifier(), tmp_path, devices="tpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,0 +1,34 @@
+"""What a classifier makes of clips."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from tarkib import devices
+
+
+def predict_logits(
+    model: nn.Module, data: Dataset | DataLoader, batch_size: int, device: str = "auto", *, workers: int = 0
+) -> np.ndarray:
+    """Logits, float32 `[N, 10]`, of a data set in its order; the model is left on the device, in evaluation mode.
+
+    Parameters
+    ----------
+    model : takes `samples` of a batch and gives logits `[B, 10]`.
+    data : of items with `samples`, or a loader of them.
+    batch_size : clips at once.
+    device : as `run.devices` is written; one device is used.
+    workers : processes that load data; 0 loads in this one.
+    """
+    place = devices.first(device)
+    loader = data
+    if not isinstance(data, DataLoader):
+        # A generator of its own: a loader draws a number from the global one, needed or not.
+        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, generator=torch.Generator())
+    model.to(place).eval()
+    logits = []
+    with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=devices.has_bfloat16(place)):
+        for batch in loader:
+            logits.append(model(batch["samples"].to(place, non_blocking=True)).float().cpu())
+    return torch.cat(logits).numpy() if logits else np.zeros((0, 10), dtype=np.float32)

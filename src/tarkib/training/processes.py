@@ -1,0 +1,75 @@
+"""One training in several processes, a device each (distributed data parallel), started by torch's own launcher."""
+
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from transformers import TrainerCallback
+
+from tarkib.errors import TarkibError
+
+_FAILURE = "failure"
+
+
+def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in so many processes at once and return what the first one gave.
+
+    The processes find each other by the environment variables that torchrun sets (RANK, WORLD_SIZE, ...). What the
+    function, its arguments and its result are made of must be picklable.
+
+    Raises the TarkibError of the process that failed first, or one that names its end where it was killed.
+    """
+    # The launcher tells of a failure in thirty lines; ours is told in one.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=0.1,
+        )
+        try:
+            return elastic_launch(config, _process)(folder, function, arguments)[0]
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            told = Path(folder) / f"{_FAILURE}-{rank}"
+            if told.is_file():
+                raise TarkibError(told.read_text(encoding="utf-8")) from None
+            raise TarkibError(
+                f"process {rank} of {count} ended with exit code {failure.exitcode}; run dvc repro again to go on from "
+                "the last checkpoint, with fewer run.devices if it happens again"
+            ) from error
+
+
+def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any:
+    """What each process does; its own TarkibError is left where the caller finds it."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
+    try:
+        return function(*arguments)
+    except TarkibError as error:
+        (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
+        os._exit(1)
+
+
+class EndWithParent(TrainerCallback):
+    """Ends this process when the one that started it is gone: nobody else would, and it would train on."""
+
+    def __init__(self) -> None:
+        self.parent = os.getppid()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Look whether the parent is there."""
+        if os.getppid() != self.parent:
+            os._exit(1)

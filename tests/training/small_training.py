@@ -1,0 +1,186 @@
+"""What the tests of training share: small clips and networks, and a training of them."""
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import TrainerCallback
+
+from tarkib.cache import Cache
+from tarkib.models import InstrumentClassifier
+from tarkib.models.mert import MertConfig, MertModel
+from tarkib.training import Machine, TrainingResult, train
+
+CLIP = 1600
+
+
+class Clips(Dataset):
+    """Small clips of which each of ten frequencies is there or not; `labels` come from the clip, or are given."""
+
+    def __init__(self, count: int, seed: int, labels: np.ndarray | None = None):
+        rng = np.random.default_rng(seed)
+        present = (rng.random((count, 10)) < 0.4).astype(np.float32)
+        time = np.arange(CLIP) / CLIP
+        tones = np.sin(2 * np.pi * np.arange(20, 220, 20)[:, None] * time)
+        self.samples = (present @ tones + 0.5 * rng.standard_normal((count, CLIP))).astype(np.float32)
+        self.labels = present if labels is None else labels
+        self.ids = np.array([f"clip-{i}" for i in range(count)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {
+            "samples": torch.from_numpy(self.samples[index]),
+            "labels": torch.from_numpy(self.labels[index]),
+            "index": index,
+        }
+
+
+class Spoilt(Clips):
+    """Clips of which one is not a number."""
+
+    def __init__(self, *args: object, clip: int):
+        super().__init__(*args)
+        self.samples[clip] = np.nan
+
+
+class Spectra(nn.Module):
+    """A backbone for tests: the spectrum of frames, and a layer on it."""
+
+    layer_count, hidden_size = 2, 81
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(81, 81)
+        self.dropout = nn.Dropout(0.2)
+
+    def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        first = torch.fft.rfft(samples.unflatten(1, (-1, 160))).abs() / 10
+        return first, self.dropout(torch.relu(self.layer(first)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small work waits longer for threads than it takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def classifier(seed: int = 0, dropout: float = 0.1) -> InstrumentClassifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return InstrumentClassifier(Spectra(), head_hidden=16, head_dropout=dropout)
+
+
+def mert(seed: int = 0, spec_augment: bool = True) -> InstrumentClassifier:
+    """A real backbone, small, with everything in it that draws numbers."""
+    config = MertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(4, 4),
+        conv_kernel=(40, 19),
+        conv_stride=(20, 16),
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        mask_time_prob=0.5,
+        mask_time_length=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = MertModel(config)
+        if spec_augment:
+            backbone.enable_spec_augment(seed)
+        return InstrumentClassifier(backbone, head_hidden=8, head_dropout=0.2)
+
+
+def settings(**changed: object) -> SimpleNamespace:
+    values = {
+        "seed": 1,
+        "epochs": 3,
+        "batch_size": 8,
+        "accumulate": 1,
+        "learning_rate": 5e-3,
+        "head_learning_rate": None,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "schedule": "linear",
+        "max_grad_norm": 1.0,
+        "pos_weight": 0.8,
+    }
+    return SimpleNamespace(**{**values, **changed})
+
+
+MACHINE = {field.name for field in dataclasses.fields(Machine)}
+
+
+def fit(
+    model: InstrumentClassifier,
+    folder: Path,
+    *,
+    data: Dataset | None = None,
+    validation: Dataset | None = None,
+    **options,
+) -> TrainingResult:
+    """Train in one process on the CPU; options are those of the parameters, of the machine and of `train`."""
+    params = settings(**{key: options.pop(key) for key in list(options) if key in vars(settings())})
+    machine = Machine(**{"devices": "cpu", **{key: options.pop(key) for key in list(options) if key in MACHINE}})
+    return train(
+        lambda: model,
+        Clips(40, 1) if data is None else data,
+        Clips(32, 2) if validation is None else validation,
+        params,
+        checkpoints=folder,
+        cache=Cache(folder / "cache"),
+        machine=machine,
+        **options,
+    )
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[key], second[key]) for key in first) and first.keys() == second.keys()
+
+
+class Watch(TrainerCallback):
+    """Keeps the weights after each epoch, the steps and their learning rates; may spoil an epoch, or kill in a step."""
+
+    def __init__(self, spoil: int | None = None, kill: int | None = None):
+        self.after: dict[int, dict[str, torch.Tensor]] = {}
+        self.steps: list[int] = []
+        self.rates: list[list[float]] = []
+        self.logs: list[dict[str, float]] = []
+        self.spoil, self.kill = spoil, kill
+
+    def on_step_begin(self, args, state, control, optimizer, **_):
+        self.steps.append(state.global_step + 1)
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+        if self.steps[-1] == self.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_epoch_end(self, args, state, control, model, **_):
+        if round(state.epoch) == self.spoil:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.neg_()
+
+    def on_evaluate(self, args, state, control, model, **_):
+        self.after[round(state.epoch)] = weights(model)
+
+    def on_log(self, args, state, control, logs, **_):
+        self.logs.append(logs)

@@ -1,0 +1,111 @@
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_training import Clips, Spoilt, classifier, fit, mert, same, settings, weights
+
+from tarkib.cache import Cache
+from tarkib.errors import TarkibError
+from tarkib.training import Machine, TrainingResult, train
+
+
+def plain_mert():
+    """A backbone and a head without anything random."""
+    model = mert(spec_augment=False)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
+        setattr(model.backbone.config, name, 0.0)
+    for layer in model.backbone.encoder.layers:
+        layer.attention.dropout = 0.0
+    return model
+
+
+def in_processes(build, folder: Path, count: int, train_set=None):
+    return train(
+        build,
+        Clips(48, 1) if train_set is None else train_set,
+        Clips(32, 2),
+        settings(accumulate=2),
+        checkpoints=folder,
+        cache=Cache(folder / "cache"),
+        machine=Machine(devices=f"cpu x {count}", checkpoint_steps=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> TrainingResult:
+    """What two processes give that are left alone."""
+    return in_processes(plain_mert, tmp_path_factory.mktemp("two"), 2)
+
+
+def test_two_processes_learn_what_one_learns(tmp_path, two):
+    one = fit(plain_mert(), tmp_path, data=Clips(48, 1), accumulate=2)
+    assert [row["epoch"] for row in two.history] == [1, 2, 3]
+    for ours, theirs in zip(two.history, one.history, strict=True):
+        for name in ("train_loss", "validation_loss"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+        assert ours["validation_roc_auc"] == pytest.approx(theirs["validation_roc_auc"], abs=2e-3)
+    assert two.best_epoch == one.best_epoch
+    for key, tensor in weights(two.model).items():
+        torch.testing.assert_close(tensor, weights(one.model)[key], atol=1e-4, rtol=1e-3)
+    np.testing.assert_allclose(two.validation_logits, one.validation_logits, atol=1e-3)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from small_training import Watch
+from test_processes import in_processes, plain_mert
+import tarkib.training as training
+
+class Kill(Watch):
+    parent = os.getpid()
+    def on_step_begin(self, *args, **options):
+        super().on_step_begin(*args, **options)
+        if self.steps[-1] == 5 and os.environ["RANK"] == "0":
+            os.kill({victim}, signal.SIGKILL)
+
+if __name__ == "__main__":
+    from small_training import Clips, settings
+    from tarkib.cache import Cache
+    training.train(
+        plain_mert, Clips(48, 1), Clips(32, 2), settings(accumulate=2),
+        checkpoints=Path({folder!r}), cache=Cache(Path({folder!r})),
+        machine=training.Machine(devices="cpu x 2", checkpoint_steps=2), callbacks=[Kill()],
+    )
+"""
+
+
+@pytest.mark.parametrize("victim", ["os.getpid()", "os.getppid()"])
+def test_a_killed_process_ends_all_and_the_training_goes_on_from_the_checkpoint(tmp_path, capfd, two, victim):
+    script, folder = tmp_path / "killed.py", tmp_path / "checkpoints"
+    script.write_text(KILLED.format(here=str(Path(__file__).parent), victim=victim, folder=str(folder)))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    if victim == "os.getpid()":
+        assert done.returncode == 1
+        assert "process 0 of 2 ended with exit code -9; run dvc repro again" in done.stderr
+    else:
+        # The pipes were closed, so every process that had them is gone.
+        assert done.returncode == -signal.SIGKILL
+    result = in_processes(plain_mert, folder, 2)
+    assert "going on from the checkpoint of step 4 of 9" in capfd.readouterr().out
+    assert result.history == two.history
+    assert same(weights(result.model), weights(two.model))
+
+
+def test_an_error_in_a_process_is_told_in_its_own_words(tmp_path):
+    with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
+        in_processes(classifier, tmp_path, 2, Spoilt(40, 1, clip=17))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
+    with pytest.raises(TarkibError, match=r"cpu x 3, but train\.batch_size 8 cannot .*; make it a multiple of 3"):
+        in_processes(partial(classifier), tmp_path, 3)
