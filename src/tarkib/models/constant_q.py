@@ -33,6 +33,10 @@ class ConstantQ(nn.Module):
     fmin : frequency of the lowest bin, Hz.
     bins : number of bins; the highest must lie below 0.45 of the sampling rate, else ValueError.
     bins_per_octave : bins in an octave.
+
+    Attributes
+    ----------
+    extents : for each bin, how many samples around its centre a frame looks at, float64 `[bins]`.
     """
 
     def __init__(self, sample_rate: int, hop: int, fmin: float, bins: int, bins_per_octave: int):
@@ -48,6 +52,7 @@ class ConstantQ(nn.Module):
         # (halvings, windows a frame, samples between them) of each octave, in the order of the bins.
         self._octaves: list[tuple[int, int, int]] = []
         self.margin = 0
+        extents = []
         for start in range(0, bins, bins_per_octave):
             octave = frequencies[start : start + bins_per_octave]
             halvings = 0
@@ -61,7 +66,9 @@ class ConstantQ(nn.Module):
             kernels = _kernels(octave * 2**halvings / sample_rate, quality)
             self.register_buffer(f"kernels_{len(self._octaves)}", kernels, persistent=False)
             self._octaves.append((halvings, windows, stride))
+            extents.append(quality * sample_rate / octave + (windows - 1) * stride * 2**halvings)
             self.margin = max(self.margin, len(kernels) * 2**halvings)
+        self.extents = torch.cat(extents)
         self._most_halvings = max(halvings for halvings, _, _ in self._octaves)
 
     @torch.no_grad()

@@ -5,8 +5,6 @@ masked ones the number of frames to the nearest that it sees. Item i depends on 
 number of processes gives the same.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -66,8 +64,8 @@ class Excerpts(Dataset):
     ) -> None:
         self.corpus, self.seed = corpus, seed
         self.frames, self.mask_frames = frames, mask_frames
-        # Spans that fall at random leave exp(-d) of the frames free, where d is their number at an average frame.
-        self.density = -math.log(1 - mask_share)
+        # Where each frame begins a span with probability p, (1 - p)^length of the frames stay visible.
+        self.density = mask_frames * (1 - (1 - mask_share) ** (1 / mask_frames))
         pieces = -(-corpus.lengths[recordings] // audio.CLIP_SAMPLES)
         self.owners = np.repeat(recordings, pieces)
         self.numbers = np.concatenate([np.arange(n) for n in pieces])

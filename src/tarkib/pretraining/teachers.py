@@ -61,7 +61,11 @@ class Teachers(nn.Module):
         self.register_buffer("bands_scale", torch.ones(_BANDS))
         self.register_buffer("bins_mean", torch.zeros(_BINS))
         self.register_buffer("bins_scale", torch.ones(_BINS))
-        self.register_buffer("reach", _reach(config, self.hop), persistent=False)
+        # Frames d apart share no sample of a bin where d hops are as long as what the bin looks at.
+        beyond = torch.ceil(self.constant_q.extents / self.hop).long()
+        if not config.feature_extractor_cqt:
+            beyond = torch.ones_like(beyond)
+        self.register_buffer("hidden_from", beyond, persistent=False)
 
     @property
     def bins(self) -> int:
@@ -87,7 +91,7 @@ class Teachers(nn.Module):
         tells of the same bin of its masked neighbours. Such a bin counts only where no visible frame's window shares a
         sample with its own. Without the branch all masked frames count whole, as in MERT.
         """
-        return depth[..., None] > self.reach
+        return depth[..., None] >= self.hidden_from
 
     def log_mel(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
         """Logarithm of the mel bands' power, float32 `[B, T, 80]`; a window of 43 ms around each frame's centre."""
@@ -146,14 +150,3 @@ class Teachers(nn.Module):
         getattr(self, f"{name}_mean").copy_(mean)
         # What hardly moves must not be blown up: above its recordings' band limit there is rounding only.
         getattr(self, f"{name}_scale").copy_(scale.clamp(min=0.05 * float(scale.max()) + 1e-6))
-
-
-def _reach(config: MertConfig, hop: int) -> torch.Tensor:
-    """How far, in frames, a masked frame must lie from any visible one to hide each bin, int64 `[bins]`; 0: no way."""
-    if not config.feature_extractor_cqt:
-        return torch.zeros(_BINS, dtype=torch.int64)
-    quality = 1 / (2 ** (1 / _BINS_PER_OCTAVE) - 1)
-    windows = quality * config.sample_rate / (_BINS_FMIN * 2 ** (torch.arange(_BINS) / _BINS_PER_OCTAVE))
-    # Windows of two frames, d apart, share no sample where d hops are a window; a frame's several short ones lie
-    # within a hop.
-    return torch.floor(windows / hop).long()
