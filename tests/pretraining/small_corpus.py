@@ -1,0 +1,69 @@
+"""What the tests of pre-training share: a folder of small recordings, and parameters for seconds of work."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tarkib.audio import SAMPLE_RATE
+
+# Checkpoints of the published layout are made where the networks are tested.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "models"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small work waits longer for threads than it takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def melody(seconds: float, seed: int, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Notes of a second on a few pitches with faint noise, float32 of shape (n,)."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    pitches = rng.choice([220.0, 330.0, 440.0, 660.0], int(seconds) + 1)
+    tone = sum(np.sin(2 * np.pi * k * pitches[time.astype(int)] * time) / k for k in (1, 2, 3))
+    return (0.2 * tone + 0.003 * rng.standard_normal(time.size)).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:
+    """Write a sound file, its folders too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four recordings, 11 to 14 seconds each."""
+    root = tmp_path_factory.mktemp("unlabelled")
+    for i in range(4):
+        write(root / f"any/{i}.flac", melody(11.0 + i, seed=i))
+    return root
+
+
+def pretrain_params(**changed: object) -> SimpleNamespace:
+    """The `pretrain` section of the parameters, small, with some values changed."""
+    values = {
+        "seed": 1,
+        "recordings": "data/unlabelled",
+        "start": "mert-tiny",
+        "steps": 6,
+        "batch_size": 2,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "clusters": 8,
+        "mask_share": 0.5,
+        "mask_frames": 20,
+        "musical_weight": 1.0,
+    }
+    return SimpleNamespace(**{**values, **changed})

@@ -1,0 +1,101 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_corpus import melody, one_thread, recordings, write  # noqa: F401 (two are fixtures)
+
+from tarkib import audio, clips
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
+from tarkib.errors import TarkibError
+from tarkib.pretraining import corpus as corpora
+
+
+def cut(root: Path, cache: Path) -> corpora.Corpus:
+    return corpora.cut(root, cache, workers=1)
+
+
+def test_any_five_seconds_are_those_of_the_file(tmp_path, monkeypatch):
+    root = tmp_path / "in"
+    stereo = np.stack([melody(12.3, 1, 44_100), melody(12.3, 2, 44_100)], axis=1)
+    write(root / "a.wav", stereo, 44_100, subtype="FLOAT")
+    write(root / "b/c.flac", melody(5.0, 3))
+    write(root / "b/d.ogg", melody(75.2, 4))
+    write(root / "e.wav", melody(2.5, 5))
+    monkeypatch.setattr(clips, "CLIPS_PER_SHARD", 4)
+    corpus = cut(root, tmp_path / "cache")
+    assert corpora.find(root) == ["a.wav", "b/c.flac", "b/d.ogg", "e.wav"]
+    assert corpus.skipped == []
+    assert len(list((tmp_path / "cache").glob("*/*.tar"))) > 1
+    for number, path in enumerate(corpora.find(root)):
+        whole = audio.load(root / path).samples
+        assert abs(int(corpus.lengths[number]) - whole.size) <= 1
+        for start in (0, 17, CLIP_SAMPLES - 1, CLIP_SAMPLES, 9 * CLIP_SAMPLES + 5, whole.size - CLIP_SAMPLES):
+            if 0 <= start < whole.size:
+                found, expected = corpus.read(number, start), audio.fit(whole[start : start + CLIP_SAMPLES])
+                assert found.shape == (CLIP_SAMPLES,)
+                # Rounded to 16 bits; resampling in a stream rounds a little differently.
+                np.testing.assert_allclose(found, expected, atol=3e-4)
+    assert corpus.seconds == pytest.approx(12.3 + 5.0 + 75.2 + 2.5, abs=0.01)
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path):
+    root = tmp_path / "in"
+    write(root / "good.flac", melody(6.0, 1))
+    write(root / "short.flac", melody(0.7, 1))
+    write(root / "silent.wav", np.zeros(6 * SAMPLE_RATE, np.float32))
+    write(root / "nan.wav", np.full(6 * SAMPLE_RATE, np.nan, np.float32), subtype="FLOAT")
+    (root / "damaged.flac").write_bytes((root / "good.flac").read_bytes()[:20_000])
+    (root / "empty.mp3").touch()
+    (root / "broken.wav").symlink_to(root / "nowhere.wav")
+    (root / ".hidden.flac").write_bytes((root / "good.flac").read_bytes())
+    (root / "notes.txt").write_text("no sound")
+    corpus = cut(root, tmp_path / "cache")
+    reasons = {
+        "broken.wav": "cannot be opened",
+        "damaged.flac": "cannot be decoded",
+        "empty.mp3": "the file is empty",
+        "nan.wav": "NaN",
+        "short.flac": "0.70 s long",
+        "silent.wav": "silent throughout",
+    }
+    assert len(corpus.skipped) == len(reasons)
+    for line, (name, reason) in zip(corpus.skipped, reasons.items(), strict=True):
+        assert line.startswith(f"{name}: ")
+        assert reason in line
+        assert line.endswith("; skipped")
+    assert len(corpus.lengths) == 1
+    np.testing.assert_allclose(corpus.read(0, 24_000), melody(6.0, 1)[24_000:], atol=1e-4)
+    # It is named again where the corpus is there already.
+    assert cut(root, tmp_path / "cache").skipped == corpus.skipped
+
+
+def test_nothing_to_hear_is_an_error(tmp_path):
+    with pytest.raises(TarkibError, match=r"nowhere: no such folder; .*pretrain\.recordings"):
+        cut(tmp_path / "nowhere", tmp_path / "cache")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(TarkibError, match=r"in: no recordings; .*\.flac"):
+        cut(tmp_path / "in", tmp_path / "cache")
+    write(tmp_path / "in/a.wav", np.zeros(SAMPLE_RATE * 2, np.float32))
+    with pytest.raises(TarkibError, match=r"in: no usable recording\n  a\.wav: silent"):
+        cut(tmp_path / "in", tmp_path / "cache")
+
+
+def test_recordings_are_cut_once_and_anew_when_they_change(tmp_path, monkeypatch):
+    root = tmp_path / "in"
+    write(root / "a.flac", melody(6.0, 1))
+    first = cut(root, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr(audio, "stream", None)
+        assert cut(root, tmp_path / "cache").identity == first.identity
+    write(root / "a.flac", melody(6.0, 2))
+    second = cut(root, tmp_path / "cache")
+    assert second.identity != first.identity
+    (root / "a.flac").rename(root / "b.flac")
+    assert cut(root, tmp_path / "cache").identity != second.identity
+
+
+def test_a_corpus_can_be_sent_to_other_processes(recordings, tmp_path):  # noqa: F811
+    corpus = cut(recordings, tmp_path / "cache")
+    before = corpus.read(2, 1_000)
+    assert np.array_equal(pickle.loads(pickle.dumps(corpus)).read(2, 1_000), before)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from small_corpus import melody, one_thread, recordings, write  # noqa: F401 (two are fixtures)
+
+from tarkib.audio import CLIP_SAMPLES
+from tarkib.errors import TarkibError
+from tarkib.models.masking import depths
+from tarkib.pretraining.corpus import Corpus, cut
+from tarkib.pretraining.excerpts import Excerpts, split
+
+
+@pytest.fixture
+def corpus(recordings, tmp_path) -> Corpus:  # noqa: F811
+    return cut(recordings, tmp_path / "cache", workers=1)
+
+
+def excerpts(corpus: Corpus, **changed: object) -> Excerpts:
+    values = {"count": 40, "frames": 374, "mask_share": 0.5, "mask_frames": 20, "seed": 1}
+    return Excerpts(corpus, np.arange(len(corpus.lengths)), **{**values, **changed})
+
+
+def equal(one: dict, other: dict) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in ("samples", "depth"))
+
+
+def test_an_item_depends_on_the_seed_and_its_number_alone(corpus):
+    data = excerpts(corpus)
+    items = [data[i] for i in range(len(data))]
+    again = excerpts(corpus, count=30)
+    assert all(equal(items[i], again[i]) for i in (25, 3, 29, 0, 12))
+    other = excerpts(corpus, seed=2)
+    # Many clips are the last five seconds of their recordings.
+    assert sum(torch.equal(items[i]["samples"], other[i]["samples"]) for i in range(40)) < 20
+    assert not any(torch.equal(items[i]["depth"], other[i]["depth"]) for i in range(40))
+    assert len({item["samples"].numpy().tobytes() for item in items}) > 20
+    assert items[0]["samples"].dtype == torch.float32
+    assert items[0]["samples"].shape == (CLIP_SAMPLES,)
+
+
+def test_every_piece_comes_once_in_a_pass_and_is_not_cut_short(tmp_path):
+    # A level for each recording, and within it a rise: a clip tells where it is from.
+    for number, seconds in enumerate((12.0, 5.0, 23.0, 3.0)):
+        ramp = np.linspace(0, 0.02, int(seconds * 24_000), dtype=np.float32)
+        write(tmp_path / f"in/{number}.wav", 0.1 + 0.1 * number + ramp, subtype="FLOAT")
+    corpus = cut(tmp_path / "in", tmp_path / "cache", workers=1)
+    data = excerpts(corpus, count=None)
+    assert len(data) == 3 + 1 + 5 + 1
+    orders = []
+    for number in range(2):
+        owners, starts = [], []
+        for i in range(number * 10, number * 10 + 10):
+            clip = data[i]["samples"].numpy()
+            owner = int((clip.max() - 0.1) / 0.1 + 1e-3)
+            owners.append(owner)
+            starts.append((clip[0] - 0.1 - 0.1 * owner) / 0.02)
+            # Only a recording shorter than a clip has silence behind it.
+            assert (clip[-1] == 0) == (owner == 3)
+        assert sorted(owners) == [0, 0, 0, 1, 2, 2, 2, 2, 2, 3]
+        assert max(starts) <= 1 - 5 / 23 + 1e-3
+        assert len(set(np.round(starts, 4))) > 5
+        orders.append(owners)
+    assert orders[0] != orders[1]
+
+
+def test_masks_are_spans_with_their_depths_and_cover_the_asked_share(corpus):
+    for share, length in ((0.5, 10), (0.3, 20), (0.8, 5)):
+        data = excerpts(corpus, mask_share=share, mask_frames=length, count=200)
+        found = np.stack([data[i]["depth"].numpy() for i in range(200)])
+        masks = found > 0
+        assert masks.mean() == pytest.approx(share, abs=0.04)
+        assert masks.any(axis=1).all()
+        for depth, mask in zip(found, masks, strict=True):
+            assert np.array_equal(depth, depths(mask))
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
+            assert (edges[1::2] - edges[::2]).min() >= length
+
+
+def test_recordings_held_out_are_others(corpus):
+    learn_from, held_out = split(corpus, 1)
+    assert sorted([*learn_from, *held_out]) == [0, 1, 2, 3]
+    assert len(held_out) == 1
+    assert {int(split(corpus, seed)[1][0]) for seed in range(20)} == {0, 1, 2, 3}
+
+
+def test_a_single_recording_is_not_enough(tmp_path):
+    write(tmp_path / "in/a.flac", melody(6.0, 1))
+    with pytest.raises(TarkibError, match="one usable recording is not enough"):
+        split(cut(tmp_path / "in", tmp_path / "cache", workers=1), 1)
