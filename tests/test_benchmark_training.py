@@ -1,0 +1,190 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks import loops, training
+from benchmarks.training import Result
+
+CPU = torch.device("cpu")
+BLOCKED = (
+    *(
+        "accelerate",
+        "datasets",
+        "dvc",
+        "joblib",
+        "librosa",
+        "matplotlib",
+        "mlflow",
+        "numba",
+        "pandas",
+        "peft",
+        "pyarrow",
+    ),
+    *("scipy", "sklearn", "soundfile", "soxr", "tarkib.audio", "tarkib.training", "torchaudio", "torchvision"),
+)
+RUN_WITHOUT_THEM = f"""
+import importlib.machinery, runpy, sys
+whole = importlib.machinery.PathFinder
+class Without(whole):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        parts = name.split(".")
+        missing = any(".".join(parts[:n]) in {BLOCKED!r} for n in (1, 2))
+        return None if missing else whole.find_spec(name, path, target)
+sys.meta_path = [Without if one is whole else one for one in sys.meta_path]
+# An editable installation brings a finder of its own, which would find the rest of the library too.
+sys.meta_path = [one for one in sys.meta_path if "editable" not in repr(one).lower()]
+sys.argv[0] = "training"
+runpy.run_module("benchmarks.training", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small work waits longer for threads than it takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def setting(title: str) -> loops.Setting:
+    return next(one for one in loops.SETTINGS if title in one.title)
+
+
+def test_it_runs_with_torch_transformers_and_numpy_alone():
+    command = [sys.executable, "-c", RUN_WITHOUT_THEM, "--tiny", "--steps", "1", "--print-only"]
+    done = subprocess.run(
+        # Compiling takes a minute.
+        [*command, "--without", "torch.compile"],
+        cwd=REPOSITORY,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows] == [one.title for one in loops.SETTINGS if not one.compile]
+    for row in rows:
+        if "LoRA" in row[0]:
+            assert row[-1] == "peft is not installed"
+        else:
+            assert float(row[2].replace(",", "")) > 0
+            assert float(row[3].replace(",", "")) > 0
+            # A small model's FLOP are not known, nor what this processor could.
+            assert row[5:7] == ["–", "–"]
+            assert row[7].endswith("iB")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_paper_s_model_is_not_tried_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["training", "--print-only"])
+    with pytest.raises(SystemExit):
+        training.main()
+    assert "torch finds no GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("title", "trained"),
+    [
+        (loops.HEADLINE.title, lambda name: True),
+        ("gradient checkpointing", lambda name: True),
+        ("convolutions frozen", lambda name: not name.startswith("backbone.feature_extractor.")),
+        ("LoRA", lambda name: "lora_" in name or not name.startswith("backbone.")),
+        ("the head on them", lambda name: not name.startswith("backbone.")),
+    ],
+)
+def test_a_setting_trains_what_it_says(monkeypatch, title, trained):
+    made = []
+    whole = loops._classifier
+    monkeypatch.setattr(loops, "_classifier", lambda *args: made.append(whole(*args)) or made[0])
+    step = setting(title).loop(setting(title), loops.TINY, CPU)
+    before = {name: one.detach().clone() for name, one in made[0].named_parameters()}
+    for _ in range(
+        2
+    ):  # an adapter's second matrix is zero at first, so that its first one learns from the second step on
+        assert torch.isfinite(step())
+    # Nothing masks, and nothing looks at single weights of the last group norm's bias.
+    moved = {name for name, one in made[0].named_parameters() if not torch.equal(one, before[name])}
+    assert moved == {name for name in before if trained(name)} - {"backbone.masked_spec_embed"}
+
+
+def test_precision_is_what_a_setting_says(monkeypatch):
+    seen = {}
+    whole = torch.nn.functional.linear
+
+    def linear(inputs, weight, bias=None):
+        result = whole(inputs, weight, bias)
+        seen.setdefault(title, set()).add(result.dtype)
+        return result
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    for title in ("original", "plain", "Tarkib: fp32", loops.HEADLINE.title, "hidden states"):
+        setting(title).loop(setting(title), loops.TINY, CPU)()
+    low, whole_precision = {torch.bfloat16}, {torch.float32}
+    assert list(seen.values()) == [whole_precision, low, whole_precision, low, low]
+
+
+def test_the_paper_s_shape_has_its_parameters():
+    with torch.device("meta"):
+        backbone = loops.MertModel(loops.MertConfig(**loops.PAPER.config))
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 315_428_992
+
+
+def test_figures_follow_from_the_step_time():
+    """At half of 790 TFLOP/s a batch of 16 takes 34.4 ms, and the paper's training 17.9 minutes."""
+    original, lora, failed = setting("original"), setting("LoRA"), setting("torch.compile")
+    step_s = 16 * 849e9 / 395e12
+    results = {
+        original: Result(9 * step_s, 17 * 2**30),
+        loops.HEADLINE: Result(step_s, 11 * 2**30),
+        lora: Result(step_s / 2, 2**29),
+        failed: Result(reason="it burst"),
+    }
+    rows = [line.strip("| ").split(" | ")[2:] for line in training.table(results, loops.PAPER, 500e12).splitlines()]
+    assert rows[3][:7] == ["34.4", "465", "9.00", "50.0%", "79.0%", "11.0 GiB", "17.9 min"]
+    assert rows[4][:7] == ["17.2", "931", "18.0", "–", "–", "512 MiB", "9.0 min"]
+    assert rows[5] == [*["–"] * 7, "it burst"]
+    met = training.aims(results, loops.PAPER)
+    assert "50.0%, met" in met
+    assert "9.0 times, met" in met
+    assert "17.9 min, met" in met
+    slower = training.aims({**results, loops.HEADLINE: Result(1.2 * step_s, 0)}, loops.PAPER)
+    assert slower.count("missed") == 3
+    assert training.aims({loops.HEADLINE: Result(step_s, 0)}, loops.PAPER) == ""
+
+
+def _given(value: object) -> object:
+    return value
+
+
+def _killed() -> None:
+    os._exit(3)
+
+
+def _broken() -> None:
+    raise RuntimeError("no\nsuch kernel")
+
+
+def _too_large() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def _unending() -> None:
+    while True:
+        time.sleep(1)
+
+
+def test_a_setting_that_fails_is_a_reason_and_no_end():
+    assert training._alone(_given, 17, timeout=60) == 17
+    assert training._alone(_killed, timeout=60).reason == "its process ended with 3"
+    assert training._alone(_broken, timeout=60).reason == "RuntimeError: no such kernel"
+    assert training._alone(_too_large, timeout=60).reason == "the device's memory is too small"
+    assert training._alone(_unending, timeout=0.1).reason == "no time was left for it"
