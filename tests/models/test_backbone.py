@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -5,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from safetensors.torch import save_file
 from small_mert import one_thread, published  # noqa: F401 (one a fixture)
 
 from tarkib.errors import TarkibError
-from tarkib.models.backbone import load_backbone, read_tensors
+from tarkib.models.backbone import MERT_TINY, load_backbone
+from tarkib.models.checkpoint import read_tensors
+from tarkib.models.mert import MertConfig, MertModel
 
 
 @pytest.fixture
@@ -117,7 +120,9 @@ def test_truncated_weights(folder, name, keep):
 
 def test_a_text_file_for_weights(folder):
     (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\n")
-    refused(folder, "damaged, cut short")
+    refused(folder, r"pytorch_model\.bin: a pointer of Git LFS and not the weights; run `git lfs pull`")
+    (folder / "pytorch_model.bin").write_text("<html>Not found</html>")
+    refused(folder, "damaged, cut short or of another format .22 bytes.")
 
 
 def test_a_pickle_of_something_else(folder):
@@ -156,7 +161,7 @@ def test_another_model_s_configuration(folder, changes, message):
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\xff"])
 def test_a_configuration_that_is_none(folder, text):
     (folder / "config.json").write_bytes(text.encode("latin-1"))
-    refused(folder, r"config\.json: (cannot be read|model_type is None)")
+    refused(folder, r"config\.json: (not JSON|model_type is None)")
 
 
 @pytest.mark.parametrize("changes", [{"sampling_rate": 16000}, {"do_normalize": False}])
@@ -170,62 +175,155 @@ def test_unknown_names_and_idle_settings():
         TarkibError, match="'mert-huge' is neither a directory nor one of mert-tiny, mel-cnn, m-a-p/MERT"
     ):
         load_backbone("mert-huge", seed=0)
-    with pytest.raises(TarkibError, match=r"model\.revision: 'main' is of use with"):
+    with pytest.raises(TarkibError, match=r"model\.revision: 'main' is for m-a-p/MERT.* or a directory; set"):
         load_backbone("mert-tiny", seed=0, revision="main")
     with pytest.raises(TarkibError, match=r"model\.spec_augment: mel-cnn has none"):
         load_backbone("mel-cnn", seed=0, spec_augment=True)
 
 
-class Hub:
-    """Stands for huggingface_hub: a local cache, a remote folder or none, and a record of what was asked for."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cached: Path | None = None, remote: Path | None = None):
-        self.cached, self.remote, self.asked = cached, remote, []
-        monkeypatch.setattr("huggingface_hub.hf_hub_download", self.download)
-        monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", self.metadata)
-
-    def download(self, repo: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
-        self.asked.append((file, local_files_only, revision))
-        folder = self.cached if local_files_only else self.remote
-        if folder is None or not (folder / file).is_file():
-            raise (LocalEntryNotFoundError if local_files_only else EntryNotFoundError)("not there")
-        return str(folder / file)
-
-    def metadata(self, url: str, *, timeout: float) -> None:
-        self.asked.append((url, timeout))
-        if self.remote is None:
-            raise ConnectionError("no route")
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("m-a-p/MERT-v1-330m", "m-a-p/MERT-v1-330M"),
+        ("MERT-v1-95M", "m-a-p/MERT-v1-95M"),
+        ("m-a-p/MERT-v0-95M", "m-a-p/MERT-v1-95M"),
+        ("mert_tiny", "mert-tiny"),
+        ("melcnn", "mel-cnn"),
+    ],
+)
+def test_the_nearest_name_is_suggested(typed, meant):
+    with pytest.raises(TarkibError, match=rf"{typed}.*; did you mean {meant}\?$"):
+        load_backbone(typed, seed=0)
 
 
-def test_a_published_model_comes_from_the_cache_without_a_network(folder, monkeypatch):
-    hub = Hub(monkeypatch, cached=folder)
-    found = states(load_backbone("m-a-p/MERT-v1-95M", seed=0, revision="abc"))
-    assert torch.equal(found, states(load_backbone(str(folder), seed=0)))
-    assert {request[1:] for request in hub.asked} == {(True, "abc")}
+def test_no_name_is_suggested_where_none_is_near(tmp_path):
+    with pytest.raises(TarkibError, match=r"is neither a directory nor one of mert-tiny, .*M$"):
+        load_backbone(str(tmp_path / "nowhere"), seed=0)
 
 
-def test_a_published_model_is_downloaded_once(folder, monkeypatch):
-    hub = Hub(monkeypatch, remote=folder)
-    found = states(load_backbone("m-a-p/MERT-v1-330M", seed=0))
-    assert torch.equal(found, states(load_backbone(str(folder), seed=0)))
-    assert ("pytorch_model.bin", False, None) in hub.asked
+def test_a_file_for_a_directory(folder):
+    with pytest.raises(TarkibError, match=r"config\.json' is a file; give the directory that holds it"):
+        load_backbone(str(folder / "config.json"), seed=0)
 
 
-def test_no_network_is_told_at_once_with_the_remedy(monkeypatch):
-    hub = Hub(monkeypatch)
-    with pytest.raises(TarkibError, match=r"330M is not in the local cache .* run once with a network, or give"):
-        load_backbone("m-a-p/MERT-v1-330M", seed=0)
-    # One look at the cache and one short knock at the door; the download, which tries again for minutes, never begins.
-    assert [request[1] for request in hub.asked] == [True, 5.0]
+def test_a_directory_for_a_file(folder):
+    (folder / "model.safetensors").mkdir()
+    refused(folder, r"model\.safetensors: not a file")
+    (folder / "model.safetensors").rmdir()
+    for name in ("preprocessor_config.json", "config.json"):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        refused(folder, rf"{name}: cannot be read .Is a directory.; see that it is a file that you may read")
 
 
-def test_an_unknown_revision_is_named(monkeypatch):
-    hub = Hub(monkeypatch)
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "pytorch_model.bin", "model.safetensors"])
+def test_files_that_one_may_not_read(folder, monkeypatch, name):
+    if name == "model.safetensors":
+        save_file(read_tensors(folder / "pytorch_model.bin"), folder / name)
+    opened = Path.open
 
-    def metadata(url: str, *, timeout: float) -> None:
-        raise RevisionNotFoundError.__new__(RevisionNotFoundError)
+    # The tests may run as root, who may read everything.
+    def closed(path: Path, *args: object, **kwargs: object) -> object:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
 
-    hub.metadata = metadata
-    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", metadata)
-    with pytest.raises(TarkibError, match="the hub knows no revision 'nowhere' of it"):
-        load_backbone("m-a-p/MERT-v1-95M", seed=0, revision="nowhere")
+    monkeypatch.setattr(Path, "open", closed)
+    refused(folder, rf"{name}: cannot be read .Permission denied.; see that it is a file that you may read")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_in_several_files(folder, name):
+    (folder / "pytorch_model.bin").rename(folder / "pytorch_model-00001-of-00002.bin")
+    (folder / f"{name}.index.json").write_text("{}")
+    refused(folder, f"its weights are cut into several files, which is not read; save them as one {name}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [0, 777, -1])
+def test_numbers_that_are_none(folder, value, place):
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    key = "encoder.layers.1.feed_forward.output_dense.weight"
+    state[key].view(-1)[place] = value
+    torch.save(state, folder / "pytorch_model.bin")
+    refused(folder, rf"pytorch_model\.bin: NaN or infinite numbers in {key}; such weights")
+    state["masked_spec_embed"][3] = value
+    torch.save(state, folder / "pytorch_model.bin")
+    refused(folder, r"NaN or infinite numbers in .* and 1 more; .* use an earlier checkpoint")
+
+
+def test_whole_numbers_for_weights(folder):
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    state["masked_spec_embed"] = torch.arange(32)
+    torch.save(state, folder / "pytorch_model.bin")
+    refused(folder, r"1 of another kind \(masked_spec_embed int64\)")
+
+
+def test_a_hubert_that_does_not_say_what_it_hears(folder):
+    content = json.loads((folder / "config.json").read_text())
+    del content["sample_rate"]
+    (folder / "config.json").write_text(json.dumps(content))
+    # A MERT hears 24 kHz; of HuBERT, the speech models hear 16.
+    load_backbone(str(folder), seed=0)
+    change(folder, model_type="hubert")
+    refused(folder, "a hubert without sample_rate; if it hears 24000 Hz, add that to the file")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_loading_draws_nothing_and_leaves_no_tensor_empty_or_in_the_file(folder, name):
+    if name == "model.safetensors":
+        save_file(read_tensors(folder / "pytorch_model.bin"), folder / name)
+    before = torch.get_rng_state()
+    model = load_backbone(str(folder), seed=0)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
+    expected = states(model)
+    # The file that the weights came from may be written again while the model lives.
+    path = folder / name
+    with path.open("r+b") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    assert torch.equal(states(model), expected)
+
+
+def test_the_constant_q_branch_loads_bit_for_bit(folder):
+    with torch.random.fork_rng():
+        model = MertModel(MertConfig(**MERT_TINY)).eval()
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    again = load_backbone(str(folder), seed=0)
+    kernels = [name for name, _ in model.named_buffers() if "kernels_" in name]
+    assert len(kernels) == 8
+    assert all(torch.equal(again.get_buffer(name), model.get_buffer(name)) for name in kernels)
+    assert torch.equal(states(again), states(model))
+
+
+def test_a_directory_is_pinned_by_the_checksum_of_its_weights(folder):
+    digest = hashlib.sha256((folder / "pytorch_model.bin").read_bytes()).hexdigest()
+    for revision in (None, digest[:8], digest[:20].upper(), digest):
+        source = load_backbone(str(folder), seed=0, revision=revision).source
+        assert source == {"name": str(folder), "revision": digest[:16], "weights_sha256": digest}
+
+
+def test_other_weights_than_those_pinned_are_refused_with_both_checksums(folder):
+    pinned = load_backbone(str(folder), seed=0).source["revision"]
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    state["masked_spec_embed"][0] += 1
+    torch.save(state, folder / "pytorch_model.bin")
+    found = load_backbone(str(folder), seed=0).source["revision"]
+    with pytest.raises(
+        TarkibError, match=rf"SHA-256 begins with {found} and model\.revision is {pinned}; put"
+    ) as caught:
+        load_backbone(str(folder), seed=0, revision=pinned)
+    assert str(folder / "pytorch_model.bin") in str(caught.value)
+
+
+@pytest.mark.parametrize("revision", ["main", "1234567", "", "0" * 65, "12345678\n"])
+def test_a_revision_that_is_no_checksum(folder, revision):
+    with pytest.raises(
+        TarkibError, match=r"model\.revision: .* give the first 8 to 64 hexadecimal digits of the SHA-256"
+    ):
+        load_backbone(str(folder), seed=0, revision=revision)
+
+
+def test_a_random_start_tells_its_name():
+    assert load_backbone("mert-tiny", seed=0).source == {"name": "mert-tiny", "revision": None}

@@ -1,7 +1,9 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from small_mert import model_params, one_thread, published  # noqa: F401 (one a 
 
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, build, load
+from tarkib.models.backbone import MERT_TINY
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -153,10 +156,140 @@ def test_a_classifier_on_a_checkpoint_loads_without_the_checkpoint(tmp_path):
 
 def test_published_weights_are_named_with_their_licence(tmp_path, monkeypatch):
     published(tmp_path / "checkpoint")
-    monkeypatch.setattr("tarkib.models.backbone._download", lambda name, revision: tmp_path / "checkpoint")
+    monkeypatch.setattr("tarkib.models.hub.snapshot", lambda name, revision: tmp_path / "checkpoint")
     classifier = build(model_params(backbone="m-a-p/MERT-v1-95M", revision="abc"), seed=0)
-    assert classifier.source["revision"] == "abc"
+    # The commit that was loaded, which a folder of the hub's cache is named by, and not what was asked for.
+    assert classifier.source["revision"] == "checkpoint"
     assert "CC BY-NC 4.0" in classifier.source["weights_licence"]
+
+
+def step(classifier: InstrumentClassifier, forward: Any = None) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of one training step on two clips."""
+    targets = torch.from_numpy(np.random.default_rng(4).integers(0, 2, (2, 10)).astype(np.float32))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        (classifier if forward is None else forward)(clips()), targets
+    )
+    loss.backward()
+    return float(loss.detach()), {name: p.grad for name, p in classifier.named_parameters() if p.grad is not None}
+
+
+def kept_tensors(classifier: InstrumentClassifier) -> int:
+    """How many tensors a forward pass keeps for the backward pass."""
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+        classifier(clips())
+    return len(kept)
+
+
+def assert_same_step(found: tuple, expected: tuple, atol: float) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=atol)
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        torch.testing.assert_close(
+            found[1][name], gradient, atol=atol, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("changed", [{}, {"freeze_convolutions": True}, {"finetune": "lora"}, {"finetune": "frozen"}])
+def test_recomputed_activations_give_the_same_hidden_states_and_gradients(tmp_path, changed):
+    # With dropout: what is computed again must drop the same.
+    published(tmp_path / "checkpoint", hidden_dropout=0.1, attention_dropout=0.1)
+    steps, kept = [], []
+    for recompute in (False, True):
+        classifier = build(model_params(backbone=str(tmp_path / "checkpoint"), **changed), seed=0)
+        if recompute:
+            classifier.gradient_checkpointing_enable()
+        torch.manual_seed(2)
+        pooled = classifier.train().pooled_states(clips())
+        assert pooled.shape == (2, 3, 32)
+        kept.append(pooled.detach())
+        torch.manual_seed(3)
+        steps.append((*step(classifier), kept_tensors(classifier)))
+    assert torch.equal(*kept)
+    assert_same_step(steps[1][:2], steps[0][:2], atol=1e-7)
+    if changed.get("finetune") != "frozen":
+        # Layers keep their input alone.
+        assert steps[1][2] < 0.7 * steps[0][2]
+
+
+def test_every_layer_is_recomputed_in_training(monkeypatch):
+    classifier = build(model_params(), seed=0).train()
+    classifier.gradient_checkpointing_enable()
+    layer, calls = classifier.backbone.encoder.layers[1].attention, []
+    layer.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    step(classifier)
+    assert len(calls) == 2
+    logits(classifier.eval(), clips())
+    assert len(calls) == 3
+
+
+def test_the_baseline_has_no_layers_to_recompute():
+    with pytest.raises(TarkibError, match=r"run\.gradient_checkpointing: mel-cnn has none; set it to false"):
+        build(model_params(backbone="mel-cnn"), seed=0).gradient_checkpointing_enable()
+
+
+@pytest.fixture
+def one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler takes its time for each layer."""
+    monkeypatch.setitem(MERT_TINY, "num_hidden_layers", 1)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("changed", [{}, {"recompute": True}, {"finetune": "lora", "freeze_convolutions": True}])
+@pytest.mark.usefixtures("one_layer")
+def test_a_training_step_is_one_graph(changed):
+    changed = dict(changed)
+    recompute, steps = changed.pop("recompute", False), []
+    for compiled in (False, True):
+        classifier = build(model_params(head_dropout=0.0, **changed), seed=0).train()
+        if recompute:
+            classifier.gradient_checkpointing_enable()
+        classifier.prepare_for_compile()
+        # With this backend no compiler is needed; fullgraph refuses what does not fit into one graph.
+        forward = torch.compile(classifier, backend="aot_eager", fullgraph=True) if compiled else None
+        steps.append(step(classifier, forward))
+    assert_same_step(steps[1], steps[0], atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.usefixtures("one_layer")
+def test_a_compiled_training_step_is_the_same():
+    steps = []
+    for compiled in (False, True):
+        classifier = build(model_params(head_dropout=0.0), seed=0).train()
+        classifier.prepare_for_compile()
+        steps.append(step(classifier, torch.compile(classifier) if compiled else None))
+    assert_same_step(steps[1], steps[0], atol=1e-6)
+
+
+def test_masks_are_not_compiled():
+    with pytest.raises(TarkibError, match=r"run\.compile: model\.spec_augment cannot be compiled; set one"):
+        build(model_params(spec_augment=True), seed=0).prepare_for_compile()
+
+
+def test_merged_adapters_give_the_adapted_model(tmp_path):
+    classifier = build(model_params(finetune="lora"), seed=0)
+    plain = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    samples, before = clips(), logits(classifier.eval(), clips())
+    stirred(classifier)
+    with torch.no_grad():
+        # All but the adapters as it was: what changes the logits is theirs.
+        for name, parameter in classifier.named_parameters():
+            if ".lora_" not in name:
+                parameter.copy_(plain[name])
+    adapted = logits(classifier, samples)
+    assert (adapted - before).abs().max() > 1e-4
+    classifier.save(tmp_path)
+    again = load(tmp_path)
+    assert not any("lora" in name or "base_layer" in name for name in again.state_dict())
+    torch.testing.assert_close(logits(again, samples), adapted, atol=2e-6, rtol=0)
+    weights = again.state_dict()
+    for name, tensor in plain.items():
+        if ".lora_" in name:
+            continue
+        name = name.replace(".base_layer", "")
+        changed = "q_proj.weight" in name or "v_proj.weight" in name
+        assert torch.equal(weights[name], tensor) is not changed, name
 
 
 def test_loading_takes_torch_and_transformers_alone(tmp_path):

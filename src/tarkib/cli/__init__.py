@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tarkib.cli import annotate, export, preview, verify
+from tarkib.cli import annotate, export, fetch_backbone, preview, verify
 from tarkib.errors import TarkibError
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="tarkib", description="Persian music, heard by a machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (annotate, preview, export, verify):
+    for command in (annotate, preview, export, verify, fetch_backbone):
         command.add_to(commands)
     options = parser.parse_args(arguments)
     try:

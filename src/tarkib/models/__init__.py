@@ -4,7 +4,8 @@ Importing this package takes torch, transformers and numpy only, so that a train
 pipeline.
 """
 
-from tarkib.models.backbone import PUBLISHED, load_backbone
+from tarkib.models.backbone import load_backbone
 from tarkib.models.classifier import InstrumentClassifier, build, load
+from tarkib.models.hub import PUBLISHED
 
 __all__ = ["PUBLISHED", "InstrumentClassifier", "build", "load", "load_backbone"]

@@ -20,12 +20,13 @@ def write(
         if licence
         else "The backbone's weights are the trainer's own, or under the licence of the directory they came from."
     )
+    pinned = f" at {source['revision']}" if source.get("revision") else ""
     auc = "not defined" if validation_roc_auc is None else f"{validation_roc_auc:.3f}"
     return f"""# Instruments of Persian music, several at once
 
 Gives for five seconds of mono sound at 24 kHz the probability of each of: {", ".join(trained_classes)}.
 
-- **Made from**: {source["name"]}, fine-tuned ({source["finetune"]}) on {mixtures} mixtures of solo \
+- **Made from**: {source["name"]}{pinned}, fine-tuned ({source["finetune"]}) on {mixtures} mixtures of solo \
 recordings, mixed in mode `{mode}`.
 - **Validation**: macro ROC-AUC {auc} on mixtures of other recordings, epoch {best_epoch}. This figure chose the \
 epoch; scores on music that was never mixed stand in `metrics/`.

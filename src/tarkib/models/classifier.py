@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
-from tarkib.models.backbone import PUBLISHED, config_from_dict, load_backbone, load_weights, read_tensors
+from tarkib.models.backbone import load_backbone
+from tarkib.models.checkpoint import checksum, config_from_dict, empty_mert, load_weights, read_tensors
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, normalise
 from tarkib.outputs import whole_file
@@ -38,7 +40,7 @@ class InstrumentClassifier(nn.Module):
     backbone : a module with `all_hidden_states`, `layer_count` and `hidden_size`.
     head_hidden : width of the MLP's hidden layer.
     head_dropout : dropout before the last layer, 0 to 1.
-    source : where the backbone came from, for the record (`name`, `revision`, …).
+    source : where the backbone came from, for the record (`name`, `revision`, …, as `load_backbone` tells).
 
     Attributes
     ----------
@@ -89,6 +91,30 @@ class InstrumentClassifier(nn.Module):
         """Logits `[B, 10]` of what `pooled_states` gave."""
         weights = torch.softmax(self.layer_weights, dim=0)
         return self.head((pooled * weights[:, None]).sum(dim=1))
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep no activations of a MERT's layers but compute them again in the backward pass: less memory, more time.
+
+        The same hidden states and gradients, dropout included. TarkibError where the backbone has no such layers.
+        """
+        if not isinstance(self.backbone, MertModel):
+            raise TarkibError(f"run.gradient_checkpointing: {self.source.get('name')} has none; set it to false")
+        # The name that later versions of transformers know, or the earlier one.
+        enable = getattr(self.backbone, "activation_checkpointing_enable", self.backbone.gradient_checkpointing_enable)
+        # Reentrant checkpoints would give no gradient where the convolutions are frozen.
+        enable({"use_reentrant": False})
+
+    def prepare_for_compile(self) -> None:
+        """Make ready for `torch.compile`, before the first step: the whole of it then fits into one graph.
+
+        TarkibError where the backbone masks spans: masks are drawn by NumPy, which no graph can hold.
+        """
+        if not isinstance(self.backbone, MertModel):
+            return
+        if self.backbone.config.apply_spec_augment:
+            raise TarkibError("run.compile: model.spec_augment cannot be compiled; set one of the two to false")
+        # The hooks that collect hidden states are otherwise hung in by the first forward pass, unseen by the compiler.
+        maybe_install_capturing_hooks(self.backbone)
 
     def save(
         self,
@@ -153,9 +179,7 @@ def build(params: Any, *, seed: int, attention: str = "sdpa") -> InstrumentClass
         raise TarkibError(f"model.finetune: {params.backbone} has no attention for LoRA; choose full or frozen")
     if not is_mert and params.freeze_convolutions:
         raise TarkibError(f"model.freeze_convolutions: {params.backbone} is all convolutions; set it to false")
-    source = {"name": params.backbone, "revision": params.revision, "finetune": params.finetune}
-    if params.backbone in PUBLISHED:
-        source["weights_licence"] = "CC BY-NC 4.0, as far as is known"
+    source = {**backbone.source, "finetune": params.finetune}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = InstrumentClassifier(
@@ -195,7 +219,7 @@ def load(folder: Path | str) -> InstrumentClassifier:
             head_dropout=content["head"]["dropout"],
             source=content["backbone"]["source"],
         )
-        labels, checksum = tuple(content["labels"]), content["weights_sha256"]
+        labels, digest = tuple(content["labels"]), content["weights_sha256"]
         classifier.trained_classes = tuple(content["trained_classes"])
         classifier.thresholds = {label: float(content["thresholds"][label]) for label in labels}
     except TarkibError:
@@ -209,11 +233,10 @@ def load(folder: Path | str) -> InstrumentClassifier:
         raise TarkibError(
             f"{config_path}: its classes are {', '.join(labels)}, but here they are {', '.join(INSTRUMENTS)}"
         )
-    with weights_path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
-            raise TarkibError(
-                f"{weights_path}: damaged, or not those that config.json was written with; train or pull both again"
-            )
+    if checksum(weights_path) != digest:
+        raise TarkibError(
+            f"{weights_path}: damaged, or not those that config.json was written with; train or pull both again"
+        )
     load_weights(classifier, read_tensors(weights_path), str(weights_path))
     return classifier.eval()
 
@@ -227,7 +250,7 @@ def _backbone(content: Mapping[str, Any], name: str) -> nn.Module:
             f"{name}: kind {content['kind']!r} is unknown; this version of Tarkib has {', '.join(_BACKBONES)}"
         )
     config: MertConfig = config_from_dict(content["config"], name)
-    return MertModel(config)
+    return empty_mert(config)
 
 
 def _plain_state(classifier: InstrumentClassifier) -> dict[str, torch.Tensor]:
