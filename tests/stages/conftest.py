@@ -21,7 +21,7 @@ SETTINGS = {
     "model": {"head_hidden": 16},
     "train": {"epochs": 3, "batch_size": 8},
     "evaluate": {"bootstrap_rounds": 20},
-    "run": {"workers": 1, "devices": "cpu"},
+    "run": {"workers": 1, "devices": "cpu", "checkpoint_steps": 1},
 }
 
 

@@ -51,19 +51,20 @@ def test_same_inputs_same_bytes_whatever_the_workers(finished, project, stage):
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
 
 
-KILLS = {
-    "slice": ("tarkib.clips.encode", 9),
-    "annotate": ("tarkib.annotation.jobs.annotate", 4),
-    "mix": ("tarkib.clips.encode", 20),
-    "train": ("tarkib.tracking.Curves.on_log", 3),
-    "evaluate": ("tarkib.evaluation.report.write_details", 1),
-}
+KILLS = [
+    ("slice", "tarkib.clips.encode", 9),
+    ("annotate", "tarkib.annotation.jobs.annotate", 4),
+    ("mix", "tarkib.clips.encode", 20),
+    # Of three steps an epoch the eighth: the middle of the last epoch.
+    ("train", "tarkib.training.trainer.KeptTrainer.training_step", 8),
+    ("train", "tarkib.models.card.write", 1),
+    ("evaluate", "tarkib.evaluation.report.write_details", 1),
+]
 
 
-@pytest.mark.parametrize("stage", KILLS)
-def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same(finished, project, stage):
+@pytest.mark.parametrize(("stage", "target", "call"), KILLS)
+def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same(finished, project, stage, target, call):
     folder = project(*OUTPUTS[stage], ".cache")
-    target, call = KILLS[stage]
     owner, name = target.rsplit(".", 1)
     killed = run_python(
         folder,
@@ -84,7 +85,10 @@ stage.main()
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     there = checksums(folder, *OUTPUTS[stage])
     assert there.items() <= checksums(finished, *OUTPUTS[stage]).items()
-    run_stage(folder, stage)
+    told = run_stage(folder, stage).stdout
+    if stage == "train":
+        assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in told
+        assert not list((folder / ".cache" / "training").rglob("checkpoint-*"))
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
     assert not list(folder.rglob("*.partial"))
 

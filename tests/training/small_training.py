@@ -106,6 +106,19 @@ def mert(seed: int = 0, spec_augment: bool = True) -> InstrumentClassifier:
         return InstrumentClassifier(backbone, head_hidden=8, head_dropout=0.2)
 
 
+def plain_mert():
+    """A backbone and a head without anything random."""
+    model = mert(spec_augment=False)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
+        setattr(model.backbone.config, name, 0.0)
+    for layer in model.backbone.encoder.layers:
+        layer.attention.dropout = 0.0
+    return model
+
+
 def settings(**changed: object) -> SimpleNamespace:
     values = {
         "seed": 1,

@@ -7,24 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import Clips, Spoilt, classifier, fit, mert, same, settings, weights
+from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
 
 from tarkib.cache import Cache
 from tarkib.errors import TarkibError
 from tarkib.training import Machine, TrainingResult, train
-
-
-def plain_mert():
-    """A backbone and a head without anything random."""
-    model = mert(spec_augment=False)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
-        setattr(model.backbone.config, name, 0.0)
-    for layer in model.backbone.encoder.layers:
-        layer.attention.dropout = 0.0
-    return model
 
 
 def in_processes(build, folder: Path, count: int, train_set=None):
@@ -63,7 +50,7 @@ import os, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from small_training import Watch
-from test_processes import in_processes, plain_mert
+from small_training import plain_mert
 import tarkib.training as training
 
 class Kill(Watch):

@@ -1,4 +1,5 @@
 import itertools
+import math
 import os
 import re
 import signal
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import Clips, Spectra, Spoilt, Watch, classifier, fit, mert, one_thread, same, weights  # noqa: F401
+from small_training import Clips, Spectra, Spoilt, Watch, classifier, fit, mert, one_thread, plain_mert, same, weights  # noqa: F401
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
 
 from tarkib.errors import TarkibError
@@ -240,14 +242,50 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
         torch.testing.assert_close(first, second, atol=2e-4, rtol=1e-2)
 
 
-def test_learning_rates_rise_and_fall_the_head_with_its_own(tmp_path):
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        ("linear", lambda passed: 1 - passed),
+        ("cosine", lambda passed: (1 + math.cos(math.pi * passed)) / 2),
+        ("constant", lambda passed: 1.0),
+    ],
+)
+def test_learning_rates_rise_and_fall_the_head_with_its_own(tmp_path, schedule, left):
     watch = Watch()
-    fit(classifier(), tmp_path, callbacks=[watch], epochs=4, warmup_fraction=0.25, head_learning_rate=1e-2)
+    options = {"epochs": 4, "warmup_fraction": 0.25, "head_learning_rate": 1e-2, "schedule": schedule}
+    fit(classifier(), tmp_path, callbacks=[watch], **options)
     assert len(watch.rates) == 20
     rates = np.array(watch.rates)
     backbone, head = rates.min(axis=1), rates.max(axis=1)
-    np.testing.assert_allclose(backbone, [5e-3 * min(i / 5, (20 - i) / 15) for i in range(20)], rtol=1e-6)
+    expected = [5e-3 * (i / 5 if i < 5 else left((i - 5) / 15)) for i in range(20)]
+    np.testing.assert_allclose(backbone, expected, rtol=1e-6)
     np.testing.assert_allclose(head, 2 * backbone, rtol=1e-6)
+
+
+def test_gradient_checkpointing_changes_no_weight(tmp_path):
+    plain = fit(mert(), tmp_path / "plain").model
+    model, calls = mert(), []
+    model.backbone.encoder.layers[0].attention.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    saving = fit(model, tmp_path / "saving", gradient_checkpointing=True).model
+    assert same(weights(saving), weights(plain))
+    # 15 steps, in which the layer runs forward twice, and 3 times 4 validation batches with 4 more at the end.
+    assert len(calls) == 2 * 15 + 3 * 4 + 4
+
+
+def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
+    graphs = []
+
+    def compile_without_a_compiler(model):
+        graphs.append(CompileCounter())
+        nn.Module.compile(model, backend=graphs[-1])
+
+    monkeypatch.setattr(InstrumentClassifier, "compile", compile_without_a_compiler)
+    plain = fit(plain_mert(), tmp_path / "plain")
+    assert not graphs
+    compiled = fit(plain_mert(), tmp_path / "compiled", compile=True)
+    assert graphs[0].frame_count > 0
+    assert same(weights(compiled.model), weights(plain.model))
+    assert compiled.history == plain.history
 
 
 def test_callbacks_see_the_curves(tmp_path):

@@ -232,6 +232,8 @@ def _fit(
         model.gradient_checkpointing_enable()
     if machine.compile:
         model.prepare_for_compile()
+        # In place: the Trainer's own switch would leave environment variables behind, and its wrapper other names.
+        model.compile()
     arguments = TrainingArguments(
         output_dir=str(folder),
         seed=params.seed,
@@ -248,7 +250,6 @@ def _fit(
         optim="adamw_torch_fused" if on_gpu else "adamw_torch",
         bf16=devices.has_bfloat16(torch.device(chosen.kind)),
         use_cpu=not on_gpu,
-        torch_compile=machine.compile,
         ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
         ddp_find_unused_parameters=False,
         eval_strategy="epoch",
