@@ -16,6 +16,7 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+import psutil
 import soundfile
 import soxr
 import torch
@@ -126,11 +127,19 @@ def _loader(data: Dataset, workers: int) -> DataLoader:
     )
 
 
-def _speed(loader: DataLoader) -> float:
-    """Clips a second of one epoch."""
-    begun = time.perf_counter()
+def _epoch(loader: DataLoader) -> tuple[float, float]:
+    """Clips a second of one epoch, and the processor's milliseconds a clip, of this process and its workers."""
+    before, begun = _processor_s(), time.perf_counter()
     count = sum(len(batch["samples"]) for batch in loader)
-    return count / (time.perf_counter() - begun)
+    spent = time.perf_counter() - begun
+    return count / spent, 1000 * (_processor_s() - before) / count
+
+
+def _processor_s() -> float:
+    """Seconds that the processor gave this process and those that it started; the idle ones took none."""
+    this = psutil.Process()
+    times = [one.cpu_times() for one in (this, *this.children())]
+    return sum(one.user + one.system for one in times)
 
 
 def loading_table(sets: dict[str, Dataset], runs: int) -> str:
@@ -139,15 +148,20 @@ def loading_table(sets: dict[str, Dataset], runs: int) -> str:
     An epoch before these, which is not counted, starts the workers and brings the files into memory.
     """
     loaders = {(title, workers): _loader(data, workers) for title, data in sets.items() for workers in WORKERS}
-    speeds: dict[tuple[str, int], list[float]] = {key: [] for key in loaders}
+    epochs: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in loaders}
     for run in range(runs + 1):
         for key, loader in loaders.items():
-            speed = _speed(loader)
+            epoch = _epoch(loader)
             if run:
-                speeds[key].append(speed)
-    lines = [[title, *(f"{np.median(speeds[title, workers]):,.0f}" for workers in WORKERS)] for title in sets]
-    header = ["clips a second", *(f"{n} worker{'s' * (n != 1)}" for n in WORKERS)]
-    return tables.markdown([header[0], "in the main process", *header[2:]], lines)
+                epochs[key].append(epoch)
+    lines = []
+    for title in sets:
+        speeds, costs = zip(*(np.median(epochs[title, workers], axis=0) for workers in WORKERS), strict=True)
+        lines.append(
+            [title, *(f"{speed:,.0f}" for speed in speeds), *(f"{cost:.2f}" for cost in (costs[0], costs[-1]))]
+        )
+    header = ["clips a second", "no workers", *(f"{n} worker{'s' * (n != 1)}" for n in WORKERS[1:])]
+    return tables.markdown([*header, "processor, ms a clip: no workers", f"{WORKERS[-1]} workers"], lines)
 
 
 def profile_table(data: MixtureSet, runs: int) -> str:

@@ -57,7 +57,7 @@ def _device() -> torch.device:
 def measure(setting: Setting, shape: Shape, steps: int, seconds: float) -> Result:
     """Make steps of a setting, `steps` at most and for about `seconds`, in a process that has done nothing else."""
     device = _device()
-    torch.backends.cuda.matmul.allow_tf32 = setting.tf32
+    torch.set_float32_matmul_precision("high" if setting.tf32 else "highest")
     torch.manual_seed(1)
     before = 0 if device.type == "cuda" else _status("VmRSS")
     step = setting.loop(setting, shape, device)

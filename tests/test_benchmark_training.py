@@ -116,6 +116,21 @@ def test_a_setting_trains_what_it_says(monkeypatch, title, trained):
     assert moved == {name for name in before if trained(name)} - {"backbone.masked_spec_embed"}
 
 
+@pytest.mark.parametrize(("title", "times"), [(loops.HEADLINE.title, 1), ("gradient checkpointing", 2)])
+def test_checkpointing_computes_layers_again(monkeypatch, title, times):
+    calls = []
+    whole = loops._classifier
+
+    def counted(*args):
+        made = whole(*args)
+        made.backbone.encoder.layers[0].attention.register_forward_hook(lambda *_: calls.append(1))
+        return made
+
+    monkeypatch.setattr(loops, "_classifier", counted)
+    setting(title).loop(setting(title), loops.TINY, CPU)()
+    assert len(calls) == times
+
+
 def test_precision_is_what_a_setting_says(monkeypatch):
     seen = {}
     whole = torch.nn.functional.linear
