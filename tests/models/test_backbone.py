@@ -252,6 +252,16 @@ def test_numbers_that_are_none(folder, value, place):
     refused(folder, r"NaN or infinite numbers in .* and 1 more; .* use an earlier checkpoint")
 
 
+def test_the_mask_s_stand_in_is_loaded_and_left_out_where_nothing_is_masked(folder):
+    written = torch.load(folder / "pytorch_model.bin", weights_only=True)["masked_spec_embed"]
+    model = load_backbone(str(folder), seed=0)
+    assert torch.equal(model.masked_spec_embed.detach(), written)
+    change(folder, mask_time_prob=0.0, mask_feature_prob=0.0)
+    without = load_backbone(str(folder), seed=0)
+    assert "masked_spec_embed" not in without.state_dict()
+    assert torch.equal(states(without), states(model))
+
+
 def test_whole_numbers_for_weights(folder):
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     state["masked_spec_embed"] = torch.arange(32)

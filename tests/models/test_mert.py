@@ -127,6 +127,18 @@ def test_a_clip_has_374_frames(config):
     assert {state.shape for state in states} == {(1, 374, model.hidden_size)}
 
 
+def test_clips_of_a_batch_do_not_touch_and_padding_is_no_way_to_make_one():
+    clips = normalise(noise(2, 12_000))
+    model = small().eval()
+    with torch.no_grad():
+        together = model.all_hidden_states(clips)
+        alone = model.all_hidden_states(clips[:1])
+        padded = model.all_hidden_states(torch.nn.functional.pad(clips[:1], (0, 6_000)))
+    assert worst([state[:1] for state in together], alone) < 1e-5
+    # The group norm runs over time: silence behind a clip changes all of it, which no attention mask could undo.
+    assert worst([state[:, :30] for state in padded], [state[:, :30] for state in alone]) > 0.01
+
+
 def test_normalise_is_what_the_published_preprocessor_does():
     clips = (0.01 * noise(3, 4_000) + 0.2).numpy()
     expected = Wav2Vec2FeatureExtractor(sampling_rate=24_000, do_normalize=True)(list(clips), sampling_rate=24_000)

@@ -42,6 +42,9 @@ def load_mert(folder: Path) -> MertModel:
     for key, tensor in read_tensors(path).items():
         stem, _, last = key.rpartition(".")
         state[f"{stem}.{_RENAMED[last]}" if last in _RENAMED else key] = tensor
+    if not hasattr(backbone, "masked_spec_embed"):
+        # Of use with masks alone, so a configuration that masks nothing has no place for it.
+        state.pop("masked_spec_embed", None)
     load_weights(backbone, state, str(path))
     return backbone
 

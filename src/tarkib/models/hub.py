@@ -105,9 +105,10 @@ def check(folder: Path, name: str) -> str:
     weights = find_weights(folder)
     digest = checksum(weights)
     for path in (folder / "config.json", folder / "preprocessor_config.json", weights):
-        content = path.resolve()
+        # One link far: what it points to may itself be a link into a store that all caches share.
+        content = path.parent / path.readlink() if path.is_symlink() else path
         expected = content.name
-        if content.parent.name != "blobs" or not content.is_file():
+        if content.parent.name != "blobs":
             continue
         if re.fullmatch("[0-9a-f]{64}", expected):
             found = digest if path == weights else checksum(content)
@@ -162,9 +163,13 @@ def _download(name: str, file: str, commit: str, again: bool) -> bool:
     found = get_hf_file_metadata(hf_hub_url(name, file, revision=commit), timeout=_CONNECT_SECONDS)
     if not re.fullmatch("[0-9a-f]{64}", found.etag or "") or not are_symlinks_supported(cache):
         return False
-    blob = cache / repo_folder_name(repo_id=name, repo_type="model") / "blobs" / found.etag
+    folder = repo_folder_name(repo_id=name, repo_type="model")
+    blob = cache / folder / "blobs" / found.etag
     partial = blob.with_name(f"{found.etag}.tarkib.incomplete")
-    with WeakFileLock(blob.with_name(f"{found.etag}.tarkib.lock")):
+    # The lock that huggingface_hub itself takes.
+    lock = cache / ".locks" / folder / f"{found.etag}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
         if blob.exists() and not again:
             return True
         with partial.open("ab") as out:
