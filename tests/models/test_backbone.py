@@ -61,10 +61,14 @@ def test_safetensors_and_pickle_give_the_same_model(folder):
     assert torch.equal(states(load_backbone(str(folder), seed=0)), from_pickle)
 
 
-def test_half_precision_weights_become_float32(folder):
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_become_float32(folder, kind):
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    torch.save({key: tensor.half() for key, tensor in state.items()}, folder / "pytorch_model.bin")
-    assert {p.dtype for p in load_backbone(str(folder), seed=0).parameters()} == {torch.float32}
+    torch.save({key: tensor.to(kind) for key, tensor in state.items()}, folder / "pytorch_model.bin")
+    model = load_backbone(str(folder), seed=0)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    key = "encoder.layers.1.feed_forward.output_dense.weight"
+    assert torch.equal(model.state_dict()[key], state[key].to(kind).float())
 
 
 def test_plain_hubert_of_24_khz_loads(folder):
@@ -125,6 +129,12 @@ def test_a_text_file_for_weights(folder):
     refused(folder, "damaged, cut short or of another format .22 bytes.")
 
 
+@pytest.mark.parametrize("content", [{3: torch.zeros(2)}, {"a": torch.zeros(2).to_sparse()}, torch.zeros(2)])
+def test_a_pickle_of_other_tensors(folder, content):
+    torch.save(content, folder / "pytorch_model.bin")
+    refused(folder, "expected a mapping of names to tensors; use the weights file as published")
+
+
 def test_a_pickle_of_something_else(folder):
     torch.save({"epoch": 3, "model": {}}, folder / "pytorch_model.bin")
     refused(folder, "expected a mapping of names to tensors")
@@ -149,7 +159,10 @@ def test_keys_and_shapes_must_match(folder):
         ({"deepnorm": True}, "deepnorm is true"),
         ({"sample_rate": 16000}, "sample_rate is 16000"),
         ({"hidden_size": "wide"}, "hidden_size"),
-        ({"conv_stride": [5, 2]}, "no model can be made of it"),
+        ({"conv_stride": [5, 64]}, "no model can be made of it"),
+        ({"conv_stride": [5, 2, 2, 2, 2, 2, 4]}, r"conv_stride is \[5, .*, 4\], whose product is not 320"),
+        ({"conv_stride": [0] * 7}, "whose product is not 320"),
+        ({"hidden_act": "sine"}, "no model can be made of it: unknown value 'sine'"),
         ({"num_attention_heads": 5}, "no model can be made of it"),
     ],
 )
@@ -262,11 +275,12 @@ def test_the_mask_s_stand_in_is_loaded_and_left_out_where_nothing_is_masked(fold
     assert torch.equal(states(without), states(model))
 
 
-def test_whole_numbers_for_weights(folder):
+@pytest.mark.parametrize("kind", ["int64", "complex64", "float8_e4m3fn"])
+def test_other_numbers_for_weights(folder, kind):
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    state["masked_spec_embed"] = torch.arange(32)
+    state["masked_spec_embed"] = torch.zeros(32).to(getattr(torch, kind))
     torch.save(state, folder / "pytorch_model.bin")
-    refused(folder, r"1 of another kind \(masked_spec_embed int64\)")
+    refused(folder, rf"1 of another kind \(masked_spec_embed {kind}\)")
 
 
 def test_a_hubert_that_does_not_say_what_it_hears(folder):

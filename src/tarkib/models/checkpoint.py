@@ -5,6 +5,7 @@ A checkpoint's own Python is never run, and a pickle is read for its tensors onl
 
 import hashlib
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 _RENAMED = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 """Keys of weight normalisation as they were before torch's parametrizations."""
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_HOP = 320
+"""Samples between two frames, 75 a second, in every MERT."""
 
 _GIT_LFS = b"version https://git-lfs"
 
@@ -114,6 +120,11 @@ def config_from_dict(content: Any, name: str) -> MertConfig:
         raise TarkibError(
             f"{name}: sample_rate is {config.sample_rate}, but clips have {SAMPLE_RATE} Hz; use a MERT-v1 checkpoint"
         )
+    if math.prod(config.conv_stride) != _HOP:
+        raise TarkibError(
+            f"{name}: conv_stride is {list(config.conv_stride)}, whose product is not {_HOP}, the samples between two "
+            "frames of a MERT; use a MERT-v1 checkpoint"
+        )
     return config
 
 
@@ -143,7 +154,7 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
                 [
                     f"{key} {state[key].dtype}".replace("torch.", "")
                     for key in both
-                    if state[key].is_floating_point() != expected[key].is_floating_point()
+                    if (state[key].dtype in _FLOATS) != (expected[key].dtype in _FLOATS)
                 ],
             ),
         )
@@ -192,7 +203,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:  # each format has its own exceptions for a damaged file
         raise _damaged(path) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) and value.layout is torch.strided
+        for key, value in state.items()
+    ):
         raise TarkibError(f"{path}: expected a mapping of names to tensors; use the weights file as published")
     return state
 
@@ -223,7 +237,8 @@ def _check_preprocessor(folder: Path) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return f"unknown value {text}" if isinstance(error, KeyError) else text
 
 
 def _unreadable(path: Path, error: OSError) -> TarkibError:
