@@ -39,7 +39,7 @@ def test_it_tells_what_came_and_how_to_pin_it(served, folder, tmp_path, capsys):
     weights = folder / "pytorch_model.bin"
     parameters = sum(tensor.numel() for tensor in torch.load(weights, weights_only=True).values())
     assert f"{NAME}: downloaded" in said
-    assert f"commit  {COMMIT}" in said
+    assert f"commit   {COMMIT}" in said
     assert str(tmp_path / f"cache/models--m-a-p--MERT-v1-95M/snapshots/{COMMIT}") in said
     assert f"pytorch_model.bin, {weights.stat().st_size / 1e6:.1f} MB, SHA-256 {checksum(weights)}" in said
     assert f"{parameters:,} parameters, 3 hidden states of 32" in said

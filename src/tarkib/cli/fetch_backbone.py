@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
         folder = found or hub.snapshot(name, revision, again=options.again)
         print(f"{name}: {'is here already, no network was needed' if found else 'downloaded'}")
         revision = folder.name
+    else:
+        print(f"{name}: a directory, nothing to download")
     backbone = load_backbone(name, revision=revision, seed=0)
     source, weights = backbone.source, find_weights(folder)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     }
     for what, fact in facts.items():
         if fact is not None:
-            print(f"  {what}  {fact}")
+            print(f"  {what:7}  {fact}")
     print(f"it loads. To use it and no other, in params.yaml:\n  model:\n    backbone: {name}")
     # In quotes, since digits alone would be a number.
     print(f'    revision: "{source["revision"]}"')
