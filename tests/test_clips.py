@@ -48,6 +48,14 @@ def test_beyond_full_scale_is_clipped_not_wrapped():
     np.testing.assert_allclose(clips.decode(clips.encode(np.array([2.0, -2.0], np.float32))), [1.0, -1.0], atol=1e-4)
 
 
+def test_stored_numbers_are_the_samples(tmp_path, some):
+    place = next(clips.write_shard(tmp_path / "shard-00000.tar", some))
+    store = ClipStore(tmp_path)
+    pcm = clips.decode_pcm(store.read_bytes(place))
+    assert pcm.dtype == np.int16
+    np.testing.assert_array_equal(pcm / np.float32(32_768), store.read(place))
+
+
 def test_a_store_travels_to_other_processes(tmp_path, some):
     places = list(clips.write_shard(tmp_path / "shard-00000.tar", some))
     store = ClipStore(tmp_path)

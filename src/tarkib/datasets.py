@@ -1,7 +1,8 @@
 """Clips with their targets, as training and scoring take them.
 
-An item is a dict of `samples`, float32 of shape (120000,), `labels`, the multi-hot target, float32 of shape (10,) in
-the order of `vocabulary.INSTRUMENTS`, and `index`, an int64 scalar: the item's number in its set.
+An item is a dict of `samples`, of shape (120000,), `labels`, the multi-hot target, float32 of shape (10,) in the order
+of `vocabulary.INSTRUMENTS`, and `index`, an int64 scalar: the item's number in its set. Samples are float32, or int16
+as they were stored, which the classifier takes as well: half the bytes on the way to where it computes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tarkib import audio, tables
-from tarkib.clips import ClipStore, Places
+from tarkib.clips import ClipStore, Places, decode_pcm
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -25,7 +26,7 @@ def multi_hot(instruments: Iterable[str]) -> np.ndarray:
 
 
 class MixtureSet(Dataset):
-    """The mixtures of one split, read from their shards as they are asked for; `mode` is how they were mixed.
+    """The mixtures of one split, 16-bit samples read from their shards as they are asked for; `mode` tells how mixed.
 
     `ids`, a str array of shape (len(self),), names them. Nothing here is an object a clip, so that forked workers share
     what they only read, however many clips there are.
@@ -51,7 +52,7 @@ class MixtureSet(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {
-            "samples": torch.from_numpy(self.store.read(self.places[index])),
+            "samples": torch.from_numpy(decode_pcm(self.store.read_bytes(self.places[index]))),
             "labels": torch.from_numpy(self.targets[index]),
             "index": torch.tensor(index),
         }

@@ -152,6 +152,15 @@ def test_normalise_leaves_silence_silent_and_works_in_float32():
     assert float(half.var(unbiased=False)) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_stored_numbers_are_normalised_as_the_samples_that_they_stand_for():
+    pcm = (3000 * noise(2, 4_000)).to(torch.int16)
+    assert torch.equal(normalise(pcm), normalise(pcm.double() / 32_768))
+    # The level matters where the root's 1e-7 does.
+    quiet = torch.tensor([[1, -1, 1, -1]], dtype=torch.int16)
+    assert torch.equal(normalise(quiet), normalise(quiet.float() / 32_768))
+    assert float(normalise(quiet).abs().max()) < 0.1
+
+
 def test_branch_feeds_the_projection_and_adds_no_keys():
     model, plain = with_branch(), small()
     assert model.feature_projection.projection.in_features == 8 + 84

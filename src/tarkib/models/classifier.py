@@ -79,7 +79,7 @@ class InstrumentClassifier(nn.Module):
         return self
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, 10]` of clips `[B, n]`: mono, 24,000 Hz, any level (each clip is normalised here)."""
+        """Logits `[B, 10]` of clips `[B, n]`: mono, 24,000 Hz, any level, float or int16 (normalised here)."""
         return self.classify(self.pooled_states(samples))
 
     def pooled_states(self, samples: torch.Tensor) -> torch.Tensor:

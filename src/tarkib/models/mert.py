@@ -186,8 +186,9 @@ class MertModel(HubertModel):
 def normalise(samples: torch.Tensor) -> torch.Tensor:
     """Clips `[B, n]` with mean 0 and variance 1 each, in float32; silence stays silence.
 
-    As the published preprocessor does it (`do_normalize`): population variance, 1e-7 under the root.
+    As the published preprocessor does it (`do_normalize`): population variance, 1e-7 under the root. Samples are
+    floating-point numbers within [-1, 1], or int16, of which -32,768 is -1.
     """
-    samples = samples.float()
+    samples = samples.float() / 32_768 if samples.dtype == torch.int16 else samples.float()
     samples = samples - samples.mean(dim=-1, keepdim=True)
     return samples * torch.rsqrt(samples.square().mean(dim=-1, keepdim=True) + 1e-7)
