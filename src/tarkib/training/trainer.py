@@ -3,7 +3,6 @@
 Whatever is trained here (the classifier, a backbone on music without labels) is trained by a subclass of `KeptTrainer`.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from transformers.trainer_callback import PrinterCallback
 
 from tarkib.errors import TarkibError
 from tarkib.training import checkpoints
+
+_LOOK_EVERY = 16
+"""Steps between two looks at the losses: to look is to wait until a GPU has come so far."""
 
 _SHOWN = 32
 
@@ -46,8 +48,8 @@ class KeptTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.add_callback(_EverySteps(checkpoint_steps))
         self.names, self.remedy = names, remedy
-        # The batch whose loss has not been looked at yet, and the sum of the epoch's losses.
-        self._pending: tuple[int, torch.Tensor, torch.Tensor | None] | None = None
+        # Step, loss and items of the batches that have not been looked at yet; the sum of the epoch's losses.
+        self._pending: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
 
     @property
@@ -64,16 +66,17 @@ class KeptTrainer(Trainer):
         )
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch, forward and backward; first the loss of the batch before is looked at."""
-        self._check_loss()
+        """One batch, forward and backward; every few steps the losses are looked at."""
+        if len(self._pending) >= _LOOK_EVERY:
+            self._check_losses()
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._sum += loss
-        self._pending = (self.state.global_step + 1, loss, inputs.get("index"))
+        self._pending.append((self.state.global_step + 1, loss, inputs.get("index")))
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the validation set."""
-        self._check_loss()
+        self._check_losses()
         return super().evaluate(*args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -90,14 +93,22 @@ class KeptTrainer(Trainer):
         """The sum of losses so far, averaged over the processes."""
         return self.accelerator.reduce(self._sum.clone(), "mean").item()
 
-    def _check_loss(self) -> None:
-        # A batch late, when a GPU has long finished it: looking at once would make it wait for us at every step.
-        if self._pending is None:
+    def _check_losses(self) -> None:
+        """End where one of the last losses is not finite, with the first of them."""
+        pending, self._pending = self._pending, []
+        if not pending:
             return
-        step, loss, index = self._pending
-        self._pending = None
-        if not math.isfinite(loss.item()):
-            raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", index)
+        losses = torch.stack([loss for _, loss, _ in pending])
+        wrong = torch.cat([torch.nonzero(~losses.isfinite())[:, 0], torch.tensor([len(pending)], device=losses.device)])
+        first = int(wrong[0])
+        # One process's batch spoils the weights of all, so the others fail a step later.
+        earliest = int(self.accelerator.gather(wrong[:1]).min())
+        if earliest == len(pending):
+            return
+        if first > earliest:
+            self.accelerator.wait_for_everyone()
+        step, loss, index = pending[first]
+        raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", index)
 
     def _not_finite(self, what: str, index: torch.Tensor | None = None) -> TarkibError:
         clips = ""
@@ -111,7 +122,7 @@ class KeptTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint whole or not at all, of a network that is sound."""
-        self._check_loss()
+        self._check_losses()
         step = self.state.global_step
         if not all(tensor.isfinite().all() for tensor in self.model.state_dict().values()):
             raise self._not_finite(f"weights are not finite after step {step}")
