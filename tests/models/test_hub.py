@@ -137,7 +137,7 @@ def test_a_damaged_file_in_the_cache_is_named_with_the_remedy_that_works(served,
 
 
 def test_an_unknown_revision_is_named(served):
-    refused("the hub knows no revision 'nowhere' of it; choose one of https://huggingface.co/", revision="nowhere")
+    refused("the hub knows no revision 'nowhere' of it; choose a commit, branch or tag", revision="nowhere")
 
 
 def test_a_revision_without_weights_is_named(served):

@@ -56,8 +56,8 @@ def snapshot(name: str, revision: str | None = None, *, again: bool = False) -> 
         return _fetch(name, revision, again=again)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise TarkibError(
-            f"model.backbone {name}: the hub knows no revision {revision!r} of it; choose one of "
-            f"https://huggingface.co/{name}/commits/main, or null"
+            f"model.backbone {name}: the hub knows no revision {revision!r} of it; choose a commit, branch or tag that "
+            "it has, or null"
         ) from error
     except Exception as error:  # the network has more exceptions than one would list
         # One that was not found on this side only was not found for want of a network.
