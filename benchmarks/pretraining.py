@@ -1,0 +1,146 @@
+"""Whether a backbone that has heard music learns the demo better than one started at random.
+
+    python -m benchmarks.pretraining         # an hour and more; prints, and writes into docs/pretraining.md
+
+Makes hours of the orchestra with players that the demo does not have, pre-trains `mert-tiny` on them with the section
+`pretrain` of params.yaml, and fine-tunes it and the random start on the demo's mixtures (make repro) with the section
+`train`, three seeds each. What was made stays in .cache/benchmark-pretraining; a killed run goes on from there.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from scipy.special import expit
+
+from benchmarks import tables
+from tarkib import models, outputs, parallel, params, pretraining, project, training
+from tarkib.audio import SAMPLE_RATE
+from tarkib.cache import Cache
+from tarkib.datasets import MixtureSet, WindowSet
+from tarkib.demo import orchestra
+from tarkib.evaluation import metrics, testset
+from tarkib.models.backbone import MERT_TINY
+from tarkib.models.mert import MertConfig, MertModel
+from tarkib.prediction import predict_logits
+from tarkib.pretraining import publishing
+from tarkib.training import Machine
+
+DOCUMENT = Path("docs/pretraining.md")
+MIXTURES, TEST = Path("data/mixtures"), Path("data/demo/test")
+ORCHESTRA = {"seed": 2026, "performers": 3, "excerpts": 1200}
+"""192 solos and 300 ensemble pieces, three and a half hours: another orchestra than the demo's, which has seed 1."""
+
+SEEDS = (42, 43, 44)
+EPOCHS = (1, 2, 4)
+_BATCH = 16
+_MACHINE = Machine(devices="cpu")
+
+
+def play(job: orchestra.Job, folder: Path) -> None:
+    """One solo, or one whole piece, as a file whose folder tells nothing of it."""
+    path = folder / f"{Path(job.path).stem}.flac"
+    if not path.exists():
+        with outputs.whole_file(path) as partial_path:
+            soundfile.write(partial_path, orchestra.render(job), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+
+
+def hear(settings: params.Params, folder: Path) -> Path:
+    """The pre-trained backbone's folder, made where it is not there."""
+    recordings, backbone = folder / "recordings", folder / "backbone"
+    recordings.mkdir(parents=True, exist_ok=True)
+    list(parallel.map_jobs(partial(play, folder=recordings), orchestra.plan(**ORCHESTRA), what="recordings"))
+    if not backbone.is_dir():
+        corpus = pretraining.cut(recordings, folder / "cut")
+        wanted = dataclasses.replace(settings.pretrain, recordings=str(recordings))
+        result = pretraining.pretrain(wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE)
+        with outputs.whole_folder(backbone) as partial_folder:
+            publishing.write(partial_folder, result.model.backbone, publishing.card(wanted, corpus, result))
+    return backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One fine-tuning: `start` is what `model.backbone` would say, or None for a random start."""
+
+    start: str | None
+    epochs: int
+    seed: int
+
+
+def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, float]:
+    """Validation ROC-AUC of the best epoch, and what the test set says of it; kept in a file."""
+    kept = folder / f"{'heard' if run.start else 'random'}-{run.epochs}-{run.seed}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    model = partial(build, run, settings)
+    wanted = dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
+    train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
+    with tempfile.TemporaryDirectory() as name:
+        cache = Cache(Path(name) / "states")
+        result = training.train(
+            model, train_set, validation_set, wanted, checkpoints=Path(name), cache=cache, machine=_MACHINE
+        )
+    thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
+    test, excerpts = testset.decoded(testset.load(TEST, label_threshold=settings.evaluate.label_threshold))
+    windows = WindowSet(excerpts)
+    probabilities = windows.by_excerpt(expit(predict_logits(result.model, windows, _BATCH, _MACHINE.devices)))
+    found = {
+        "validation": float(result.best_roc_auc or np.nan),
+        "test": float(metrics.roc_auc_macro(test.targets, probabilities)),
+        "accuracy": float(((probabilities >= np.asarray(thresholds)) == (test.targets > 0)).mean()),
+    }
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def build(run: Run, settings: params.Params) -> models.InstrumentClassifier:
+    """The classifier as it starts."""
+    model = models.build(dataclasses.replace(settings.model, backbone=run.start or "mert-tiny"), seed=run.seed)
+    if run.start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed)
+            model.backbone = MertModel(MertConfig(**MERT_TINY))
+    return model
+
+
+def table(found: dict[Run, dict[str, float]], starts: Sequence[str | None]) -> str:
+    """A row for each start and number of epochs."""
+    rows = []
+    for epochs, start in itertools.product(EPOCHS, starts):
+        runs = [found[Run(start, epochs, seed)] for seed in SEEDS]
+        cells = [
+            f"{np.mean([run[name] for run in runs]):.3f} ({', '.join(f'{run[name]:.3f}' for run in runs)})"
+            for name in ("validation", "test", "accuracy")
+        ]
+        rows.append(["has heard music" if start else "at random", epochs, *cells])
+    header = ("start", "epochs", "validation ROC-AUC", "**test ROC-AUC**", "test accuracy")
+    return tables.markdown(header, rows)
+
+
+def main() -> None:
+    """Make, pre-train, fine-tune, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
+    chosen = parser.parse_args()
+    settings = params.load()
+    folder = project.cache("benchmark-pretraining")
+    starts = (None, str(hear(settings, folder)))
+    runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
+    found = {run: fine_tune(run, settings, folder) for run in runs}
+    text = f"Measured with `python -m benchmarks.pretraining` on {tables.machine()}.\n\n{table(found, starts)}"
+    print(text)
+    if not chosen.print_only:
+        tables.fill(DOCUMENT, "pretraining", text)
+
+
+if __name__ == "__main__":
+    main()
