@@ -10,10 +10,9 @@ of one, up to rounding and dropout.
 """
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from tarkib import devices
 from tarkib.cache import Cache
@@ -30,6 +29,7 @@ from tarkib.models.classifier import InstrumentClassifier
 from tarkib.prediction import predict_logits
 from tarkib.training import checkpoints as kept
 from tarkib.training import processes
+from tarkib.training.machine import Machine, enough_memory, own_generators
 from tarkib.training.objective import ClassifierTrainer
 from tarkib.training.pooled import PooledHead, PooledSet
 from tarkib.training.progress import Progress, say
@@ -48,27 +48,6 @@ _TRAIN_PARAMS = (
     "pos_weight",
 )
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How a training runs, which changes nothing that comes out but rounding.
-
-    Attributes
-    ----------
-    devices : as `run.devices` is written.
-    loaders : processes that load data for each device; None: on the CPU none, since training needs every core, on GPUs
-        up to four.
-    checkpoint_steps : steps between two checkpoints inside an epoch; 0: none but those at the epochs' ends.
-    gradient_checkpointing : compute activations twice instead of keeping them.
-    compile : run the network through torch.compile.
-    """
-
-    devices: str = "auto"
-    loaders: int | None = None
-    checkpoint_steps: int = 0
-    gradient_checkpointing: bool = False
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,10 +128,7 @@ def train(
             raise TarkibError(
                 f"the {name} set has no clips; raise augment.{name.replace('training', 'train')}_mixtures"
             )
-    chosen = devices.choose(machine.devices, params.batch_size)
-    if machine.loaders is None:
-        cores = 0 if chosen.kind == "cpu" else max(1, (os.cpu_count() or 1) // chosen.count)
-        machine = replace(machine, loaders=min(4, cores))
+    machine, chosen = machine.settle(params.batch_size)
     model = build()
     learner: Any = model
     identity = {
@@ -221,57 +197,33 @@ def _fit(
     callbacks: Sequence[TrainerCallback],
 ) -> tuple[list[dict[str, float]], int]:
     """Train to the end; returns the Trainer's log and the best epoch's step, whose checkpoint is there."""
-    on_gpu = chosen.kind == "cuda"
-    share = params.batch_size // chosen.count
     steps = math.ceil(math.ceil(len(train_set) / params.batch_size) / params.accumulate) * params.epochs
     mask = getattr(getattr(model, "backbone", None), "masked_spec_embed", None)
     if mask is not None and not model.backbone.config.apply_spec_augment:
         # Nothing uses it, and several processes would wait for its gradient.
         mask.requires_grad_(False)
-    if machine.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    if machine.compile:
-        model.prepare_for_compile()
-        # In place: the Trainer's own switch would leave environment variables behind, and its wrapper other names.
-        model.compile()
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    machine.prepare(model)
+    arguments = machine.arguments(
+        folder,
+        chosen,
+        params.batch_size,
         seed=params.seed,
         data_seed=params.seed,
         num_train_epochs=params.epochs,
-        per_device_train_batch_size=share,
-        per_device_eval_batch_size=share,
         gradient_accumulation_steps=params.accumulate,
         learning_rate=params.learning_rate,
         lr_scheduler_type=_SCHEDULES[params.schedule],
         warmup_steps=math.ceil(params.warmup_fraction * steps),
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
-        bf16=devices.has_bfloat16(torch.device(chosen.kind)),
-        use_cpu=not on_gpu,
-        ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
-        ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         logging_strategy="epoch",
-        save_strategy="epoch",
         metric_for_best_model="selection",
         greater_is_better=True,
-        dataloader_num_workers=machine.loaders,
-        dataloader_pin_memory=on_gpu,
-        accelerator_config={"non_blocking": on_gpu},
         label_names=["labels"],
-        remove_unused_columns=False,
-        logging_nan_inf_filter=False,
-        log_level="error",
-        report_to=[],
-        disable_tqdm=True,
     )
-    if arguments.n_gpu > 1:
-        # Several GPUs in one process would multiply the batch size, and their threads record no hidden states.
-        arguments._n_gpu = 1
     guards = [processes.EndWithParent()] if chosen.count > 1 else []
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
+    with own_generators(chosen), _memory(params):
         trainer = ClassifierTrainer(
             model=model,
             args=arguments,
@@ -283,22 +235,16 @@ def _fit(
             head_learning_rate=params.head_learning_rate,
             pos_weight=params.pos_weight,
         )
-        with _memory(params):
-            trainer.train(latest)
+        trainer.train(latest)
     return trainer.state.log_history, trainer.state.best_global_step
 
 
-@contextmanager
-def _memory(params: Any) -> Iterator[None]:
-    """Tell what to turn where the memory of a GPU is too small."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TarkibError(
-            f"the GPU's memory is too small for train.batch_size {params.batch_size}: set run.gradient_checkpointing "
-            "to true (the same result, slower), lower the batch size (and raise train.accumulate as much, for the same "
-            "result), or set model.finetune to lora or frozen, or model.freeze_convolutions to true"
-        ) from error
+def _memory(params: Any) -> AbstractContextManager[None]:
+    return enough_memory(
+        f"train.batch_size {params.batch_size}",
+        "lower the batch size (and raise train.accumulate as much, for the same result), or set model.finetune to lora "
+        "or frozen, or model.freeze_convolutions to true",
+    )
 
 
 def _history(log: list[dict[str, float]]) -> list[dict[str, Any]]:
