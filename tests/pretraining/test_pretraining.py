@@ -115,9 +115,19 @@ def test_the_folder_loads_as_the_backbone_that_it_is(corpus, tmp_path):
         ({"start": "mel-cnn"}, r"pretrain\.start: mel-cnn is no MERT"),
         ({"start": "mert-huge"}, r"pretrain\.start: .*mert-huge"),
         ({"clusters": 60_000}, r"pretrain\.clusters: .*fewer than 60000"),
-        ({"learning_rate": 1.0, "steps": 40, "musical_weight": 1e3}, r"not finite .*lower pretrain\.learning_rate"),
     ],
 )
 def test_errors_name_the_remedy(corpus, tmp_path, changed, message):
     with pytest.raises(TarkibError, match=message):
         pretrain(corpus, tmp_path / "checkpoints", **changed)
+
+
+def test_a_loss_that_is_no_number_ends_it(corpus, tmp_path, monkeypatch):
+    right = training._Trainer.compute_loss
+
+    def spoilt(self, *args, **kwargs):
+        return right(self, *args, **kwargs) * (float("nan") if self.state.global_step == 3 else 1.0)
+
+    monkeypatch.setattr(training._Trainer, "compute_loss", spoilt)
+    with pytest.raises(TarkibError, match=r"not finite .*at step 4 .*lower pretrain\.learning_rate"):
+        pretrain(corpus, tmp_path / "checkpoints")

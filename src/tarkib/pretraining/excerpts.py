@@ -76,6 +76,8 @@ class Excerpts(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index >= self.count:
+            raise IndexError(index)
         rng = np.random.default_rng([self.seed, _EXCERPT, index])
         piece = self._order(index // len(self.owners))[index % len(self.owners)]
         recording = int(self.owners[piece])

@@ -6,6 +6,7 @@ al., "MERT: Acoustic music understanding model with large-scale self-supervised 
 two acoustic teachers the one that needs no other model).
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -109,13 +110,11 @@ class Teachers(nn.Module):
     def fit(self, items: Iterable[dict[str, Any]], seed: int) -> None:
         """Find the clusters, and what to standardise by, on some frames of the first items' `samples`, `[n]` each.
 
-        As many items are read as `sample_size` says. The same items and seed give the same clusters.
+        At most `sample_size` items are read. The same items and seed give the same clusters.
         Raises TarkibError where they hold fewer different frames than there are clusters.
         """
         bands, bins = [], []
-        for index, item in enumerate(items):
-            if index == self.sample_size:
-                break
+        for index, item in enumerate(itertools.islice(items, self.sample_size)):
             samples = normalise(item["samples"][None])
             frames = samples.shape[-1] // self.hop
             chosen = np.random.default_rng([seed, _PURPOSE, index]).choice(
@@ -142,7 +141,7 @@ class Teachers(nn.Module):
 
     @property
     def sample_size(self) -> int:
-        """How many clips `fit` reads."""
+        """How many clips `fit` reads at most."""
         return -(-len(self.centroids) * _FRAMES_PER_CLUSTER // _FRAMES_PER_CLIP)
 
     def _standardise(self, name: str, values: torch.Tensor) -> None:
