@@ -5,7 +5,6 @@ was killed.
 """
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import EvalPrediction, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, TrainerCallback
 
 from tarkib import audio, devices
 from tarkib.errors import TarkibError
@@ -26,8 +25,9 @@ from tarkib.pretraining.corpus import Corpus
 from tarkib.pretraining.excerpts import Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction
 from tarkib.pretraining.teachers import Teachers, frame_count
-from tarkib.training import Machine, processes
 from tarkib.training import checkpoints as kept
+from tarkib.training import processes
+from tarkib.training.machine import Machine, enough_memory, own_generators
 from tarkib.training.progress import say
 from tarkib.training.trainer import KeptTrainer
 
@@ -84,8 +84,7 @@ def pretrain(
     Raises TarkibError where the start cannot be loaded or is no MERT, there is too little to hear, the loss is not
     finite, memory or disk are too small, or there is no such device.
     """
-    machine = machine or Machine()
-    chosen = devices.choose(machine.devices, params.batch_size)
+    machine, chosen = (machine or Machine()).settle(params.batch_size)
     backbone = _start(params)
     learn_from, held_out = split(corpus, params.seed)
     drawn = partial(
@@ -99,7 +98,10 @@ def pretrain(
     held_set = drawn(held_out, None, seed=params.seed)
     held_set.count = min(held_set.count, _HELD_OUT_CLIPS)
     teachers = Teachers(backbone.config, params.clusters)
-    teachers.fit(drawn(learn_from, teachers.sample_size, seed=params.seed), params.seed)
+    taught = drawn(learn_from, None, seed=params.seed)
+    # Each clip gives a sixth of its frames, so that after six passes there is nothing new.
+    taught.count = min(6 * taught.count, teachers.sample_size)
+    teachers.fit(taught, params.seed)
     entropy = -float((teachers.shares * teachers.shares.log()).sum())
     guess = {"acoustic": entropy, "accuracy": float(teachers.shares.max()), "musical": 1.0}
     say(_line("a guess that hears nothing", guess))
@@ -163,21 +165,14 @@ def _fit(
     latest: Path | None,
 ) -> list[dict[str, float]]:
     """Train to the end, whose checkpoint is there; returns the Trainer's log."""
-    on_gpu = chosen.kind == "cuda"
-    loaders = machine.loaders
-    if loaders is None:
-        loaders = min(4, max(1, (os.cpu_count() or 1) // chosen.count)) if on_gpu else 0
-    if machine.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    if machine.compile:
-        model.prepare_for_compile()
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    machine.prepare(model)
+    arguments = machine.arguments(
+        folder,
+        chosen,
+        params.batch_size,
         seed=params.seed,
         max_steps=params.steps,
         num_train_epochs=1,
-        per_device_train_batch_size=params.batch_size // chosen.count,
-        per_device_eval_batch_size=params.batch_size // chosen.count,
         learning_rate=params.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(params.warmup_fraction * params.steps),
@@ -185,31 +180,14 @@ def _fit(
         max_grad_norm=_MAX_GRAD_NORM,
         adam_beta1=_BETAS[0],
         adam_beta2=_BETAS[1],
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
-        bf16=devices.has_bfloat16(torch.device(chosen.kind)),
-        use_cpu=not on_gpu,
-        torch_compile=machine.compile,
-        ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
-        ddp_find_unused_parameters=False,
         eval_strategy="steps",
         eval_steps=max(1, math.ceil(params.steps / _LINES)),
         eval_on_start=latest is None,
         logging_strategy="no",
-        save_strategy="epoch",
-        dataloader_num_workers=loaders,
-        dataloader_persistent_workers=loaders > 0,
-        dataloader_pin_memory=on_gpu,
-        accelerator_config={"non_blocking": on_gpu},
-        remove_unused_columns=False,
-        log_level="error",
-        report_to=[],
-        disable_tqdm=True,
     )
-    if arguments.n_gpu > 1:
-        # Several GPUs in one process would multiply the batch size.
-        arguments._n_gpu = 1
     guards = [processes.EndWithParent()] if chosen.count > 1 else []
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
+    memory = enough_memory(f"pretrain.batch_size {params.batch_size}", "or lower the batch size")
+    with own_generators(chosen), memory:
         trainer = _Trainer(
             model=model,
             args=arguments,
@@ -219,13 +197,7 @@ def _fit(
             checkpoint_steps=machine.checkpoint_steps,
             musical_weight=params.musical_weight,
         )
-        try:
-            trainer.train(latest)
-        except torch.OutOfMemoryError as error:
-            raise TarkibError(
-                f"the GPU's memory is too small for pretrain.batch_size {params.batch_size}: set "
-                "run.gradient_checkpointing to true (the same result, slower), or lower the batch size"
-            ) from error
+        trainer.train(latest)
     return trainer.state.log_history
 
 
@@ -275,14 +247,12 @@ class _Progress(TrainerCallback):
     def __init__(self) -> None:
         self.began = time.monotonic()
 
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Say where it goes on."""
         if state.global_step:
             say(f"going on from the checkpoint of step {state.global_step} of {state.max_steps}")
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: Any, control: Any, metrics: dict[str, float], **_: Any
-    ) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         """Print the line."""
         scores = {name.removeprefix("eval_"): value for name, value in metrics.items()}
         what = f"step {state.global_step}/{state.max_steps}, held out"
