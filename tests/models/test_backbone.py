@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from small_mert import one_thread, published  # noqa: F401 (one a fixture)
 
 from tarkib.errors import TarkibError
+from tarkib.models import backbone as backbones
 from tarkib.models.backbone import MERT_TINY, load_backbone
-from tarkib.models.checkpoint import read_tensors
+from tarkib.models.checkpoint import checksum, read_tensors
 from tarkib.models.mert import MertConfig, MertModel
 
 
@@ -40,7 +41,7 @@ def states(model: torch.nn.Module) -> torch.Tensor:
         return torch.stack(model.eval().all_hidden_states(samples))
 
 
-@pytest.mark.parametrize("name", ["mert-tiny", "mel-cnn"])
+@pytest.mark.parametrize("name", ["mert-tiny-random", "mel-cnn"])
 def test_random_start_is_the_seed_s_and_no_other_generator_s(name):
     before = torch.get_rng_state()
     first, again, other = (load_backbone(name, seed=seed).state_dict() for seed in (1, 1, 2))
@@ -185,7 +186,8 @@ def test_input_prepared_in_another_way(folder, changes):
 
 def test_unknown_names_and_idle_settings():
     with pytest.raises(
-        TarkibError, match="'mert-huge' is neither a directory nor one of mert-tiny, mel-cnn, m-a-p/MERT"
+        TarkibError,
+        match="'mert-huge' is neither a directory nor one of mert-tiny, mert-tiny-random, mel-cnn, m-a-p/MERT",
     ):
         load_backbone("mert-huge", seed=0)
     with pytest.raises(TarkibError, match=r"model\.revision: 'main' is for m-a-p/MERT.* or a directory; set"):
@@ -201,6 +203,7 @@ def test_unknown_names_and_idle_settings():
         ("MERT-v1-95M", "m-a-p/MERT-v1-95M"),
         ("m-a-p/MERT-v0-95M", "m-a-p/MERT-v1-95M"),
         ("mert_tiny", "mert-tiny"),
+        ("mert-tiny-rand", "mert-tiny-random"),
         ("melcnn", "mel-cnn"),
     ],
 )
@@ -350,4 +353,22 @@ def test_a_revision_that_is_no_checksum(folder, revision):
 
 
 def test_a_random_start_tells_its_name():
-    assert load_backbone("mert-tiny", seed=0).source == {"name": "mert-tiny", "revision": None}
+    assert load_backbone("mert-tiny-random", seed=0).source == {"name": "mert-tiny-random", "revision": None}
+
+
+def test_the_one_in_the_package_has_heard_music_and_is_small():
+    folder = Path(backbones.__file__).with_name("mert_tiny")
+    first, other = load_backbone("mert-tiny", seed=0), load_backbone("mert-tiny", seed=1)
+    assert torch.equal(states(first), states(other))
+    assert first.source == {
+        "name": "mert-tiny",
+        "revision": None,
+        "weights_sha256": checksum(folder / "model.safetensors"),
+    }
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8 * 2**20
+    random = load_backbone("mert-tiny-random", seed=0)
+    assert {key: value.shape for key, value in first.state_dict().items()} == {
+        key: value.shape for key, value in random.state_dict().items()
+    }
+    assert {**first.config.to_dict(), "architectures": None} == {**random.config.to_dict(), "architectures": None}
+    assert not torch.equal(states(first), states(random))

@@ -25,6 +25,6 @@ def test_the_card_says_which_weights_were_fine_tuned(tmp_path):
     assert "under CC X: no commercial use" in text(published_source)
 
 
-@pytest.mark.parametrize("name", ["mert-tiny", "mel-cnn"])
+@pytest.mark.parametrize("name", ["mert-tiny-random", "mel-cnn"])
 def test_a_random_start_has_no_revision_to_tell(name):
     assert f"**Made from**: {name}, fine-tuned (full)" in text(build(model_params(backbone=name), seed=0).source)

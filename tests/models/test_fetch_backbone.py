@@ -89,7 +89,10 @@ def test_a_directory_is_checked_and_pinned(folder, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mert-v1-95m", "neither a directory nor one of mert-tiny, mel-cnn, m-a-p/MERT-v1-330M, .*did you mean m-a-p/"),
+        (
+            "mert-v1-95m",
+            "neither a directory nor one of mert-tiny, mert-tiny-random, mel-cnn, m-a-p/MERT.*did you mean m-a-p/",
+        ),
         (
             "mert-tiny",
             "mert-tiny: there is nothing to download of it; give one of m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M",

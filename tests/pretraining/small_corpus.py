@@ -55,7 +55,7 @@ def pretrain_params(**changed: object) -> SimpleNamespace:
     values = {
         "seed": 1,
         "recordings": "data/unlabelled",
-        "start": "mert-tiny",
+        "start": "mert-tiny-random",
         "steps": 6,
         "batch_size": 2,
         "learning_rate": 2e-3,

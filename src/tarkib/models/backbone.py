@@ -1,4 +1,4 @@
-"""Choosing a backbone: by name, started at random, from the Hugging Face hub, or from a directory of its layout."""
+"""Choosing a backbone: by name (in this package, or started at random), from the Hugging Face hub, or a directory."""
 
 import difflib
 import re
@@ -44,7 +44,11 @@ MERT_TINY = {
 _SHOWN_DIGITS = 16
 """Of a checksum: enough to tell weights apart."""
 
-_STARTED_HERE = ("mert-tiny", "mel-cnn")
+PACKAGED = "mert-tiny"
+"""The one whose weights are in this package, in `mert_tiny/`: it has heard synthetic music (docs/pretraining.md)."""
+
+_STARTED_HERE = ("mert-tiny-random", "mel-cnn")
+_BUILT_IN = (PACKAGED, *_STARTED_HERE)
 
 
 def load_backbone(
@@ -53,12 +57,14 @@ def load_backbone(
     """Load a backbone: a module with `all_hidden_states(samples)`, `layer_count`, `hidden_size` and `source`.
 
     `source` says what was loaded: `name`; `revision`, the commit on the hub or the beginning of the weights' checksum;
-    `weights_sha256` and, of a published model, `weights_licence`. A random start has a name and no revision.
+    `weights_sha256` and, of a published model, `weights_licence`. A random start has a name and no revision, and
+    neither has `mert-tiny`.
 
     Parameters
     ----------
-    name : `mert-tiny` or `mel-cnn` (random start), one of `PUBLISHED`, or a directory that holds `config.json` and
-        `model.safetensors` or `pytorch_model.bin`.
+    name : `mert-tiny`, which has heard music, `mert-tiny-random`, the same with a random start, `mel-cnn` (random
+        start), one of `PUBLISHED`, or a directory that holds `config.json` and `model.safetensors` or
+        `pytorch_model.bin`.
     revision : branch, tag or commit of one of `PUBLISHED`, what the cache has of the main branch (else the hub) where
         None; or the first digits, 8 at least, of the SHA-256 of a directory's weights.
     seed : of the random start and of spec augment.
@@ -69,11 +75,13 @@ def load_backbone(
     model, or the weights are not those of `revision`.
     """
     source = {"name": name, "revision": revision}
-    if name in _STARTED_HERE:
-        if revision is not None:
-            raise TarkibError(
-                f"model.revision: {revision!r} is for {', '.join(PUBLISHED)} or a directory; set it to null"
-            )
+    if name in _BUILT_IN and revision is not None:
+        raise TarkibError(f"model.revision: {revision!r} is for {', '.join(PUBLISHED)} or a directory; set it to null")
+    if name == PACKAGED:
+        folder = Path(__file__).with_name("mert_tiny")
+        source["weights_sha256"] = checksum(find_weights(folder))
+        backbone = load_mert(folder)
+    elif name in _STARTED_HERE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = MelCnn(MelCnnConfig()) if name == "mel-cnn" else MertModel(MertConfig(**MERT_TINY))
@@ -109,10 +117,10 @@ def _directory(name: str) -> Path:
     if path.exists():
         raise TarkibError(f"model.backbone: {name!r} is a file; give the directory that holds it and config.json")
     # By the last part as well: the hub's names are often given without their owner.
-    known = {key.lower(): full for full in (*_STARTED_HERE, *PUBLISHED) for key in (full, full.rpartition("/")[2])}
+    known = {key.lower(): full for full in (*_BUILT_IN, *PUBLISHED) for key in (full, full.rpartition("/")[2])}
     near = difflib.get_close_matches(name.lower(), known, n=1)
     raise TarkibError(
-        f"model.backbone: {name!r} is neither a directory nor one of {', '.join((*_STARTED_HERE, *PUBLISHED))}"
+        f"model.backbone: {name!r} is neither a directory nor one of {', '.join((*_BUILT_IN, *PUBLISHED))}"
         + (f"; did you mean {known[near[0]]}?" if near else "")
     )
 
