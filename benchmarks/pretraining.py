@@ -4,7 +4,8 @@
 
 Makes hours of the orchestra with players that the demo does not have, pre-trains `mert-tiny` on them with the section
 `pretrain` of params.yaml, and fine-tunes it and the random start on the demo's mixtures (make repro) with the section
-`train`, three seeds each. What was made stays in .cache/benchmark-pretraining; a killed run goes on from there.
+`train`, three seeds each. What was made stays in .cache/benchmark-pretraining, from where a killed run goes on; delete
+that folder to measure anew.
 """
 
 import argparse
