@@ -3,9 +3,9 @@
     python -m benchmarks.pretraining         # an hour and more; prints, and writes into docs/pretraining.md
 
 Makes hours of the orchestra with players that the demo does not have, pre-trains `mert-tiny` on them with the section
-`pretrain` of params.yaml, and fine-tunes it and the random start on the demo's mixtures (make repro) with the section
-`train`, three seeds each. What was made stays in .cache/benchmark-pretraining, from where a killed run goes on; delete
-that folder to measure anew.
+`pretrain` of params.yaml, and fine-tunes it, the random start and the log-mel baseline on the demo's mixtures (make
+repro) with the section `train`, three seeds each. What was made stays in .cache/benchmark-pretraining, from where a
+killed run goes on; delete that folder to measure anew.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import json
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -67,16 +66,16 @@ def hear(settings: params.Params, folder: Path) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One fine-tuning: `start` is what `model.backbone` would say, or None for a random start."""
+    """One fine-tuning; `start` is what `model.backbone` would say."""
 
-    start: str | None
+    start: str
     epochs: int
     seed: int
 
 
 def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, float]:
     """Validation ROC-AUC of the best epoch, and what the test set says of it; kept in a file."""
-    kept = folder / f"{'heard' if run.start else 'random'}-{run.epochs}-{run.seed}.json"
+    kept = folder / f"{Path(run.start).name}-{run.epochs}-{run.seed}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     model = partial(build, run, settings)
@@ -102,11 +101,11 @@ def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, floa
 
 def build(run: Run, settings: params.Params) -> models.InstrumentClassifier:
     """The classifier as it starts."""
-    return models.build(dataclasses.replace(settings.model, backbone=run.start or "mert-tiny-random"), seed=run.seed)
+    return models.build(dataclasses.replace(settings.model, backbone=run.start), seed=run.seed)
 
 
-def table(found: dict[Run, dict[str, float]], starts: Sequence[str | None]) -> str:
-    """A row for each start and number of epochs."""
+def table(found: dict[Run, dict[str, float]], starts: dict[str, str]) -> str:
+    """A row for each number of epochs and start, which `starts` calls by a name."""
     rows = []
     for epochs, start in itertools.product(EPOCHS, starts):
         runs = [found[Run(start, epochs, seed)] for seed in SEEDS]
@@ -114,7 +113,7 @@ def table(found: dict[Run, dict[str, float]], starts: Sequence[str | None]) -> s
             f"{np.mean([run[name] for run in runs]):.3f} ({', '.join(f'{run[name]:.3f}' for run in runs)})"
             for name in ("validation", "test", "accuracy")
         ]
-        rows.append(["has heard music" if start else "at random", epochs, *cells])
+        rows.append([starts[start], epochs, *cells])
     header = ("start", "epochs", "validation ROC-AUC", "**test ROC-AUC**", "test accuracy")
     return tables.markdown(header, rows)
 
@@ -126,7 +125,8 @@ def main() -> None:
     chosen = parser.parse_args()
     settings = params.load()
     folder = project.cache("benchmark-pretraining")
-    starts = (None, str(hear(settings, folder)))
+    heard = str(hear(settings, folder))
+    starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", heard: "`mert-tiny`, which has heard"}
     runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
     found = {run: fine_tune(run, settings, folder) for run in runs}
     text = f"Measured with `python -m benchmarks.pretraining` on {tables.machine()}.\n\n{table(found, starts)}"
