@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages import run
 from tarkib import fingerprint, models, params, pretraining, project
+from tarkib.models import checkpoint
 from tarkib.outputs import whole_folder
 from tarkib.pretraining import publishing
 from tarkib.training import Machine
@@ -43,7 +44,9 @@ def main() -> None:
     with whole_folder(BACKBONE) as folder:
         publishing.write(folder, result.model.backbone, publishing.card(settings.pretrain, corpus, result))
     shutil.rmtree(result.checkpoints)
-    print(f"fine-tune from it: dvc exp run -S model.backbone={BACKBONE}")
+    # DVC does not watch a backbone's directory: a parameter that names the weights does. Quoted, lest it be a number.
+    pinned = checkpoint.checksum(checkpoint.find_weights(BACKBONE))[:16]
+    print(f"""fine-tune from it: dvc exp run -S model.backbone={BACKBONE} -S 'model.revision="{pinned}"'""")
 
 
 if __name__ == "__main__":

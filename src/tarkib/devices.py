@@ -49,7 +49,7 @@ def choose(text: str, batch_size: int | None = None) -> Devices:
         return Devices(chosen.kind, 1)
     if batch_size % chosen.count:
         raise TarkibError(
-            f"run.devices: {text}, but train.batch_size {batch_size} cannot be shared out evenly; "
+            f"run.devices: {text}, but a batch_size of {batch_size} cannot be shared out evenly; "
             f"make it a multiple of {chosen.count}"
         )
     return chosen

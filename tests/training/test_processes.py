@@ -78,7 +78,7 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_from_the_checkpoint(
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     if victim == "os.getpid()":
         assert done.returncode == 1
-        assert "process 0 of 2 ended with exit code -9; run dvc repro again" in done.stderr
+        assert "process 0 of 2 ended with exit code -9; start again" in done.stderr
     else:
         # The pipes were closed, so every process that had them is gone.
         assert done.returncode == -signal.SIGKILL
@@ -94,5 +94,5 @@ def test_an_error_in_a_process_is_told_in_its_own_words(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
-    with pytest.raises(TarkibError, match=r"cpu x 3, but train\.batch_size 8 cannot .*; make it a multiple of 3"):
+    with pytest.raises(TarkibError, match=r"cpu x 3, but a batch_size of 8 cannot .*; make it a multiple of 3"):
         in_processes(partial(classifier), tmp_path, 3)

@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TarkibError(
-                f"{folder}: another process is at this very training; wait for it, or stop it and run dvc repro again"
+                f"{folder}: another process is at this very training; wait for it, or stop it and start again"
             ) from None
         # The system lets go of it when the process ends, however it ends.
         yield

@@ -47,8 +47,8 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             if told.is_file():
                 raise TarkibError(told.read_text(encoding="utf-8")) from None
             raise TarkibError(
-                f"process {rank} of {count} ended with exit code {failure.exitcode}; run dvc repro again to go on from "
-                "the last checkpoint, with fewer run.devices if it happens again"
+                f"process {rank} of {count} ended with exit code {failure.exitcode}; start again to go on from the "
+                "last checkpoint, with fewer run.devices if it happens again"
             ) from error
 
 
