@@ -1,11 +1,9 @@
 """What the tests of the networks share: one thread, small configurations, checkpoints in the published layout."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
@@ -19,15 +17,6 @@ SMALL = {
     "num_conv_pos_embedding_groups": 4,
 }
 NO_DROPOUT = dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"), 0.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small work waits longer for threads than it takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertModel:

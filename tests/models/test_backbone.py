@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_mert import one_thread, published  # noqa: F401 (one a fixture)
+from small_mert import published
 
 from tarkib.errors import TarkibError
 from tarkib.models import backbone as backbones

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_mert import model_params, one_thread, published  # noqa: F401 (one a fixture)
+from small_mert import model_params, published
 
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, build, load

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from small_mert import one_thread  # noqa: F401 (a fixture)
 
 from tarkib.models.constant_q import ConstantQ
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from fake_hub import COMMIT, NAME, FakeHub, serve, use
-from small_mert import one_thread, published  # noqa: F401 (one a fixture)
+from small_mert import published
 
 from tarkib.cli import main
 from tarkib.models import load_backbone

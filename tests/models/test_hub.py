@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_hub import COMMIT, NAME, FakeHub, serve, use
 from safetensors.torch import save_file
-from small_mert import one_thread, published  # noqa: F401 (one a fixture)
+from small_mert import published
 
 from tarkib.errors import TarkibError
 from tarkib.models import hub, load_backbone

@@ -1,7 +1,6 @@
 import librosa
 import numpy as np
 import torch
-from small_mert import one_thread  # noqa: F401 (a fixture)
 
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_mert import NO_DROPOUT, SMALL, one_thread, published  # noqa: F401 (one a fixture)
+from small_mert import NO_DROPOUT, SMALL, published
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from tarkib.errors import TarkibError

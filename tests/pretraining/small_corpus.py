@@ -1,28 +1,17 @@
 """What the tests of pre-training share: a folder of small recordings, and parameters for seconds of work."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from tarkib.audio import SAMPLE_RATE
 
 # Checkpoints of the published layout are made where the networks are tested.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "models"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small work waits longer for threads than it takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def melody(seconds: float, seed: int, rate: int = SAMPLE_RATE) -> np.ndarray:

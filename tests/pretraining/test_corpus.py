@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import melody, one_thread, recordings, write  # noqa: F401 (two are fixtures)
+from small_corpus import melody, recordings, write  # noqa: F401 (two are fixtures)
 
 from tarkib import audio, clips
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE

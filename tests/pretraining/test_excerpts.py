@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from small_corpus import melody, one_thread, recordings, write  # noqa: F401 (two are fixtures)
+from small_corpus import melody, recordings, write  # noqa: F401 (two are fixtures)
 
 from tarkib.audio import CLIP_SAMPLES
 from tarkib.errors import TarkibError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from small_corpus import melody, one_thread  # noqa: F401 (one a fixture)
+from small_corpus import melody
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import MERT_TINY

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_corpus import melody, one_thread, pretrain_params, recordings, write  # noqa: F401 (two are fixtures)
+from small_corpus import melody, pretrain_params, recordings, write  # noqa: F401 (two are fixtures)
 from small_mert import published
 
 from tarkib.errors import TarkibError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from small_corpus import melody, one_thread, recordings  # noqa: F401 (two are fixtures)
+from small_corpus import melody, recordings  # noqa: F401 (two are fixtures)
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import MERT_TINY

@@ -3,12 +3,10 @@
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -66,15 +64,6 @@ class Spectra(nn.Module):
     def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         first = torch.fft.rfft(samples.unflatten(1, (-1, 160))).abs() / 10
         return first, self.dropout(torch.relu(self.layer(first)))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small work waits longer for threads than it takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def classifier(seed: int = 0, dropout: float = 0.1) -> InstrumentClassifier:

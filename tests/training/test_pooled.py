@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from small_training import Clips, Watch, classifier, fit, mert, one_thread, same, settings, weights  # noqa: F401
+from small_training import Clips, Watch, classifier, fit, mert, same, weights
 
 from tarkib.cache import Cache
 from tarkib.prediction import predict_logits

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import Clips, Spectra, Spoilt, Watch, classifier, fit, mert, one_thread, plain_mert, same, weights  # noqa: F401
+from small_training import Clips, Spectra, Spoilt, Watch, classifier, fit, mert, plain_mert, same, weights
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
