@@ -1,4 +1,7 @@
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +96,31 @@ def test_recordings_are_cut_once_and_anew_when_they_change(tmp_path, monkeypatch
     assert second.identity != first.identity
     (root / "a.flac").rename(root / "b.flac")
     assert cut(root, tmp_path / "cache").identity != second.identity
+
+
+def test_two_that_cut_the_same_at_once_get_one_whole_corpus(recordings, tmp_path, monkeypatch):  # noqa: F811
+    plan, plans, both = corpora._plan, [], threading.Barrier(2)
+
+    def met(*arguments):
+        plans.append(arguments)
+        # Were both here, they would go on together; the one that is here alone goes on after a while.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return plan(*arguments)
+
+    monkeypatch.setattr(corpora, "_plan", met)
+    with ThreadPoolExecutor(2) as two:
+        first, second = two.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
+    assert len(plans) == 1
+    assert first.identity == second.identity
+    assert [path.name for path in (tmp_path / "cache").glob("[!.]*")] == [first.identity]
+    assert first.skipped == []
+    whole = cut(recordings, tmp_path / "another")
+    for number, length in enumerate(whole.lengths):
+        for start in range(0, int(length), CLIP_SAMPLES):
+            expected = whole.read(number, start)
+            assert np.array_equal(first.read(number, start), expected)
+            assert np.array_equal(second.read(number, start), expected)
 
 
 def test_a_corpus_can_be_sent_to_other_processes(recordings, tmp_path):  # noqa: F811

@@ -5,7 +5,9 @@ A corpus is a folder of shards (`tarkib.clips`) with two tables: `pieces.parquet
 lie end to end and are a clip long but for the last one. An hour takes about 100 MB.
 """
 
+import fcntl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,23 +80,42 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     """Cut the recordings below `root` into a corpus below `cache`, or open the one that was cut of the same before.
 
     What cannot be read, is silent throughout or shorter than a second is named in `Corpus.skipped`, and the rest goes
-    on. Raises TarkibError where the folder is missing, or not one recording in it can be used.
+    on. Where another process is at the same recordings, its corpus is waited for and taken. Raises TarkibError where
+    the folder is missing, or not one recording in it can be used.
     """
     root = Path(root)
     paths = find(root)
     readable = [root / path for path in paths if (root / path).is_file()]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), paths)[:16]
     if not folder.is_dir():
-        with whole_folder(folder) as partial:
-            jobs = _plan(root, partial, paths)
-            results = parallel.map_jobs(_cut, jobs, what="cutting", workers=workers, engine=engine)
-            pieces, recordings = [], []
-            for some_pieces, some_recordings in results:
-                pieces += some_pieces
-                recordings += some_recordings
-            PIECES.write(partial / "pieces.parquet", pieces)
-            RECORDINGS.write(partial / "recordings.parquet", recordings)
+        with _one_at_a_time(folder):
+            if not folder.is_dir():
+                _fill(folder, root, paths, workers, engine)
     return Corpus(folder, str(root))
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process cuts into this folder, and keep others waiting: all would use one partial folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # It stays, empty: to delete it would let one that waits on the old file and one that makes a new file in together.
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # The system lets go of it when the process ends, however it ends.
+        yield
+
+
+def _fill(folder: Path, root: Path, paths: list[str], workers: int | None, engine: str) -> None:
+    """Cut the recordings into a folder that is there once it is whole."""
+    with whole_folder(folder) as partial:
+        jobs = _plan(root, partial, paths)
+        results = parallel.map_jobs(_cut, jobs, what="cutting", workers=workers, engine=engine)
+        pieces, recordings = [], []
+        for some_pieces, some_recordings in results:
+            pieces += some_pieces
+            recordings += some_recordings
+        PIECES.write(partial / "pieces.parquet", pieces)
+        RECORDINGS.write(partial / "recordings.parquet", recordings)
 
 
 def _plan(root: Path, folder: Path, paths: list[str]) -> list[Job]:
