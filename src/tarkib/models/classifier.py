@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
@@ -93,28 +92,15 @@ class InstrumentClassifier(nn.Module):
         return self.head((pooled * weights[:, None]).sum(dim=1))
 
     def gradient_checkpointing_enable(self) -> None:
-        """Keep no activations of a MERT's layers but compute them again in the backward pass: less memory, more time.
-
-        The same hidden states and gradients, dropout included. TarkibError where the backbone has no such layers.
-        """
+        """Compute a MERT's activations twice (`MertModel.recompute_activations`); TarkibError for another backbone."""
         if not isinstance(self.backbone, MertModel):
             raise TarkibError(f"run.gradient_checkpointing: {self.source.get('name')} has none; set it to false")
-        # The name that later versions of transformers know, or the earlier one.
-        enable = getattr(self.backbone, "activation_checkpointing_enable", self.backbone.gradient_checkpointing_enable)
-        # Reentrant checkpoints would give no gradient where the convolutions are frozen.
-        enable({"use_reentrant": False})
+        self.backbone.recompute_activations()
 
     def prepare_for_compile(self) -> None:
-        """Make ready for `torch.compile`, before the first step: the whole of it then fits into one graph.
-
-        TarkibError where the backbone masks spans: masks are drawn by NumPy, which no graph can hold.
-        """
-        if not isinstance(self.backbone, MertModel):
-            return
-        if self.backbone.config.apply_spec_augment:
-            raise TarkibError("run.compile: model.spec_augment cannot be compiled; set one of the two to false")
-        # The hooks that collect hidden states are otherwise hung in by the first forward pass, unseen by the compiler.
-        maybe_install_capturing_hooks(self.backbone)
+        """Make ready for `torch.compile`, before the first step; raises as `MertModel.prepare_for_compile` does."""
+        if isinstance(self.backbone, MertModel):
+            self.backbone.prepare_for_compile()
 
     def save(
         self,

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import HubertConfig, HubertModel
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
 from tarkib.models.constant_q import ConstantQ
@@ -137,6 +138,26 @@ class MertModel(HubertModel):
         """Leave the convolutions out of the training: a third of the activations saved, a tenth of the time."""
         self.feature_extractor.requires_grad_(False)
 
+    def recompute_activations(self) -> None:
+        """Keep no activations of the layers but compute them again in the backward pass: less memory, more time.
+
+        The same hidden states and gradients, dropout included.
+        """
+        # The name that later versions of transformers know, or the earlier one.
+        enable = getattr(self, "activation_checkpointing_enable", self.gradient_checkpointing_enable)
+        # Reentrant checkpoints would give no gradient where the convolutions are frozen.
+        enable({"use_reentrant": False})
+
+    def prepare_for_compile(self) -> None:
+        """Make ready for `torch.compile`, before the first step: the whole of it then fits into one graph.
+
+        TarkibError where spec augment is on: its masks are drawn by NumPy, which no graph can hold.
+        """
+        if self.config.apply_spec_augment:
+            raise TarkibError("run.compile: model.spec_augment cannot be compiled; set one of the two to false")
+        # The hooks that collect hidden states are otherwise hung in by the first forward pass, unseen by the compiler.
+        maybe_install_capturing_hooks(self)
+
     def enable_spec_augment(self, seed: int) -> None:
         """Mask spans of frames during training (SpecAugment, Park et al. 2019) as the configuration's `mask_*` say.
 
@@ -168,7 +189,11 @@ class MertModel(HubertModel):
         if not (self.training and self.config.apply_spec_augment):
             return hidden_states
         config, (batch, frames, width) = self.config, hidden_states.shape
-        rng = np.random.default_rng([self._spec_augment_seed, _SPEC_AUGMENT, int(self.spec_augment_draws)])
+        seed = [self._spec_augment_seed, _SPEC_AUGMENT, int(self.spec_augment_draws)]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Each process has other clips of the batch, which are to be masked in other places.
+            seed.append(torch.distributed.get_rank())
+        rng = np.random.default_rng(seed)
         self.spec_augment_draws += 1
         if config.mask_time_prob > 0:
             mask = spans(rng, batch, frames, config.mask_time_prob, config.mask_time_length, config.mask_time_min_masks)

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
 from tarkib.models.mert import MertModel, normalise
@@ -87,14 +86,12 @@ class MaskedPrediction(nn.Module):
         return vectors @ nn.functional.normalize(self.codes, dim=-1).T / _TEMPERATURE
 
     def gradient_checkpointing_enable(self) -> None:
-        """Keep no activations of the layers but compute them again in the backward pass: less memory, more time."""
-        enable = getattr(self.backbone, "activation_checkpointing_enable", self.backbone.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
+        """Compute the backbone's activations twice, as `MertModel.recompute_activations` says."""
+        self.backbone.recompute_activations()
 
     def prepare_for_compile(self) -> None:
-        """Make ready for `torch.compile`, before it or the first step."""
-        # The hooks that collect hidden states are otherwise hung in by the first forward pass, unseen by the compiler.
-        maybe_install_capturing_hooks(self.backbone)
+        """Make ready for `torch.compile`, as `MertModel.prepare_for_compile` says."""
+        self.backbone.prepare_for_compile()
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
