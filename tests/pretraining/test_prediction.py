@@ -91,6 +91,17 @@ def test_all_that_is_learnt_has_a_gradient():
     assert float(model.backbone.masked_spec_embed.grad.abs().sum()) > 0
 
 
+def test_every_layer_is_recomputed_in_training_where_asked():
+    samples, depth = clips(25), masked((50, 90))[None]
+    model, calls = small().train(), []
+    model.backbone.encoder.layers[1].attention.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    for times in (1, 2):
+        calls.clear()
+        model(samples, depth).acoustic.mean().backward()
+        assert len(calls) == times
+        model.gradient_checkpointing_enable()
+
+
 def test_a_backbone_without_an_embedding_for_masked_frames_is_refused():
     backbone = MertModel(MertConfig(**MERT_TINY, mask_time_prob=0.0))
     with pytest.raises(TarkibError, match=r"pretrain\.start: .*mask_time_prob.*choose another"):

@@ -49,6 +49,23 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_loaders(corpus,
     assert not same(one, pretrain(corpus, tmp_path / "three", seed=2))
 
 
+def test_two_processes_learn_what_one_learns(corpus, tmp_path):
+    changed = {"batch_size": 4, "steps": 4}
+    one = pretrain(corpus, tmp_path / "one", **changed)
+    two = pretrain(corpus, tmp_path / "two", Machine(devices="cpu x 2"), **changed)
+    assert one.history[-1]["acoustic"] < 0.95 * one.history[0]["acoustic"]
+    for ours, theirs in zip(two.history, one.history, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    for key, tensor in one.model.state_dict().items():
+        torch.testing.assert_close(two.model.state_dict()[key], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_activations_computed_twice_change_no_weight(corpus, tmp_path):
+    kept = pretrain(corpus, tmp_path / "kept", steps=3)
+    twice = pretrain(corpus, tmp_path / "twice", Machine(devices="cpu", gradient_checkpointing=True), steps=3)
+    assert same(kept, twice)
+
+
 def test_a_killed_one_goes_on_where_it_was(corpus, tmp_path, monkeypatch, capsys):
     whole = pretrain(corpus, tmp_path / "whole")
     machine = Machine(devices="cpu", checkpoint_steps=2)
