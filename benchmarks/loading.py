@@ -8,6 +8,8 @@ batches are taken from a loader as fast as it gives them.
 
 import argparse
 import itertools
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,8 +210,9 @@ def main() -> None:
             options.runs,
         )
         place = f"{parallel.available_cores()} cores of {tables.machine()}"
+        command = shlex.join(["python", "-m", "benchmarks.loading", *sys.argv[1:]])
         parts = [
-            f"Measured with `python -m benchmarks.loading` on {place}.",
+            f"Measured with `{command}` on {place}.",
             table,
             profile_table(mixtures, options.runs),
         ]

@@ -13,6 +13,7 @@ MFU is what a step must compute (what checkpointing computes again is not counte
 
 import argparse
 import multiprocessing
+import shlex
 import statistics
 import sys
 import time
@@ -279,7 +280,7 @@ def main() -> None:
             print(f"{setting.title}: {result}", file=sys.stderr, flush=True)
             found[setting].append(result)
     results = {setting: _median(some) for setting, some in found.items()}
-    command = "python -m benchmarks.training" + " --tiny" * options.tiny
+    command = shlex.join(["python", "-m", "benchmarks.training", *sys.argv[1:]])
     parts = [f"Measured with `{command}` on {where}: {shape.name}, random weights.", table(results, shape, peak)]
     text = "\n\n".join(filter(None, [*parts, aims(results, shape)]))
     print(text)
