@@ -12,6 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import yaml
+
+from tarkib import fingerprint
 from tarkib.errors import TarkibError
 
 DEMO = Path("data/demo")
@@ -26,6 +29,13 @@ EVALUATION_PLOTS = Path("plots/evaluation")
 METRICS = Path("metrics")
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def code_of(stage: str) -> str:
+    """Checksum of the code that dvc.yaml declares for a stage, and of what it computes with."""
+    root = Path(__file__).resolve().parents[1]
+    declared = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    return fingerprint.of_code(root / one for one in declared if one.startswith(("src/", "stages/")))
 
 
 def run(stage: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from stages import run
-from tarkib import fingerprint, models, params, pretraining, project
+from tarkib import audio, fingerprint, models, params, pretraining, project, training
 from tarkib.models import checkpoint
 from tarkib.outputs import whole_folder
 from tarkib.pretraining import publishing
@@ -28,7 +28,9 @@ def main() -> None:
     )
     print(*corpus.skipped, sep="\n", end="\n" * bool(corpus.skipped))
     print(f"{len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours", flush=True)
-    code = fingerprint.of_files([Path(models.__file__).parent, Path(pretraining.__file__).parent])
+    code = fingerprint.of_code(
+        [*(Path(package.__file__).parent for package in (models, pretraining, training)), Path(audio.__file__)]
+    )
     result = pretraining.pretrain(
         settings.pretrain,
         corpus,

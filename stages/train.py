@@ -2,12 +2,11 @@
 
 import shutil
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from scipy.special import expit, softmax
 
-from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, run
+from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of, run
 from tarkib import fingerprint, models, params, project, tracking, training
 from tarkib.cache import Cache
 from tarkib.datasets import MixtureSet
@@ -24,9 +23,7 @@ def main() -> None:
     trained = [name for name, count in zip(INSTRUMENTS, train_set.targets.sum(axis=0), strict=True) if count]
     identity = {
         "data": fingerprint.of_files([MIXTURES]),
-        "code": fingerprint.of_files(
-            [file for package in (models, training) for file in Path(package.__file__).parent.glob("*.py")]
-        ),
+        "code": code_of("train"),
         **{f"model.{name}": value for name, value in vars(settings.model).items()},
     }
     machine = training.Machine(

@@ -147,11 +147,11 @@ def _search(where: str) -> str | None:
 
 
 def _flat(params: Params) -> dict[str, object]:
-    """Parameters as ``section.key``; `run` is left out, since it changes no result."""
+    """Parameters as ``section.key``; left out are `run` and `pretrain`, which change no stage's result."""
     return {
         f"{section}.{key}": value
         for section, values in dataclasses.asdict(params).items()
-        if section != "run"
+        if section not in ("run", "pretrain")
         for key, value in values.items()
     }
 

@@ -59,6 +59,25 @@ def test_states_are_found_once_and_again_where_clips_or_backbone_are_others(tmp_
     assert len(seen) == 40
 
 
+def test_what_is_kept_belongs_to_a_configuration_too(tmp_path):
+    """The number of heads changes no weight, and what comes out."""
+    cache = Cache(tmp_path)
+    states = pooled_set(frozen(), Clips(8, 1), cache).states
+    other = frozen()
+    other.backbone.config.num_attention_heads = 1
+    attention = other.backbone.encoder.layers[0].attention
+    attention.num_heads, attention.head_dim = 1, 16
+    attention.scaling = 16**-0.5
+    assert not np.array_equal(pooled_set(other, Clips(8, 1), cache).states, states)
+
+
+def test_clips_that_nothing_names_are_not_kept(tmp_path):
+    fit(frozen(), tmp_path, epochs=1)
+    assert not list(tmp_path.rglob("*.npz"))
+    fit(frozen(), tmp_path, epochs=1, identity={"data": "these"})
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
+
+
 def test_a_frozen_backbone_is_run_once_whatever_the_epochs(tmp_path):
     model, before = frozen(), None
     calls = []

@@ -11,7 +11,7 @@ from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, set
 
 from tarkib.cache import Cache
 from tarkib.errors import TarkibError
-from tarkib.training import Machine, TrainingResult, train
+from tarkib.training import Machine, TrainingResult, processes, train
 
 
 def in_processes(build, folder: Path, count: int, train_set=None):
@@ -91,6 +91,16 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_from_the_checkpoint(
 def test_an_error_in_a_process_is_told_in_its_own_words(tmp_path):
     with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
         in_processes(classifier, tmp_path, 2, Spoilt(40, 1, clip=17))
+
+
+def bug():
+    raise ValueError("nobody thought of this")
+
+
+def test_an_unforeseen_error_is_not_hidden(capfd):
+    with pytest.raises(TarkibError, match=r"process \d failed, see above \(ValueError: nobody thought of this\)"):
+        processes.run(2, bug)
+    assert "in bug" in capfd.readouterr().err
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):

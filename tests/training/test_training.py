@@ -1,6 +1,7 @@
 import itertools
 import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
 from tarkib.prediction import predict_logits
-from tarkib.training import TrainingResult
+from tarkib.training import TrainingResult, checkpoints
 
 
 def test_it_learns_and_the_history_tells_it(tmp_path):
@@ -69,10 +70,11 @@ def test_same_seed_same_weights_whatever_the_workers(tmp_path):
     assert not same(weights(models[0]), weights(other))
 
 
-def test_the_caller_s_generator_is_left_alone(tmp_path):
-    before = torch.get_rng_state()
+def test_the_caller_s_generators_are_left_alone(tmp_path):
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     fit(classifier(), tmp_path, epochs=1)
-    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
 
 
 KILLED = """
@@ -140,6 +142,41 @@ def test_an_incomplete_newest_checkpoint_is_skipped(tmp_path, cut):
     assert result.history == expected.history
 
 
+def test_a_training_that_another_process_is_at_is_not_called_unfinished(tmp_path, capsys):
+    class Other(Watch):
+        def on_step_begin(self, *args, **options):
+            super().on_step_begin(*args, **options)
+            if self.steps[-1] == 7:
+                fit(classifier(), tmp_path, epochs=1)
+
+    fit(classifier(), tmp_path, callbacks=[Other()])
+    assert "unfinished" not in capsys.readouterr().out
+
+
+def test_a_damaged_best_checkpoint_is_not_built_upon(tmp_path):
+    class Worse(Watch):
+        """Spoils every epoch but the first, and stops in the last."""
+
+        def on_epoch_end(self, args, state, control, model, **_):
+            with torch.no_grad():
+                if round(state.epoch) > 1:
+                    nn.init.zeros_(model.head[3].weight)
+
+        def on_step_begin(self, *args, **options):
+            super().on_step_begin(*args, **options)
+            if self.steps[-1] == 18:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(classifier(), tmp_path, epochs=4, callbacks=[Worse()])
+    found = {path.name: path for path in tmp_path.glob("*/checkpoint-*")}
+    assert sorted(found) == ["checkpoint-10", "checkpoint-15", "checkpoint-5"]
+    os.truncate(found["checkpoint-5"] / "model.safetensors", 100)
+    watch = Watch()
+    fit(classifier(), tmp_path, epochs=4, callbacks=[watch])
+    assert watch.steps[0] == 1
+
+
 def test_a_finished_training_is_not_repeated(tmp_path):
     first, again, watch = classifier(), classifier(), Watch()
     expected = fit(first, tmp_path)
@@ -177,7 +214,9 @@ def test_another_training_s_checkpoints_are_not_taken_up_and_what_differs_is_tol
     assert told is None or told in printed
 
 
-def test_the_same_training_twice_at_once_is_refused(tmp_path):
+def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_PATIENCE_S", 0.0)
+
     class Again(Watch):
         def on_step_begin(self, *args, **options):
             with pytest.raises(TarkibError, match="another process is at this very training; wait for it"):

@@ -185,15 +185,15 @@ def _fit(
         eval_on_start=latest is None,
         logging_strategy="no",
     )
-    guards = [processes.EndWithParent()] if chosen.count > 1 else []
-    memory = enough_memory(f"pretrain.batch_size {params.batch_size}", "or lower the batch size")
+    remedies = "set run.gradient_checkpointing to true (the same result, slower), or lower the batch size"
+    memory = enough_memory(f"pretrain.batch_size {params.batch_size}", remedies)
     with own_generators(chosen), memory:
         trainer = _Trainer(
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=held_set,
-            callbacks=[_Progress(), *guards],
+            callbacks=[_Progress()],
             checkpoint_steps=machine.checkpoint_steps,
             musical_weight=params.musical_weight,
         )

@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from tarkib import devices
+from tarkib import devices, fingerprint
 from tarkib.cache import Cache
 from tarkib.errors import TarkibError
 from tarkib.models.classifier import InstrumentClassifier
@@ -110,7 +110,7 @@ def train(
         none), `pos_weight`.
     checkpoints : folder for those of all trainings; each has one of its own in it, named by what makes it the same
         training. Of its checkpoints the newest two and the best stay.
-    cache : where a frozen backbone's states are kept.
+    cache : where a frozen backbone's states are kept, if `identity` names the data.
     machine : how it runs; None: as the class says.
     callbacks : of transformers; their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
     resume : continue from the newest whole checkpoint of the same training, bit for bit on the CPU. Of another training
@@ -144,13 +144,15 @@ def train(
             for line in kept.unfinished(folder, identity):
                 say(line)
         if model.frozen:
+            cache.sweep()
             sets = (("train", train_set), ("validation", validation_set))
             train_set, validation_set = (
                 PooledSet(
                     model,
                     data,
-                    content=f"{identity.get('data')} {split}",
-                    cache=cache,
+                    content=fingerprint.of(identity.get("data"), identity.get("code"), split),
+                    # Clips that nothing names cannot be told from others.
+                    cache=cache if "data" in identity else None,
                     device=machine.devices,
                     batch_size=params.batch_size,
                     workers=machine.loaders,
@@ -222,14 +224,13 @@ def _fit(
         greater_is_better=True,
         label_names=["labels"],
     )
-    guards = [processes.EndWithParent()] if chosen.count > 1 else []
     with own_generators(chosen), _memory(params):
         trainer = ClassifierTrainer(
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=validation_set,
-            callbacks=[Progress(), *guards, *callbacks],
+            callbacks=[Progress(), *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
             names=getattr(train_set, "ids", None),
             head_learning_rate=params.head_learning_rate,
@@ -242,8 +243,9 @@ def _fit(
 def _memory(params: Any) -> AbstractContextManager[None]:
     return enough_memory(
         f"train.batch_size {params.batch_size}",
-        "lower the batch size (and raise train.accumulate as much, for the same result), or set model.finetune to lora "
-        "or frozen, or model.freeze_convolutions to true",
+        "set run.gradient_checkpointing to true (the same result, slower), lower the batch size (and raise "
+        "train.accumulate as much, for the same result), or set model.finetune to lora or frozen, or "
+        "model.freeze_convolutions to true",
     )
 
 

@@ -10,10 +10,11 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load_file
@@ -25,12 +26,20 @@ from tarkib.outputs import whole_file
 
 _IDENTITY = "run.json"
 _COMPLETE = "complete"
+_STATE = "trainer_state.json"
 _LOCK = "lock"
+
+_PATIENCE_S = 15.0
+"""How long a lock is waited for: processes that load data outlive a killed training by seconds, and hold it."""
 
 
 def digest(model: nn.Module) -> str:
-    """Sha256 of a model's architecture, its weights and which of them are trained."""
+    """Sha256 of a model's architecture and configurations, its weights and which of them are trained."""
     found = hashlib.sha256(str(model).encode())
+    for module in model.modules():
+        # What changes no module's shape: heads of the attention, the constant-Q branch's frequencies.
+        if hasattr(getattr(module, "config", None), "to_dict"):
+            found.update(json.dumps(module.config.to_dict(), sort_keys=True, default=str).encode())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, tensor in model.state_dict().items():
         found.update(f"{name} {name in trained}".encode())
@@ -48,23 +57,28 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep a training's folder to this process; TarkibError where another one is at it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TarkibError(
-                f"{folder}: another process is at this very training; wait for it, or stop it and start again"
-            ) from None
+        patient_until = time.monotonic() + _PATIENCE_S
+        while not _lock(lock):
+            if time.monotonic() > patient_until:
+                raise TarkibError(
+                    f"{folder}: another process is at this very training; wait for it, or stop it and start again"
+                )
+            time.sleep(0.2)
         # The system lets go of it when the process ends, however it ends.
         yield
 
 
 def prepare(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | None:
-    """Clear a training's folder of what is not whole, and note whose it is; returns the newest checkpoint, if any.
+    """Clear a training's folder of what is of no use, and note whose it is; returns the newest checkpoint, if any.
 
-    Not to resume is to clear all of it.
+    A checkpoint is of use where it is whole and that of the best epoch so far is too. Not to resume is to clear all.
     """
     for checkpoint in _sorted(folder):
         if not resume or not _is_whole(checkpoint):
+            drop(checkpoint)
+    for checkpoint in reversed(_sorted(folder)):
+        best = (_read(checkpoint / _STATE) or {}).get("best_global_step")
+        if best and not of_step(folder, best).is_dir():
             drop(checkpoint)
     with whole_file(folder / _IDENTITY) as path:
         path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
@@ -72,12 +86,15 @@ def prepare(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | N
 
 
 def unfinished(folder: Path, identity: Mapping[str, Any]) -> list[str]:
-    """A line for each other training beside this one's folder that was cut short: where it is and what differs."""
+    """A line for each other training beside this one's folder that was cut short: where it is and what differs.
+
+    One that another process is at is not meant.
+    """
     known = json.loads(json.dumps(identity))
     lines = []
     for stamp in sorted(folder.parent.glob(f"*/{_IDENTITY}")):
         before, last = _read(stamp), newest(stamp.parent)
-        if stamp.parent != folder and before is not None and last is not None:
+        if stamp.parent != folder and before is not None and last is not None and not _is_held(stamp.parent):
             lines.append(
                 f"an unfinished training of other {', '.join(_differences(before, known))} has come to step "
                 f"{_step(last)}; this one starts afresh, and {stamp.parent} may be deleted unless you go back to that"
@@ -127,6 +144,24 @@ def drop(checkpoint: Path) -> None:
     """Delete a checkpoint, the mark first: half of one must not look like a whole one."""
     (checkpoint / _COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _lock(file: IO) -> bool:
+    """Take a lock if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process is at a training."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            return not _lock(lock)
+    except OSError:
+        return False
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

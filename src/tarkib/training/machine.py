@@ -1,12 +1,14 @@
 """How a training runs on the machine that is there: devices, loaders of data, memory. Nothing that it learns by."""
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainingArguments
 
@@ -93,9 +95,14 @@ class Machine:
 
 @contextmanager
 def own_generators(chosen: Devices) -> Iterator[None]:
-    """Leave the caller's random numbers as they are."""
+    """Leave the caller's random numbers as they are; the Trainer seeds every generator that is everyone's."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if chosen.kind == "cuda" else []):
-        yield
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)  # noqa: NPY002
 
 
 @contextmanager
@@ -104,7 +111,4 @@ def enough_memory(what: str, remedies: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise TarkibError(
-            f"the GPU's memory is too small for {what}: set run.gradient_checkpointing to true (the same result, "
-            f"slower), {remedies}"
-        ) from error
+        raise TarkibError(f"the GPU's memory is too small for {what}: {remedies}") from error

@@ -18,6 +18,8 @@ from tarkib import devices, fingerprint
 from tarkib.cache import Cache
 from tarkib.models.classifier import InstrumentClassifier
 from tarkib.training import checkpoints
+from tarkib.training.machine import enough_memory
+from tarkib.training.progress import say
 
 _BLOCK = 512
 """Clips an entry of the cache: what a kill can cost."""
@@ -41,7 +43,7 @@ class PooledSet(Dataset):
     classifier : whose backbone gives them; left on the CPU, in evaluation mode.
     data : the clips.
     content : names the clips' content, a checksum say.
-    cache : where the states are kept.
+    cache : where the states are kept; None: nowhere.
     device : as `run.devices` is written; one device is used.
     batch_size : clips at once.
     workers : processes that load clips.
@@ -53,7 +55,7 @@ class PooledSet(Dataset):
         data: Dataset,
         *,
         content: str,
-        cache: Cache,
+        cache: Cache | None,
         device: str,
         batch_size: int,
         workers: int,
@@ -66,15 +68,19 @@ class PooledSet(Dataset):
         for start in tqdm(range(0, len(data), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
             end = min(start + _BLOCK, len(data))
             key = fingerprint.of("pooled states", content, backbone, precision, start, end)
-            found = cache.get(key)
+            found = cache.get(key) if cache else None
             if found is None:
                 loader = DataLoader(
                     Subset(data, range(start, end)), batch_size, num_workers=workers, generator=torch.Generator()
                 )
-                found = _extract(classifier, loader, place)
-                cache.put(key, found)
+                with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
+                    found = _extract(classifier, loader, place)
+                if cache:
+                    cache.put(key, found)
             states.append(found["states"])
             labels.append(found["labels"])
+        if cache and cache.problem:
+            say(f"what the backbone gives could not be kept ({cache.problem}); the next training must find it again")
         classifier.cpu()
         self.states, self.labels = np.concatenate(states), np.concatenate(labels)
 

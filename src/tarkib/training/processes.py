@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 import tempfile
+import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,6 @@ from typing import Any
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-from transformers import TrainerCallback
 
 from tarkib.errors import TarkibError
 
@@ -26,7 +27,7 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
     Raises the TarkibError of the process that failed first, or one that names its end where it was killed.
     """
-    # The launcher tells of a failure in thirty lines; ours is told in one.
+    # The launcher tells of a failure in thirty lines; ours is told in one, an unforeseen one with its traceback.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
@@ -36,6 +37,8 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             run_id=uuid.uuid4().hex,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
+            # Else the machine's own name, which a container may be unable to look up.
+            local_addr="localhost",
             max_restarts=0,
             monitor_interval=0.1,
         )
@@ -53,23 +56,17 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any:
-    """What each process does; its own TarkibError is left where the caller finds it."""
+    """What each process does; how it fails is left where the caller finds it. It ends with the one that started it."""
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     try:
         return function(*arguments)
-    except TarkibError as error:
-        (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
+    except Exception as error:
+        told = str(error)
+        if not isinstance(error, TarkibError):
+            traceback.print_exc()
+            told = f"process {os.environ['RANK']} failed, see above ({type(error).__name__}: {error})"
+        (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(told, encoding="utf-8")
+        # At once: the others wait for this one, and what is to be cleaned up may wait for them.
+        sys.stderr.flush()
         os._exit(1)
-
-
-class EndWithParent(TrainerCallback):
-    """Ends this process when the one that started it is gone: nobody else would, and it would train on."""
-
-    def __init__(self) -> None:
-        self.parent = os.getppid()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Look whether the parent is there."""
-        if os.getppid() != self.parent:
-            os._exit(1)

@@ -140,7 +140,8 @@ class KeptTrainer(Trainer):
             last = checkpoints.newest(self.folder)
             raise TarkibError(
                 f"{checkpoints.of_step(self.folder, step)}: cannot be written ({' '.join(str(error).split())}); "
-                f"make room and run again: it goes on from {last.name if last else 'the beginning'}"
+                "make room where the disk is full, and run again: it goes on from "
+                f"{last.name if last else 'the beginning'}"
             ) from error
 
 
