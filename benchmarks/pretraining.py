@@ -5,7 +5,8 @@
 Makes hours of the orchestra with players that the demo does not have, pre-trains `mert-tiny` on them with the section
 `pretrain` of params.yaml, and fine-tunes it, the random start and the log-mel baseline on the demo's mixtures (make
 repro) with the section `train`, three seeds each. What was made stays in .cache/benchmark-pretraining, from where a
-killed run goes on; delete that folder to measure anew.
+killed run goes on, under checksums of all that it depends on: after a change of parameters, data or code it is made
+anew. Delete that folder to measure all anew.
 """
 
 import argparse
@@ -15,13 +16,31 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soundfile
 from scipy.special import expit
 
 from benchmarks import tables
-from tarkib import models, outputs, parallel, params, pretraining, project, training
+from tarkib import (
+    audio,
+    clips,
+    datasets,
+    demo,
+    ensembles,
+    evaluation,
+    fingerprint,
+    models,
+    outputs,
+    parallel,
+    params,
+    prediction,
+    pretraining,
+    project,
+    training,
+    vocabulary,
+)
 from tarkib.audio import SAMPLE_RATE
 from tarkib.cache import Cache
 from tarkib.datasets import MixtureSet, WindowSet
@@ -41,6 +60,19 @@ EPOCHS = (1, 4)
 _BATCH = 16
 _MACHINE = Machine(devices="cpu")
 
+# What the code of each step calls.
+_PLAYS = (demo, audio, ensembles, vocabulary)
+_HEARS = (pretraining, models, training, audio, clips)
+_SCORES = (models, training, evaluation, prediction, datasets, audio, clips, vocabulary)
+
+
+def code_of(modules: tuple[ModuleType, ...]) -> str:
+    """Checksum of the code of modules, of whole packages where they are such, and of this file."""
+    files = [Path(module.__file__) for module in modules]
+    return fingerprint.of_code(
+        [*(file.parent if file.name == "__init__.py" else file for file in files), Path(__file__)]
+    )
+
 
 def play(job: orchestra.Job, folder: Path) -> None:
     """One solo, or one whole piece, as a file whose folder tells nothing of it."""
@@ -52,13 +84,17 @@ def play(job: orchestra.Job, folder: Path) -> None:
 
 def hear(settings: params.Params, folder: Path) -> Path:
     """The pre-trained backbone's folder, made where it is not there."""
-    recordings, backbone = folder / "recordings", folder / "backbone"
+    recordings = folder / f"recordings-{fingerprint.of(ORCHESTRA, code_of(_PLAYS))[:16]}"
     recordings.mkdir(parents=True, exist_ok=True)
     list(parallel.map_jobs(partial(play, folder=recordings), orchestra.plan(**ORCHESTRA), what="recordings"))
+    corpus = pretraining.cut(recordings, folder / "cut")
+    # The sound, wherever it lies.
+    wanted, code = dataclasses.replace(settings.pretrain, recordings=corpus.identity), code_of(_HEARS)
+    backbone = folder / f"backbone-{fingerprint.of(wanted, code)[:16]}"
     if not backbone.is_dir():
-        corpus = pretraining.cut(recordings, folder / "cut")
-        wanted = dataclasses.replace(settings.pretrain, recordings=str(recordings))
-        result = pretraining.pretrain(wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE)
+        result = pretraining.pretrain(
+            wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE, identity={"code": code}
+        )
         with outputs.whole_folder(backbone) as partial_folder:
             publishing.write(partial_folder, result.model.backbone, publishing.card(wanted, corpus, result))
     return backbone
@@ -73,13 +109,17 @@ class Run:
     seed: int
 
 
-def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, float]:
-    """Validation ROC-AUC of the best epoch, and what the test set says of it; kept in a file."""
-    kept = folder / f"{Path(run.start).name}-{run.epochs}-{run.seed}.json"
+def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> dict[str, float]:
+    """Validation ROC-AUC of the best epoch, and what the test set says of it; kept in a file.
+
+    `basis` is a checksum of the data and the code. A backbone's folder is told by its name, which has its checksum.
+    """
+    start, wanted = Path(run.start).name, dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
+    depends_on = (dataclasses.replace(settings.model, backbone=start), wanted, settings.evaluate.label_threshold, basis)
+    kept = folder / f"{start}-{run.epochs}-{run.seed}-{fingerprint.of(*depends_on)[:16]}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     model = partial(build, run, settings)
-    wanted = dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     with tempfile.TemporaryDirectory() as name:
         cache = Cache(Path(name) / "states")
@@ -95,7 +135,8 @@ def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, floa
         "test": float(metrics.roc_auc_macro(test.targets, probabilities)),
         "accuracy": float(((probabilities >= np.asarray(thresholds)) == (test.targets > 0)).mean()),
     }
-    kept.write_text(json.dumps(found))
+    with outputs.whole_file(kept) as partial_path:
+        partial_path.write_text(json.dumps(found))
     return found
 
 
@@ -128,7 +169,8 @@ def main() -> None:
     heard = str(hear(settings, folder))
     starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", heard: "`mert-tiny`, which has heard"}
     runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
-    found = {run: fine_tune(run, settings, folder) for run in runs}
+    basis = fingerprint.of(fingerprint.of_files([MIXTURES]), fingerprint.of_files([TEST]), code_of(_SCORES))
+    found = {run: fine_tune(run, settings, folder, basis) for run in runs}
     text = f"Measured with `python -m benchmarks.pretraining` on {tables.machine()}.\n\n{table(found, starts)}"
     print(text)
     if not chosen.print_only:
