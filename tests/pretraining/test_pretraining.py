@@ -57,7 +57,9 @@ def test_two_processes_learn_what_one_learns(corpus, tmp_path):
     for ours, theirs in zip(two.history, one.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     for key, tensor in one.model.state_dict().items():
-        torch.testing.assert_close(two.model.state_dict()[key], tensor, atol=1e-4, rtol=1e-3)
+        # A softmax does not see the keys' bias: its gradient is rounding alone, and Adam makes steps of it.
+        if not key.endswith("k_proj.bias"):
+            torch.testing.assert_close(two.model.state_dict()[key], tensor, atol=1e-5, rtol=1e-4)
 
 
 def test_activations_computed_twice_change_no_weight(corpus, tmp_path):
