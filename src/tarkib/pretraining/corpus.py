@@ -85,8 +85,9 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     """
     root = Path(root)
     paths = find(root)
+    code = fingerprint.of_files([Path(module) for module in (__file__, audio.__file__, clips.__file__)])
     readable = [root / path for path in paths if (root / path).is_file()]
-    folder = cache / fingerprint.of(fingerprint.of_files(readable), paths)[:16]
+    folder = cache / fingerprint.of(fingerprint.of_files(readable), paths, code)[:16]
     if not folder.is_dir():
         with _one_at_a_time(folder):
             if not folder.is_dir():
