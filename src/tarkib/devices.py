@@ -4,14 +4,12 @@ It is written `auto` (every GPU of this machine, else the CPU), `cpu` or `cuda` 
 `cpu x 2` (so many processes, each with its share of every batch). CUDA_VISIBLE_DEVICES chooses among the GPUs.
 """
 
-import re
 from dataclasses import dataclass
 
 import torch
 
 from tarkib.errors import TarkibError
-
-_FORM = re.compile(r"(cpu|cuda)(?: x ([1-9]\d*))?")
+from tarkib.params import DEVICES
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def choose(text: str, batch_size: int | None = None) -> Devices:
 
     Raises TarkibError where the text is unknown, the devices are not there, or the batch cannot be shared out.
     """
-    found = _FORM.fullmatch(text)
+    found = DEVICES.fullmatch(text)
     if not found and text != "auto":
         raise TarkibError(f"run.devices: {text!r} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4")
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -21,6 +21,9 @@ import yaml
 
 from tarkib.errors import TarkibError
 
+DEVICES = re.compile(r"(cpu|cuda)(?: x ([1-9]\d*))?")
+"""How devices are named in `run.devices`, besides `auto`: their kind and, if more than one, their number."""
+
 MODES = ("random", "bpm", "dastgah", "dastgah+bpm")
 
 
@@ -269,7 +272,7 @@ def _contradictions(params: Params) -> Iterator[str]:
         yield "annotate.max_bpm: must be at least twice annotate.min_bpm, a tempo octave"
     if params.model.spec_augment and params.model.finetune == "frozen":
         yield "model.spec_augment: masks nothing where model.finetune is frozen; set it to false"
-    if not re.fullmatch(r"auto|(cpu|cuda)( x [1-9]\d*)?", params.run.devices):
+    if params.run.devices != "auto" and not DEVICES.fullmatch(params.run.devices):
         yield f"run.devices: {params.run.devices!r} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"
     if params.augment.min_instruments > params.augment.max_instruments:
         yield "augment.min_instruments: greater than augment.max_instruments"

@@ -112,18 +112,10 @@ def pretrain(
         "sound": corpus.identity,
         "weights": kept.digest(model),
     }
-    folder = kept.home(Path(checkpoints), identity)
-    with kept.locked(folder):
-        latest = kept.prepare(folder, identity, resume=True)
-        if latest is None:
-            for line in kept.unfinished(folder, identity):
-                say(line)
+    with kept.taken_up(Path(checkpoints), identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
         fitting = (train_set, held_set, params, folder, machine, chosen, latest)
-        if chosen.count == 1:
-            log = _fit(model, *fitting)
-        else:
-            log = processes.run(chosen.count, _build_and_fit, build, *fitting)
+        log = processes.fit(chosen.count, model, build, _fit, *fitting)
         model.load_state_dict(kept.weights(folder, params.steps))
     names = ("acoustic", "accuracy", "musical")
     history = [
@@ -148,10 +140,6 @@ def _model(params: Any, taught: dict[str, torch.Tensor]) -> MaskedPrediction:
     teachers = Teachers(backbone.config, params.clusters)
     teachers.load_state_dict(taught)
     return MaskedPrediction(backbone, teachers, seed=params.seed)
-
-
-def _build_and_fit(build: Any, *fitting: Any) -> list[dict[str, float]]:
-    return _fit(build(), *fitting)
 
 
 def _fit(

@@ -32,7 +32,7 @@ from tarkib.training import processes
 from tarkib.training.machine import Machine, enough_memory, own_generators
 from tarkib.training.objective import ClassifierTrainer
 from tarkib.training.pooled import PooledHead, PooledSet
-from tarkib.training.progress import Progress, say
+from tarkib.training.progress import Progress
 
 _TRAIN_PARAMS = (
     "seed",
@@ -137,12 +137,7 @@ def train(
         "weights": kept.digest(model),
         "clips": [len(train_set), len(validation_set)],
     }
-    folder = kept.home(Path(checkpoints), identity)
-    with kept.locked(folder), _memory(params):
-        latest = kept.prepare(folder, identity, resume)
-        if latest is None:
-            for line in kept.unfinished(folder, identity):
-                say(line)
+    with kept.taken_up(Path(checkpoints), identity, resume=resume) as (folder, latest), _memory(params):
         if model.frozen:
             cache.sweep()
             sets = (("train", train_set), ("validation", validation_set))
@@ -162,10 +157,7 @@ def train(
             learner, chosen = PooledHead(model), devices.Devices(chosen.kind, 1)
             machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
         fitting = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
-        if chosen.count == 1:
-            log, best_step = _fit(learner, *fitting)
-        else:
-            log, best_step = processes.run(chosen.count, _build_and_fit, build, *fitting)
+        log, best_step = processes.fit(chosen.count, learner, build, _fit, *fitting)
         learner.load_state_dict(kept.weights(folder, best_step))
         logits = predict_logits(learner, validation_set, params.batch_size, chosen.kind, workers=machine.loaders)
     history = _history(log)
@@ -180,11 +172,6 @@ def train(
         validation_logits=logits,
         seconds=time.monotonic() - began,
     )
-
-
-def _build_and_fit(build: Callable[[], InstrumentClassifier], *fitting: Any) -> tuple[list[dict[str, float]], int]:
-    """What each of several processes does."""
-    return _fit(build(), *fitting)
 
 
 def _fit(

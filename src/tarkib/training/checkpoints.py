@@ -23,6 +23,7 @@ from torch import nn
 from tarkib import fingerprint
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
+from tarkib.training.progress import say
 
 _IDENTITY = "run.json"
 _COMPLETE = "complete"
@@ -45,6 +46,21 @@ def digest(model: nn.Module) -> str:
         found.update(f"{name} {name in trained}".encode())
         found.update(tensor.detach().cpu().contiguous().numpy())
     return found.hexdigest()
+
+
+@contextmanager
+def taken_up(root: Path, identity: Mapping[str, Any], *, resume: bool = True) -> Iterator[tuple[Path, Path | None]]:
+    """Give the folder of the training that an identity makes, and its newest checkpoint, to this process alone.
+
+    Where there is no checkpoint, others' trainings that were cut short are told of. Raises as `locked` does.
+    """
+    folder = home(root, identity)
+    with locked(folder):
+        latest = prepare(folder, identity, resume)
+        if latest is None:
+            for line in unfinished(folder, identity):
+                say(line)
+        yield folder, latest
 
 
 def home(root: Path, identity: Mapping[str, Any]) -> Path:

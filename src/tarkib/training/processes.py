@@ -19,6 +19,20 @@ from tarkib.errors import TarkibError
 _FAILURE = "failure"
 
 
+def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a model and arguments: here where one process does, else in so many, each of which builds it.
+
+    Returns what the (first) call gave; raises as `run` does.
+    """
+    if count == 1:
+        return function(model, *arguments)
+    return run(count, _build_and_call, build, function, *arguments)
+
+
+def _build_and_call(build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(build(), *arguments)
+
+
 def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in so many processes at once and return what the first one gave.
 

@@ -82,12 +82,9 @@ class KeptTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log; the loss is that of the whole epoch, of which the Trainer knows only what came after a kill."""
         if "loss" in logs:
-            logs = {**logs, "loss": self._mean_of_processes() / self._steps_an_epoch()}
+            logs = {**logs, "loss": self._mean_of_processes() / _steps_an_epoch(self.args, self.state)}
             self._sum.zero_()
         super().log(logs, *args, **kwargs)
-
-    def _steps_an_epoch(self) -> int:
-        return round(self.state.max_steps / self.args.num_train_epochs)
 
     def _mean_of_processes(self) -> float:
         """The sum of losses so far, averaged over the processes."""
@@ -145,6 +142,10 @@ class KeptTrainer(Trainer):
             ) from error
 
 
+def _steps_an_epoch(args: Any, state: Any) -> int:
+    return round(state.max_steps / args.num_train_epochs)
+
+
 class _EverySteps(TrainerCallback):
     """Asks for checkpoints in the middle of an epoch."""
 
@@ -153,6 +154,5 @@ class _EverySteps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for one where it is due; the end of an epoch has one of its own, after the scores that belong to it."""
-        steps_an_epoch = round(state.max_steps / args.num_train_epochs)
-        if self.steps and state.global_step % self.steps == 0 and state.global_step % steps_an_epoch:
+        if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_an_epoch(args, state):
             control.should_save = True
