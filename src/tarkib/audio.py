@@ -6,6 +6,7 @@ Inside the project sound is mono, float32 with full scale 1.0, shape ``(n,)``, a
 `CLIP_SAMPLES` samples, which is `CLIP_SECONDS`.
 """
 
+import importlib.util
 import math
 import struct
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -26,12 +28,13 @@ SAMPLE_RATE = 24_000
 CLIP_SECONDS = 5.0
 CLIP_SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE)
 
-LIBSNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
-FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4"})
+LIBSNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"})
+FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4", ".mka", ".mkv", ".webm", ".mov", ".avi", ".wv", ".ape"})
 SUFFIXES = LIBSNDFILE_SUFFIXES | FFMPEG_SUFFIXES
-"""Endings of the files that count as recordings, in lower case."""
+"""Endings of the files that count as recordings, in lower case; of a video the sound is heard."""
 
 _BLOCK_SECONDS = 60
+_RATES = (1_000, 768_000)
 
 
 @dataclass(frozen=True)
@@ -55,31 +58,28 @@ def load(path: Path) -> Sound:
     """
     if path.stat().st_size == 0:
         raise TarkibError("the file is empty")
-    decode = _decode_ffmpeg if path.suffix.lower() in FFMPEG_SUFFIXES else _decode_libsndfile
+    decode = _decode_ffmpeg if _needs_ffmpeg(path) else _decode_libsndfile
     mono, rate, promised = decode(path)
     if mono.size == 0:
         raise TarkibError("holds no samples")
-    _check_finite(mono, rate)
+    check_finite(mono, rate)
     return Sound(resample(mono, rate), rate, mono.size / rate, max(0.0, (promised - mono.size) / rate))
 
 
 def stream(path: Path) -> Iterator[np.ndarray]:
     """Decode as `load` does, but a minute at a time: blocks of samples, shape (n,), for recordings of any length.
 
-    Where libsndfile reads the format, memory does not grow with the recording. Resampling in a stream rounds a little
-    differently than resampling at once. Errors as in `load`, but that a file's cut end is not noticed.
+    Memory does not grow with the recording. Resampling in a stream rounds a little differently than resampling at once.
+    Errors as in `load`, but that a file's cut end is not noticed.
     """
     if path.stat().st_size == 0:
         raise TarkibError("the file is empty")
-    if path.suffix.lower() in FFMPEG_SUFFIXES:
-        yield load(path).samples
-        return
-    with _opened(path) as file:
-        rate = file.samplerate
+    opened = _opened_by_ffmpeg if _needs_ffmpeg(path) else _opened
+    with opened(path) as (rate, blocks):
         stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         before = 0
-        for block in _blocks(file):
-            _check_finite(block, rate, before)
+        for block in blocks:
+            check_finite(block, rate, before)
             before += len(block)
             yield block if rate == SAMPLE_RATE else stream.resample_chunk(block)
         if before == 0:
@@ -88,7 +88,7 @@ def stream(path: Path) -> Iterator[np.ndarray]:
             yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
+def check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
     """Refuse NaN and infinities, naming the first one's second; `before` samples came earlier."""
     finite = np.isfinite(mono)
     if not finite.all():
@@ -99,11 +99,22 @@ def _check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
 def seconds(path: Path) -> float:
     """Length of a file in seconds as its header says, 0 where none can be read: a guess to plan with."""
     try:
-        if path.suffix.lower() in FFMPEG_SUFFIXES:
+        if _needs_ffmpeg(path):
             return float(_ffmpeg(path).info(str(path)).duration)
         return soundfile.info(path).duration
     except (TarkibError, RuntimeError):
         return 0.0
+
+
+def _needs_ffmpeg(path: Path) -> bool:
+    """Whether libsndfile cannot read a file: by its ending, or by trying where the ending says nothing."""
+    if path.suffix.lower() in SUFFIXES:
+        return path.suffix.lower() in FFMPEG_SUFFIXES
+    try:
+        soundfile.info(path)
+    except RuntimeError:
+        return importlib.util.find_spec("avioflow") is not None
+    return False
 
 
 def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
@@ -111,10 +122,9 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
 
     In blocks, so that a long multichannel recording needs no more memory than its mono mix.
     """
-    with _opened(path) as file:
-        rate, promised = file.samplerate, file.frames
-        blocks = list(_blocks(file))
-    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    with _opened(path) as (rate, blocks):
+        mono = _joined(blocks)
+    promised = soundfile.info(path).frames
     if mono.size < promised and path.suffix.lower() != ".mp3":
         raise TarkibError(
             f"is cut short: its header promises {promised / rate:.2f} s, "
@@ -123,13 +133,25 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
     return mono, rate, promised
 
 
+def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int, int]:
+    """As `_decode_libsndfile`, but that a cut file is not noticed."""
+    with _opened_by_ffmpeg(path) as (rate, blocks):
+        mono = _joined(blocks)
+    return mono, rate, mono.size
+
+
+def _joined(blocks: Iterator[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """A file to read blocks of; libsndfile's message becomes an error, also where decoding breaks off later."""
+def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """Rate and mono blocks of a file; libsndfile's message becomes an error, also where decoding breaks off later."""
     _check_length(path)
     try:
         with soundfile.SoundFile(path) as file:
-            yield file
+            check_rate(file.samplerate)
+            yield file.samplerate, _blocks(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
@@ -142,6 +164,41 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         if len(block) == 0:
             return
         yield block.mean(axis=1, dtype=np.float32)
+
+
+@contextmanager
+def _opened_by_ffmpeg(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """As `_opened`, with FFmpeg's decoders."""
+    try:
+        decoder = _ffmpeg(path).AudioDecoder()
+        rate = int(decoder.load_file(str(path)).sample_rate)
+        check_rate(rate)
+        yield rate, _frames(decoder, rate)
+    except RuntimeError as error:
+        raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
+
+
+def _frames(decoder: Any, rate: int) -> Iterator[np.ndarray]:
+    """What FFmpeg decodes, mixed down to mono and joined to blocks of a minute, shape (frames,)."""
+    frames: list[np.ndarray] = []
+    held = 0
+    while (frame := decoder.get_frame()) is not None:
+        frames.append(np.asarray(frame).mean(axis=0, dtype=np.float32))
+        held += len(frames[-1])
+        if held >= _BLOCK_SECONDS * rate:
+            yield np.concatenate(frames)
+            frames, held = [], 0
+    if frames:
+        yield np.concatenate(frames)
+
+
+def check_rate(rate: int) -> None:
+    """Refuse a rate that no recording has: resampling from a few Hz would fill the memory."""
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise TarkibError(
+            f"says that it has {rate} samples a second; between {_RATES[0]:,} and {_RATES[1]:,} are read. "
+            "Correct its header, or export it anew"
+        )
 
 
 def _check_length(path: Path) -> None:
@@ -176,16 +233,6 @@ def _ffmpeg(path: Path) -> ModuleType:
         raise TarkibError(f"{path.suffix} needs a decoder: pip install 'tarkib[formats]'") from error
     avioflow.set_log_level("quiet")
     return avioflow
-
-
-def _decode_ffmpeg(path: Path) -> tuple[np.ndarray, int, int]:
-    """As `_decode_libsndfile`, but that a cut file is not noticed."""
-    try:
-        meta, samples = _ffmpeg(path).load(str(path))
-    except RuntimeError as error:
-        raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
-    mono = np.asarray(samples).mean(axis=0, dtype=np.float32)
-    return mono, int(meta.sample_rate), mono.size
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:

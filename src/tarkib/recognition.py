@@ -1,0 +1,296 @@
+"""Which instruments play when, in recordings of any length.
+
+A recording is heard in windows of one clip's length, a hop apart; the last one ends where the recording does, and a
+recording shorter than a window is padded with silence. What is said of one hop is the mean over the windows that cover
+its middle, so that an entry or an end is blurred by up to half a window.
+
+Conventions
+-----------
+w windows, f frames of one hop each (the last may be shorter), classes in the order of `vocabulary.INSTRUMENTS`.
+Probabilities are in 0..1, NaN for a class that the classifier was not trained on, and 0 in a window that is silent:
+the classifier hears every window at one level, and would name instruments in the noise.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+from torch.utils.data import IterableDataset
+
+from tarkib import audio, project
+from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
+from tarkib.errors import TarkibError
+from tarkib.models import InstrumentClassifier, load
+from tarkib.prediction import predict_logits
+from tarkib.text import clock
+
+SILENCE_DBFS = -60.0
+"""A window whose RMS level is below counts as silent."""
+
+HOPS = (0.1, CLIP_SECONDS)
+"""Least and greatest hop in seconds: with a greater one some of the recording would not be heard."""
+
+_URIS = ("models:/", "runs:/", "mlflow-artifacts:/", "file:/")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An instrument playing from `start_s` to `end_s`; `probability` is the mean over it, 0..1."""
+
+    instrument: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was heard in one recording.
+
+    seconds : its length.
+    hop_s : seconds from window to window.
+    starts_s : where the windows begin, shape (w,); each lasts `audio.CLIP_SECONDS`, or to the end.
+    window_probabilities : float32, shape (w, 10).
+    silent : which windows are silent, bool, shape (w,).
+    labels, thresholds, trained : the classes; the probability from which each counts as present, shape (10,); whether
+        the classifier was trained on it, bool, shape (10,).
+    """
+
+    seconds: float
+    hop_s: float
+    starts_s: np.ndarray
+    window_probabilities: np.ndarray
+    silent: np.ndarray
+    labels: tuple[str, ...]
+    thresholds: np.ndarray
+    trained: np.ndarray
+
+    @property
+    def ends_s(self) -> np.ndarray:
+        """Where the windows end, shape (w,)."""
+        return np.minimum(self.starts_s + CLIP_SECONDS, self.seconds)
+
+    @cached_property
+    def frames_s(self) -> np.ndarray:
+        """Borders of the frames, shape (f + 1,), from 0 to the recording's length."""
+        # A last frame of less than a sample would be rounding, not sound.
+        count = max(1, int(np.ceil(self.seconds / self.hop_s - 1.0 / SAMPLE_RATE)))
+        return np.append(np.arange(count) * self.hop_s, self.seconds)
+
+    @cached_property
+    def activity(self) -> np.ndarray:
+        """Mean probability of the windows that cover each frame's middle, shape (f, 10)."""
+        middles = (self.frames_s[:-1] + self.frames_s[1:]) / 2
+        first = np.searchsorted(middles, self.starts_s)
+        after = np.searchsorted(middles, self.starts_s + CLIP_SECONDS)
+        # Each window adds itself where it begins to cover and takes itself away where it ceases to.
+        steps = np.zeros((len(middles) + 1, 1 + len(self.labels)))
+        values = np.column_stack([np.ones(len(first)), self.window_probabilities])
+        np.add.at(steps, first, values)
+        np.add.at(steps, after, -values)
+        sums = np.cumsum(steps[:-1], axis=0)
+        return np.clip(sums[:, 1:] / sums[:, :1], 0.0, 1.0)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Whether each instrument counts as present in each frame, bool, shape (f, 10)."""
+        return self.activity >= self.thresholds
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Runs of frames in which an instrument is present, by instrument, then by time."""
+        found = []
+        for k, instrument in enumerate(self.labels):
+            for plays, run in groupby(range(len(self.present)), key=lambda i, k=k: self.present[i, k]):
+                if plays:
+                    frames = list(run)
+                    start_s, end_s = self.frames_s[frames[0]], self.frames_s[frames[-1] + 1]
+                    found.append(Segment(instrument, float(start_s), float(end_s), self.activity[frames, k].mean()))
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a window: `start_s`, `end_s`, and a column of probabilities for each instrument."""
+        columns = {"start_s": self.starts_s, "end_s": self.ends_s}
+        return pd.DataFrame({**columns, **dict(zip(self.labels, self.window_probabilities.T, strict=True))})
+
+    def __str__(self) -> str:
+        """Say which instruments were found, for how long and when, in lines to read."""
+        lines = [f"{clock(self.seconds)} heard in {len(self.starts_s)} window{'s' * (len(self.starts_s) != 1)}"]
+        for instrument in self.labels:
+            mine = [one for one in self.segments if one.instrument == instrument]
+            if mine:
+                share = sum(one.end_s - one.start_s for one in mine) / self.seconds
+                lines.append(f"  {instrument:<10} {share:4.0%}  {_times(mine)}")
+        if len(lines) == 1:
+            lines.append("  silence" if self.silent.all() else "  no instrument reaches its threshold")
+        if not self.trained.all():
+            unknown = [name for name, known in zip(self.labels, self.trained, strict=True) if not known]
+            lines.append(f"  (never trained on, so not looked for: {', '.join(unknown)})")
+        return "\n".join(lines)
+
+
+def _times(segments: Sequence[Segment], most: int = 6) -> str:
+    """Times of the longest segments, in their order."""
+    longest = sorted(sorted(segments, key=lambda one: one.start_s - one.end_s)[:most], key=lambda one: one.start_s)
+    told = ", ".join(f"{clock(one.start_s)}-{clock(one.end_s)}" for one in longest)
+    more = len(segments) - len(longest)
+    return told + (f" and {more} shorter" if more else "")
+
+
+class Recogniser:
+    """A trained classifier that hears whole recordings.
+
+    Parameters
+    ----------
+    classifier : as `models.load` gives it.
+    device : as `run.devices` is written; one device is used.
+    """
+
+    def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto") -> None:
+        self.classifier, self.device = classifier, device
+        self.labels: tuple[str, ...] = classifier.labels
+        self.trained_classes: tuple[str, ...] = classifier.trained_classes
+        self.thresholds: dict[str, float] = classifier.thresholds
+
+    @classmethod
+    def load(cls, source: Path | str = "models/classifier", *, device: str = "auto") -> "Recogniser":
+        """Load a classifier's folder, or what MLflow has (``models:/tarkib@best``, ``runs:/<id>/classifier``).
+
+        MLflow's store is MLFLOW_TRACKING_URI, else the one of the project that one stands in.
+        Raises TarkibError where there is none, or it is damaged.
+        """
+        text = str(source)
+        folder = _fetched(text) if text.startswith(_URIS) else Path(source)
+        if not folder.is_dir():
+            raise TarkibError(f"{source}: no such model; run dvc repro (or dvc pull), or name a classifier's folder")
+        inner = folder / "artifacts" / "classifier"
+        return cls(load(inner if inner.is_dir() else folder), device=device)
+
+    def __call__(
+        self,
+        sound: Path | str | tuple[np.ndarray, int],
+        *,
+        hop_s: float = 1.0,
+        batch_size: int = 16,
+        progress: Callable[[float], None] | None = None,
+    ) -> Recognition:
+        """Hear a recording.
+
+        Parameters
+        ----------
+        sound : a file, of any length, of which no more than a minute is held at once; or samples, shape (n,) or
+            (channels, n), float or of 16 bits, and their rate in Hz.
+        hop_s : seconds from window to window, see `HOPS`.
+        batch_size : windows at once.
+        progress : is told after each batch how many seconds have been heard.
+
+        Raises TarkibError, whose message does not repeat a file's name, for what cannot be decoded or holds nothing.
+        """
+        if not HOPS[0] <= hop_s <= HOPS[1]:
+            raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
+        windows = _Windows(_blocks(sound), hop_s, batch_size, progress)
+        probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
+        silent = np.array(windows.silent)
+        trained = np.isin(self.labels, self.trained_classes)
+        probabilities[silent] = 0.0
+        probabilities[:, ~trained] = np.nan
+        return Recognition(
+            seconds=windows.samples / SAMPLE_RATE,
+            hop_s=hop_s,
+            starts_s=np.array(windows.starts) / SAMPLE_RATE,
+            window_probabilities=probabilities.astype(np.float32),
+            silent=silent,
+            labels=self.labels,
+            thresholds=np.array([self.thresholds[name] for name in self.labels]),
+            trained=trained,
+        )
+
+
+def _fetched(uri: str) -> Path:
+    """A model that MLflow keeps, as a folder."""
+    import mlflow  # takes seconds to load, and few need it
+    from mlflow.exceptions import MlflowException
+
+    store = project.root() / "mlflow.db"
+    if not os.environ.get("MLFLOW_TRACKING_URI") and store.is_file():
+        mlflow.set_tracking_uri(f"sqlite:///{store}")
+    try:
+        return Path(mlflow.artifacts.download_artifacts(uri))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TarkibError(
+            f"{uri}: MLflow's store {mlflow.get_tracking_uri()} does not give it ({reason}); "
+            "see mlflow ui for what is there, or set MLFLOW_TRACKING_URI"
+        ) from error
+
+
+def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
+    """Blocks of samples, float32 of shape (n,) at `SAMPLE_RATE`, of whatever `Recogniser` takes."""
+    if isinstance(sound, str | os.PathLike):
+        path = Path(sound)
+        if not path.is_file():
+            raise TarkibError("is a folder; name the files in it" if path.is_dir() else "no such file")
+        return audio.stream(path)
+    samples, rate = sound
+    samples = np.asarray(samples)
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples.astype(np.float32) / np.iinfo(samples.dtype).max
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise TarkibError(f"samples have shape {samples.shape}; give (n,) or (channels, n), n at least 1")
+    audio.check_rate(rate)
+    mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(axis=0, dtype=np.float32)
+    audio.check_finite(mono, rate)
+    return [audio.resample(mono, rate)]
+
+
+class _Windows(IterableDataset):
+    """Windows of a stream as `predict_logits` takes them; what they were stands in the attributes afterwards.
+
+    starts : first sample of each window.
+    silent : whether each is silent.
+    samples : of the whole stream.
+    """
+
+    def __init__(
+        self, blocks: Iterable[np.ndarray], hop_s: float, batch_size: int, progress: Callable[[float], None] | None
+    ) -> None:
+        self.starts: list[int] = []
+        self.silent: list[bool] = []
+        self.samples = 0
+        self._blocks, self._hop = blocks, hop_s * SAMPLE_RATE
+        self._batch_size, self._progress = batch_size, progress
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        held, offset = np.zeros(0, np.float32), 0
+        for block in self._blocks:
+            held = np.concatenate([held, block])
+            self.samples += len(block)
+            while (start := self._next()) + CLIP_SAMPLES <= self.samples:
+                yield self._window(start, held[start - offset :][:CLIP_SAMPLES])
+            # The last window may begin before the next one would.
+            kept = min(max(self._next() - offset, 0), max(len(held) - CLIP_SAMPLES, 0))
+            held, offset = held[kept:], offset + kept
+        if self.samples == 0:
+            raise TarkibError("holds no samples")
+        end = max(self.samples - CLIP_SAMPLES, 0)
+        if not self.starts or self.starts[-1] < end:
+            yield self._window(end, audio.fit(held[end - offset :]))
+
+    def _next(self) -> int:
+        """First sample of the window after those that were given."""
+        return round(len(self.starts) * self._hop)
+
+    def _window(self, start: int, samples: np.ndarray) -> dict[str, Any]:
+        self.starts.append(start)
+        self.silent.append(audio.decibels(audio.rms(samples)) < SILENCE_DBFS)
+        if self._progress and len(self.starts) % self._batch_size == 0:
+            self._progress(start / SAMPLE_RATE)
+        return {"samples": torch.from_numpy(np.ascontiguousarray(samples))}
