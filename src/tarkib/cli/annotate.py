@@ -12,6 +12,7 @@ import numpy as np
 
 from tarkib import audio, params, vocabulary
 from tarkib.annotation import Annotation, Conclusion, Labels, annotate, conclude, evidence, suspects
+from tarkib.cli.options import number
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
 from tarkib.text import clock, note_name
@@ -50,8 +51,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         type=_word(vocabulary.dastgah, vocabulary.DASTGAHS),
         help=f"one of {', '.join(vocabulary.DASTGAHS)}",
     )
-    parser.add_argument("--tonic", type=_number(20.0, 5_000.0), metavar="HZ", help="first degree of the scale")
-    parser.add_argument("--bpm", type=_number(20.0, 400.0), help="tempo of the whole recording")
+    parser.add_argument("--tonic", type=number(20.0, 5_000.0), metavar="HZ", help="first degree of the scale")
+    parser.add_argument("--bpm", type=number(20.0, 400.0), help="tempo of the whole recording")
     parser.add_argument("--format", choices=tuple(_WRITERS), default="table")
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw onsets, beats, tempo and pitch; a folder if FILEs are several"
@@ -70,19 +71,6 @@ def _word(read: Callable[[str], str | None], known: Sequence[str]) -> Callable[[
         if name is None:
             raise argparse.ArgumentTypeError(f"{text!r} is unknown; give one of {', '.join(known)}")
         return name
-
-    return parse
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = np.nan
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: give a number between {low:g} and {high:g}")
-        return number
 
     return parse
 

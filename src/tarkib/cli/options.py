@@ -1,6 +1,7 @@
 """Values of options that several subcommands read."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 
@@ -11,5 +12,20 @@ def whole_number(least: int) -> Callable[[str], int]:
         if not (text.isascii() and text.isdigit() and int(text) >= least):
             raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
         return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Reads a number between `low` and `high`, both among them."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: give a number between {low:g} and {high:g}")
+        return value
 
     return parse

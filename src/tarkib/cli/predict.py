@@ -1,0 +1,202 @@
+"""``tarkib predict FILE…``: which instruments play when, in recordings of any length."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from tarkib import audio
+from tarkib.cli.options import number, whole_number
+from tarkib.errors import TarkibError
+from tarkib.outputs import whole_file
+
+if TYPE_CHECKING:
+    from tarkib.recognition import Recogniser, Recognition
+
+_SUFFIXES = {"table": ".txt", "csv": ".csv", "json": ".json", "jams": ".jams"}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A recording, and the files to write of it; None where nothing is to be written."""
+
+    file: Path
+    document: Path | None
+    picture: Path | None
+
+    @property
+    def done(self) -> bool:
+        """Whether all that is asked for is there."""
+        return all(one.exists() for one in (self.document, self.picture) if one)
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "predict",
+        help="which instruments play when",
+        description="Hears recordings of any length in five-second windows and tells which instruments play when. "
+        "Recordings that cannot be read are named, and the others go on; the exit code is 1 only where none could be.",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="recordings, videos too, or folders of them"
+    )
+    parser.add_argument(
+        "--model",
+        default="models/classifier",
+        metavar="MODEL",
+        help="a classifier's folder, or what MLflow has, models:/tarkib@best say (default: %(default)s)",
+    )
+    parser.add_argument("--format", choices=tuple(_SUFFIXES), default="table", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write a file for each recording there, song.mp3.csv say"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="draw a timeline; a folder if the recordings are several"
+    )
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave recordings out whose --out and --plot files are there"
+    )
+    parser.add_argument(
+        "--hop", type=number(0.1, 5.0), default=1.0, metavar="SECONDS", help="from window to window (default 1)"
+    )
+    parser.add_argument("--batch-size", type=whole_number(1), default=16, metavar="N", help="windows at once")
+    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Hear each recording and write of it at once, so that a call that was cut off can be repeated."""
+    tasks = list(_tasks(options))
+    _check(options, tasks)
+    left = [task for task in tasks if not (options.skip_existing and task.done)]
+    if len(left) < len(tasks):
+        print(f"{len(tasks) - len(left)} of {len(tasks)} recordings skipped: their files are there", file=sys.stderr)
+    if not left:
+        return 0
+    from tarkib.recognition import Recogniser  # torch takes seconds to load
+
+    recogniser = Recogniser.load(options.model, device=options.device)
+    heard = 0
+    with _Printed(options.format, options.out is not None) as printed:
+        for place, task in enumerate(left, start=1):
+            try:
+                found = _heard(recogniser, task, options, f"{place}/{len(left)} {task.file.name}")
+            except (TarkibError, OSError) as error:
+                reason = error.strerror or error if isinstance(error, OSError) else error
+                print(f"{task.file}: {reason}", file=sys.stderr)
+                continue
+            heard += 1
+            try:
+                _write(found, task, options.format)
+            except OSError as error:
+                raise TarkibError(f"{error.filename}: cannot be written ({error.strerror})") from error
+            printed.add(found, task)
+    if heard < len(left):
+        print(f"{len(left) - heard} of {len(left)} recordings could not be read", file=sys.stderr)
+    return int(heard == 0 and len(left) == len(tasks))
+
+
+def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
+    """What is to be heard: files as they are named, and of folders all that has a recording's ending."""
+    for one in options.files:
+        if not one.is_dir():
+            yield _task(one, Path(one.name), options)
+            continue
+        others = 0
+        found = []
+        for place, folders, names in os.walk(one):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            visible = [name for name in sorted(names) if not name.startswith(".")]
+            sounds = [name for name in visible if Path(name).suffix.lower() in audio.SUFFIXES]
+            others += len(visible) - len(sounds)
+            found += [Path(place, name) for name in sounds]
+        if others:
+            print(f"{one}: {others} files have no recording's ending, left out", file=sys.stderr)
+        if not found:
+            print(f"{one}: holds no recordings ({' '.join(sorted(audio.SUFFIXES))})", file=sys.stderr)
+        yield from (_task(file, file.relative_to(one), options) for file in found)
+
+
+def _task(file: Path, name: Path, options: argparse.Namespace) -> _Task:
+    """The whole file name is kept in what is written, since song.mp3 and song.wav may stand in one folder."""
+    document = options.out and options.out / f"{name}{_SUFFIXES[options.format]}"
+    picture = options.plot
+    if picture and picture.suffix.lower() != ".png":
+        picture = picture / f"{name}.png"
+    return _Task(file, document, picture)
+
+
+def _check(options: argparse.Namespace, tasks: list[_Task]) -> None:
+    """Refuse what would be written over itself, or could not be read back."""
+    if not tasks:
+        raise TarkibError("there is nothing to hear; name recordings or folders that hold some")
+    if options.skip_existing and not (options.out or options.plot):
+        raise TarkibError("--skip-existing: needs --out or --plot, whose files it looks for")
+    if options.plot and options.plot.suffix.lower() == ".png" and len(tasks) > 1:
+        raise TarkibError(f"--plot {options.plot}: give a folder for the pictures of several recordings")
+    if options.format == "jams" and not options.out and len(tasks) > 1:
+        raise TarkibError("--format jams: a document holds one recording; give a folder with --out")
+    written: dict[Path, Path] = {}
+    for task in tasks:
+        for path in filter(None, (task.document, task.picture)):
+            if written.setdefault(path, task.file) != task.file:
+                raise TarkibError(f"{task.file} and {written[path]} would both be written to {path}; call them apart")
+
+
+def _heard(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":
+    """Hear one recording, with a bar on a terminal."""
+    total = audio.seconds(task.file) if task.file.is_file() else 0.0
+    with tqdm(total=round(total) or None, desc=title, unit="s", disable=None, leave=False) as bar:
+        return recogniser(
+            task.file, hop_s=options.hop, batch_size=options.batch_size, progress=lambda s: bar.update(int(s) - bar.n)
+        )
+
+
+def _write(found: "Recognition", task: _Task, format_: str) -> None:
+    from tarkib.recognition import formats
+
+    if task.document:
+        text = getattr(formats, format_)(found, str(task.file))
+        with whole_file(task.document) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if task.picture:
+        from tarkib.recognition import timeline  # matplotlib takes a second to load
+
+        with whole_file(task.picture) as partial:
+            timeline.draw(found, partial, task.file.name)
+
+
+class _Printed:
+    """What goes to the standard output: one document of all recordings, or where each file was written."""
+
+    def __init__(self, format_: str, written: bool) -> None:
+        self._format, self._written, self._count = format_, written, 0
+
+    def __enter__(self) -> "_Printed":
+        return self
+
+    def add(self, found: "Recognition", task: _Task) -> None:
+        """Print one more recording."""
+        from tarkib.recognition import formats
+
+        if self._written:
+            print(task.document)
+        else:
+            text = getattr(formats, self._format)(found, str(task.file))
+            if self._format == "json":
+                text = ("[\n" if self._count == 0 else ",\n") + text.rstrip("\n")
+            elif self._format == "csv" and self._count:
+                text = text.split("\n", 1)[1]
+            print(text, end="", flush=True)
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        """End the document, also where the call was cut off."""
+        if self._format == "json" and not self._written:
+            print("[]" if self._count == 0 else "\n]")

@@ -1,0 +1,72 @@
+"""One picture of a recognition: ten instruments over the time of a recording."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tarkib.recognition.result import Recognition
+from tarkib.text import clock
+from tarkib.vocabulary import PERSIAN
+
+_COLUMNS = 1_200  # as many as the picture has; of a longer recording each shows the most that it holds
+_PRESENT, _ABSENT, _GREY = "#117733", "#88CCEE", "#666666"
+_ROW = 0.86  # height of a row, of which probability 1 fills all
+
+
+def draw(found: Recognition, path: Path, title: str = "") -> None:
+    """Draw a recognition into a PNG file of 1500 by 750 pixels; equal recognitions give equal bytes.
+
+    The height of an instrument's curve is its probability, strong where it reaches the threshold, a dotted line.
+    """
+    # Not the reader's own matplotlib settings, which would change the picture from machine to machine.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        picture = Figure(figsize=(12, 6), dpi=125, layout="constrained")
+        FigureCanvasAgg(picture)
+        axes = picture.subplots()
+        _draw(axes, found)
+        # File names are the user's: a dollar sign in one is not the beginning of a formula.
+        axes.set_title(title, fontsize=12, parse_math=False)
+        picture.savefig(path, format="png", metadata={"Software": None})
+
+
+def _draw(axes: Axes, found: Recognition) -> None:
+    borders, activity, present = _thinned(found)
+    rows = axes.get_yaxis_transform()  # x as a share of the axes, y as a row
+    for row, label in enumerate(found.labels):
+        weight = "bold" if present[:, row].any() else "normal"
+        for x, name in ((-0.008, label), (-0.115, PERSIAN[label])):
+            axes.text(x, row, name, transform=rows, ha="right", va="center", fontsize=11, fontweight=weight)
+        floor = row + _ROW / 2
+        axes.axhline(floor, color="#CCCCCC", linewidth=0.6)
+        if not found.trained[row]:
+            axes.text(0.5, row, "never trained on", transform=rows, ha="center", va="center", color=_GREY, fontsize=9)
+            continue
+        heights = floor - _ROW * activity[:, row]
+        for colour, shown in ((_ABSENT, ~present[:, row]), (_PRESENT, present[:, row])):
+            tops = np.where(shown, heights, floor)
+            axes.stairs(tops, borders, baseline=floor, fill=True, color=to_rgba(colour, 0.9), linewidth=0)
+        axes.axhline(floor - _ROW * found.thresholds[row], color=_GREY, linewidth=0.5, linestyle=":")
+    axes.set(
+        xlim=(0, found.seconds),
+        ylim=(len(found.labels) - 0.45, -0.55),
+        yticks=[],
+        xlabel="minutes:seconds (height: probability; dark green: at or above the threshold, the dotted line)",
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
+    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10]))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _thinned(found: Recognition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Borders, activity and presence of as many columns as can be seen, each with the most of the frames it holds."""
+    step = max(1, -(-len(found.activity) // _COLUMNS))
+    starts = np.arange(0, len(found.activity), step)
+    borders = np.append(found.frames_s[starts], found.seconds)
+    return borders, np.maximum.reduceat(found.activity, starts), np.logical_or.reduceat(found.present, starts)
