@@ -58,8 +58,8 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Positions of the columns in a row; `instruments` maps a position to a class."""
+class Columns:
+    """Positions of the columns in a row; `instruments` maps a position to the number of a class."""
 
     id: int
     file: int
@@ -69,7 +69,9 @@ class _Columns:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """A row: the line that it ends in, what it calls the clip and its file, and its labels, 0 to 1."""
+
     line: int
     id: str
     file: str
@@ -92,25 +94,14 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     folder = Path(folder)
     path = folder / LABELS
     heading, lines = _read(path)
-    columns = _columns(path, heading)
-    rows = [_row(path, line, cells, columns, heading) for line, cells in lines]
+    columns = columns_of(path, heading)
+    rows = [row_of(path, line, cells, columns, heading) for line, cells in lines]
     if not rows:
         raise TarkibError(f"{path}: holds no clips; add one row for each audio file")
-    _check_unique(path, rows)
-    library = _Library(folder)
-    found: dict[Path, _Row] = {}
-    absent = []
-    for row in rows:
-        file = library.find(path, row)
-        if file is None:
-            absent.append(row.id)
-        elif file in found:
-            raise TarkibError(
-                f"{path}, line {row.line}: {row.id!r} is the same file as {found[file].id!r} in line "
-                f"{found[file].line} ({file.name}); keep one of the two rows"
-            )
-        else:
-            found[file] = row
+    library = Library(folder)
+    found = matched(path, rows, library)
+    there = {row.id for row in found.values()}
+    absent = [row.id for row in rows if row.id not in there]
     if not found:
         raise TarkibError(
             f"{path}: not one of its clips ({_some(absent)}) has an audio file in {folder}; "
@@ -123,6 +114,26 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
         targets=_targets(list(found.values()), columns, label_threshold),
         notes=list(_notes(path, columns, absent, len(library.files) - len(found))),
     )
+
+
+def matched(path: Path, rows: list[Row], library: "Library") -> dict[Path, Row]:
+    """The rows of a labels.csv whose audio file is there, by that file, in the order of the rows.
+
+    Raises TarkibError for ids that are repeated, ambiguous or lead out of the folder, and two rows with one file.
+    """
+    _check_unique(path, rows)
+    found: dict[Path, Row] = {}
+    for row in rows:
+        file = library.find(path, row)
+        if file is None:
+            continue
+        if file in found:
+            raise TarkibError(
+                f"{path}, line {row.line}: {row.id!r} is the same file as {found[file].id!r} in line "
+                f"{found[file].line} ({file.name}); keep one of the two rows"
+            )
+        found[file] = row
+    return found
 
 
 def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
@@ -150,14 +161,14 @@ def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
     return kept, list(samples.values())
 
 
-def _targets(rows: list[_Row], columns: _Columns, label_threshold: float) -> np.ndarray:
+def _targets(rows: list[Row], columns: Columns, label_threshold: float) -> np.ndarray:
     targets = np.full((len(rows), len(INSTRUMENTS)), np.nan)
     labels = np.array([row.values for row in rows])
     targets[:, list(columns.instruments.values())] = labels >= label_threshold
     return targets
 
 
-def _notes(path: Path, columns: _Columns, absent: list[str], unlabelled_files: int) -> Iterator[str]:
+def _notes(path: Path, columns: Columns, absent: list[str], unlabelled_files: int) -> Iterator[str]:
     if columns.ignored:
         yield f"{path}: columns that are none of the ten instruments, left out: {', '.join(columns.ignored)}"
     missing = [name for k, name in enumerate(INSTRUMENTS) if k not in columns.instruments.values()]
@@ -188,8 +199,9 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     first = next((line for line in text.splitlines() if line.strip()), None)
     if first is None:
         raise TarkibError(f"{path}: is empty; {_LAYOUT}")
-    delimiter = ";" if ";" in first and "," not in first else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter_of(first), skipinitialspace=True, strict=True
+    )
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
@@ -198,7 +210,13 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return lines[0][1], lines[1:]
 
 
-def _columns(path: Path, heading: list[str]) -> _Columns:
+def delimiter_of(heading: str) -> str:
+    """What separates the cells of a labels.csv whose first line with text is this."""
+    return ";" if ";" in heading and "," not in heading else ","
+
+
+def columns_of(path: Path, heading: list[str]) -> Columns:
+    """What the columns are. Raises TarkibError where none names the clips or an instrument, or one is there twice."""
     names = [name.casefold() for name in heading]
     ids = [name for name in _ID_COLUMNS if name in names]
     if not ids:
@@ -221,7 +239,7 @@ def _columns(path: Path, heading: list[str]) -> _Columns:
             raise TarkibError(f"{path}: columns {spelt} all mean {canonical}; keep one of them")
     if not by_class:
         raise TarkibError(f"{path}: no column is one of the instruments {', '.join(INSTRUMENTS)}; {_LAYOUT}")
-    return _Columns(
+    return Columns(
         id=names.index(ids[0]),
         file=names.index(next(name for name in _FILE_COLUMNS if name in ids)),
         recording=names.index(_RECORDING) if _RECORDING in names else None,
@@ -230,7 +248,8 @@ def _columns(path: Path, heading: list[str]) -> _Columns:
     )
 
 
-def _row(path: Path, line: int, cells: list[str], columns: _Columns, heading: list[str]) -> _Row:
+def row_of(path: Path, line: int, cells: list[str], columns: Columns, heading: list[str]) -> Row:
+    """A row's cells read. Raises TarkibError for too few or many, a blank name, and labels outside 0..1."""
     if len(cells) != len(heading):
         raise TarkibError(f"{path}, line {line}: {len(cells)} values where the heading has {len(heading)} columns")
     name, file = cells[columns.id], cells[columns.file]
@@ -239,7 +258,7 @@ def _row(path: Path, line: int, cells: list[str], columns: _Columns, heading: li
             raise TarkibError(f"{path}, line {line}: {heading[position]} is blank; name the clip or remove the row")
     recording = cells[columns.recording] if columns.recording is not None else ""
     values = [_label(path, line, heading[k], cells[k]) for k in columns.instruments]
-    return _Row(line, name, file, recording or name, values)
+    return Row(line, name, file, recording or name, values)
 
 
 def _label(path: Path, line: int, column: str, cell: str) -> float:
@@ -253,7 +272,7 @@ def _label(path: Path, line: int, column: str, cell: str) -> float:
     return value
 
 
-def _check_unique(path: Path, rows: list[_Row]) -> None:
+def _check_unique(path: Path, rows: list[Row]) -> None:
     first: dict[str, int] = {}
     for row in rows:
         if row.id in first:
@@ -263,7 +282,7 @@ def _check_unique(path: Path, rows: list[_Row]) -> None:
         first[row.id] = row.line
 
 
-class _Library:
+class Library:
     """The audio files in a folder and its sub-folders, by every name that a labels.csv may call them.
 
     Names from outside are only ever compared with names found here, so none of them can reach another file.
@@ -285,7 +304,7 @@ class _Library:
                     keys[key].append(file)
                     keys[key[: -len(file.suffix)]].append(file)
 
-    def find(self, path: Path, row: _Row) -> Path | None:
+    def find(self, path: Path, row: Row) -> Path | None:
         """The audio file of a row, None where there is none; the row's name as a path wins over a bare file name."""
         name = PurePosixPath(_plain(row.file).replace("\\", "/"))
         if ".." in name.parts or name.is_absolute() or PureWindowsPath(row.file).anchor:
