@@ -45,22 +45,39 @@ def main() -> None:
             identity=identity,
         )
         model = result.model
-        thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
+        targets, probabilities = validation_set.targets, expit(result.validation_logits)
+        thresholds = metrics.best_thresholds(targets, probabilities)
+        found = metrics.predict(probabilities, thresholds)
         with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
             model.save(
                 folder,
                 trained_classes=trained,
                 thresholds=dict(zip(INSTRUMENTS, map(float, thresholds), strict=True)),
             )
-            text = card.write(
+            about = card.Card(
                 source=model.source,
                 mode=train_set.mode,
-                mixtures=len(train_set),
-                trained_classes=trained,
+                seed=settings.train.seed,
+                data_sha256=identity["data"],
+                train_mixtures=len(train_set),
+                validation_mixtures=len(validation_set),
                 best_epoch=result.best_epoch,
-                validation_roc_auc=result.best_roc_auc,
+                classes=card.classes(
+                    INSTRUMENTS,
+                    train_set.targets.sum(axis=0),
+                    train_set.recordings(),
+                    thresholds,
+                    metrics.roc_auc(targets, probabilities),
+                ),
+                validation={
+                    "roc_auc": result.best_roc_auc,
+                    "average_precision": metrics.average_precision_macro(targets, probabilities),
+                    "f1_macro": metrics.f1_macro(targets, found),
+                    "f1_micro": metrics.f1_micro(targets, found),
+                    "accuracy": metrics.accuracy(targets, found),
+                },
             )
-            (folder / "README.md").write_text(text, encoding="utf-8")
+            card.write(folder, about)
             pd.DataFrame(result.history).to_csv(plots / "history.csv", index=False, float_format="%.6f")
             shares = softmax(model.layer_weights.detach().cpu().numpy())
             layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})

@@ -61,6 +61,24 @@ def test_items_are_the_split_s_mixtures_with_their_targets(folder):
         assert (item["labels"].dtype, item["labels"].shape) == (torch.float32, (10,))
 
 
+def test_recordings_are_counted_once_an_instrument_and_split(folder):
+    parts = [
+        ("train-000000", "tar-ab-0001", "tar"),
+        ("train-000001", "tar-ab-0002", "tar"),
+        ("train-000003", "tar-cd-0001", "tar"),
+        ("train-000003", "ney-ab-0001", "ney"),
+        ("validation-000002", "ney-cd-0001", "ney"),
+    ]
+    rest = {"dastgah": None, "bpm": None, "offset_s": 0.0, "stretch": 1.0, "shift_cents": 0.0, "gain_db": 0.0}
+    rows = [
+        {"mixture_id": mixture, "slice_id": piece, "instrument": instrument, "metered": False, **rest}
+        for mixture, piece, instrument in parts
+    ]
+    tables.COMPONENTS.write(folder / "components.parquet", rows)
+    assert MixtureSet(folder, "train").recordings() == {"tar": 2, "ney": 1}
+    assert MixtureSet(folder, "validation").recordings() == {"ney": 1}
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_shuffled_batch_names_its_clips(folder, workers):
     data = MixtureSet(folder, "train")

@@ -5,6 +5,7 @@ of `vocabulary.INSTRUMENTS`, and `index`, an int64 scalar: the item's number in 
 as they were stored, which the classifier takes as well: half the bytes on the way to where it computes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class MixtureSet(Dataset):
         if not rows:
             raise TarkibError(f"{folder}: no mixtures of split {split!r}; run dvc repro mix")
         self.mode = rows[0]["mode"]
+        self.folder = Path(folder)
         self.store = ClipStore(folder)
         self.ids = np.array([row["mixture_id"] for row in rows])
         self.places = Places(rows)
@@ -56,6 +58,15 @@ class MixtureSet(Dataset):
             "labels": torch.from_numpy(self.targets[index]),
             "index": torch.tensor(index),
         }
+
+    def recordings(self) -> dict[str, int]:
+        """How many recordings the components of each instrument were cut from."""
+        mine, found = set(self.ids.tolist()), set()
+        for row in tables.COMPONENTS.read(self.folder / "components.parquet"):
+            if row["mixture_id"] in mine:
+                # A slice is named after its recording: <recording_id>-0007.
+                found.add((row["instrument"], row["slice_id"].rpartition("-")[0]))
+        return dict(Counter(instrument for instrument, _ in found))
 
 
 class WindowSet(Dataset):

@@ -1,30 +1,115 @@
+import dataclasses
+
+import numpy as np
 import pytest
+import yaml
 from small_mert import model_params, published
 
+from tarkib.errors import TarkibError
 from tarkib.models import build, card
 
 
-def text(source: dict[str, object]) -> str:
-    return card.write(
-        source=source, mode="bpm", mixtures=10, trained_classes=["tar"], best_epoch=2, validation_roc_auc=0.9
+def about(source: dict[str, object], **changed: object) -> card.Card:
+    """A card of a classifier that learnt two of three classes."""
+    classes = card.classes(
+        ("tar", "ney", "daf"),
+        np.array([7.0, 4.0, 0.0]),
+        {"tar": 3, "ney": 1},
+        np.array([0.25, 0.75, 0.5]),
+        np.array([0.9, 0.8, np.nan]),
     )
+    whole = card.Card(
+        source=source,
+        mode="bpm",
+        seed=42,
+        data_sha256="ab" * 32,
+        train_mixtures=10,
+        validation_mixtures=5,
+        best_epoch=2,
+        classes=classes,
+        validation={"roc_auc": 0.85, "f1_macro": np.float64("nan")},
+    )
+    return dataclasses.replace(whole, **changed)
+
+
+RANDOM = {"name": "mel-cnn", "revision": None, "finetune": "full"}
 
 
 def test_the_card_says_which_weights_were_fine_tuned(tmp_path):
     published(tmp_path / "checkpoint")
     source = build(model_params(backbone=str(tmp_path / "checkpoint")), seed=0).source
-    assert f"{tmp_path / 'checkpoint'} at {source['revision']}, fine-tuned (full)" in text(source)
-    assert "or under the licence of the directory they came from" in text(source)
+    text = about(source).text()
+    assert f"{tmp_path / 'checkpoint'} at {source['revision']}, fine-tuned (full)" in text
+    assert f"under the licence of the directory they came from, {tmp_path / 'checkpoint'}." in text
     published_source = {
         "name": "m-a-p/MERT-v1-95M",
         "revision": "ab" * 20,
         "finetune": "lora",
         "weights_licence": "CC X",
     }
-    assert f"m-a-p/MERT-v1-95M at {'ab' * 20}, fine-tuned (lora)" in text(published_source)
-    assert "under CC X: no commercial use" in text(published_source)
+    text = about(published_source).text()
+    assert f"m-a-p/MERT-v1-95M at {'ab' * 20}, fine-tuned (lora)" in text
+    assert "under CC X: no commercial use" in text
 
 
-@pytest.mark.parametrize("name", ["mert-tiny-random", "mel-cnn"])
-def test_a_random_start_has_no_revision_to_tell(name):
-    assert f"**Made from**: {name}, fine-tuned (full)" in text(build(model_params(backbone=name), seed=0).source)
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("mert-tiny", "part of Tarkib, under its MIT licence"),
+        ("mert-tiny-random", "started at random"),
+        ("mel-cnn", "started at random"),
+    ],
+)
+def test_a_built_in_backbone_has_no_revision_to_tell(name, licence):
+    text = about(build(model_params(backbone=name), seed=0).source).text()
+    assert f"**Backbone**: {name}, fine-tuned (full)" in text
+    assert licence in text
+
+
+def test_the_text_tells_every_class_and_every_figure():
+    body = about(RANDOM).body()
+    assert "the probability of each of: tar, ney. No training material: daf;" in body
+    assert "10 mixtures of solo recordings, mixed in mode `bpm`, to learn from, and 5 of other" in body
+    assert "| tar | 7 | 3 | 0.25 | 0.900 |" in body
+    assert "| daf | 0 | 0 | 0.50 | – |" in body
+    assert "| ROC-AUC, macro | 0.850 | – |" in body
+    assert "the stage `evaluate` finds out" in body
+    assert not body.startswith("---")
+
+
+def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    again = card.read(tmp_path)
+    assert again == about(RANDOM, validation={"roc_auc": 0.85, "f1_macro": None})
+    tested = again.with_test({"accuracy": 0.8, "accuracy_at_half": 0.7, "roc_auc": None}, "240 clips of 60 recordings")
+    body = tested.body()
+    assert "| accuracy | – | 0.800 |" in body
+    assert "| accuracy (thresholds 0.5) | – | 0.700 |" in body
+    assert "| ROC-AUC, macro | 0.850 | – |" in body
+    assert "The test set, 240 clips of 60 recordings, is music that was never mixed." in body
+    card.write(tmp_path, tested)
+    assert card.read(tmp_path) == tested
+
+
+def test_the_head_is_for_programs(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    head = next(yaml.safe_load_all((tmp_path / "README.md").read_text().split("\n---\n")[0]))
+    assert head["pipeline_tag"] == "audio-classification"
+    assert head["tarkib"]["classes"][0]["threshold"] == 0.25
+    assert "test" not in head["tarkib"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"README\.md: missing; train or pull"),
+        ("# A card of one's own", r"README\.md: not a model card"),
+        ("---\ntarkib: [1]\n---\n", r"README\.md: not a model card"),
+        ("---\ntarkib: {mode: bpm}\n---\n", r"README\.md: not a model card"),
+    ],
+)
+def test_what_is_no_card_is_told(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "README.md").write_text(text)
+    with pytest.raises(TarkibError, match=message):
+        card.read(tmp_path)

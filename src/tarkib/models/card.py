@@ -1,40 +1,224 @@
-"""The model card: what a classifier was made from, how well it validated, what it is for and what not."""
+"""The model card: what a classifier was made from, how well it does, what it is for and what not.
 
+A card is README.md beside the weights, its facts in a YAML head that programs read and the text below made of them.
+The train stage writes what it knows; in MLflow the card has the scores of the test set as well.
+"""
+
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
 
-def write(
-    *,
-    source: Mapping[str, Any],
-    mode: str,
-    mixtures: int,
-    trained_classes: Sequence[str],
-    best_epoch: int,
-    validation_roc_auc: float | None,
-) -> str:
-    """Text of the card in Markdown, of what the train stage knows."""
-    licence = source.get("weights_licence")
-    licence_line = (
-        f"The backbone's published weights are under {licence}: no commercial use of what is made from them."
-        if licence
-        else "The backbone's weights are the trainer's own, or under the licence of the directory they came from."
-    )
-    pinned = f" at {source['revision']}" if source.get("revision") else ""
-    auc = "not defined" if validation_roc_auc is None else f"{validation_roc_auc:.3f}"
-    return f"""# Instruments of Persian music, several at once
+from tarkib.errors import TarkibError
+from tarkib.models.backbone import PACKAGED
 
-Gives for five seconds of mono sound at 24 kHz the probability of each of: {", ".join(trained_classes)}.
+NAME = "README.md"
 
-- **Made from**: {source["name"]}{pinned}, fine-tuned ({source["finetune"]}) on {mixtures} mixtures of solo \
-recordings, mixed in mode `{mode}`.
-- **Validation**: macro ROC-AUC {auc} on mixtures of other recordings, epoch {best_epoch}. This figure chose the \
-epoch; scores on music that was never mixed stand in `metrics/`.
-- **Licence**: {licence_line}
+_TITLES = {
+    "roc_auc": "ROC-AUC, macro",
+    "average_precision": "average precision, macro",
+    "f1_macro": "F1, macro",
+    "f1_micro": "F1, micro",
+    "accuracy": "accuracy",
+    "exact_match": "all ten right",
+}
+_AT_HALF = "_at_half"
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Card:
+    """The facts of a card, numbers and text that YAML has.
+
+    Attributes
+    ----------
+    source : where the backbone came from, as a classifier's `source`.
+    mode : how the training data was mixed.
+    seed : of the training.
+    data_sha256 : checksum of the folder of mixtures.
+    train_mixtures, validation_mixtures : how many there were.
+    best_epoch : the epoch whose weights these are, from 1.
+    classes : of each class a dict of `instrument`; `mixtures`, how many of training it is in (0: not trained);
+        `recordings`, how many its parts were cut from; `threshold`; `validation_roc_auc`, None where undefined.
+    validation : figures on the validation mixtures by name; NaN, undefined, becomes None.
+    test : figures on the test set, the same way; None before it was heard.
+    test_set : the test set in words, such as `240 clips of 60 recordings`; empty where not known.
+    """
+
+    source: Mapping[str, Any]
+    mode: str
+    seed: int
+    data_sha256: str
+    train_mixtures: int
+    validation_mixtures: int
+    best_epoch: int
+    classes: Sequence[Mapping[str, Any]]
+    validation: Mapping[str, float | None]
+    test: Mapping[str, float | None] | None = None
+    test_set: str = ""
+
+    def __post_init__(self):
+        for name in ("validation", "test"):
+            figures = getattr(self, name)
+            if figures is not None:
+                object.__setattr__(self, name, {key: _number(value) for key, value in figures.items()})
+
+    @property
+    def licence(self) -> str:
+        """What the weights of the backbone allow, a sentence."""
+        name, licence = self.source["name"], self.source.get("weights_licence")
+        if licence:
+            return f"The weights of {name} were published under {licence}: no commercial use of what is made from them."
+        if name == PACKAGED:
+            return f"The weights of {name} are part of Tarkib, under its MIT licence."
+        if self.source.get("revision"):
+            return f"The weights of the backbone are under the licence of the directory they came from, {name}."
+        return f"{name} started at random, so the weights are the trainer's own."
+
+    def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
+        """The same card with the scores of a test set."""
+        return dataclasses.replace(self, test=figures, test_set=test_set)
+
+    def body(self) -> str:
+        """The text in Markdown, without the head."""
+        trained = [one["instrument"] for one in self.classes if one["mixtures"]]
+        untrained = [one["instrument"] for one in self.classes if not one["mixtures"]]
+        left_out = (
+            f" No training material: {', '.join(untrained)}; the probabilities of these mean nothing."
+            if untrained
+            else ""
+        )
+        pinned = f" at {self.source['revision']}" if self.source.get("revision") else ""
+        return f"""# Instruments of Persian music, several at once
+
+Gives for five seconds of mono sound at 24 kHz the probability of each of: {", ".join(trained)}.{left_out}
+
+## Made from
+
+- **Backbone**: {self.source["name"]}{pinned}, fine-tuned ({self.source["finetune"]}).
+- **Data**: {self.train_mixtures} mixtures of solo recordings, mixed in mode `{self.mode}`, to learn from, and \
+{self.validation_mixtures} of other recordings to validate with. SHA-256 of all: `{self.data_sha256}`.
+- **Training**: seed {self.seed}; the weights are those of epoch {self.best_epoch}, the best by validation.
+
+An instrument counts as present where its probability is at or above its threshold, that of the greatest F1 on \
+validation.
+
+{self._class_table()}
+
+## Figures
+
+{self._figures_table()}
+
+The validation mixtures chose the epoch and the thresholds, so figures on them flatter, and they are mixed as the \
+training ones are: models compare by them only where mode and recordings are the same. {self._test_words()}
+
+## Licence
+
+{self.licence} What was made from recordings is under their terms as well.
+
+## Use and limits
+
 - **For**: research and archives, finding which instruments play in a recording.
-- **Not for**: deciding anything about people, or music whose instruments are none of the above; what it was not \
-trained on it cannot tell apart. Synthetic demo material makes a demonstration, not a recogniser of real recordings.
+- **Not for**: deciding anything about people, or music whose instruments are none of the above: what it was not \
+trained on it cannot tell apart.
+- It hears five seconds at a time and says which instruments sound in them, neither how many nor when.
+- Synthetic demo material makes a demonstration, not a recogniser of real recordings.
 
-`config.json` holds the order of the classes and their decision thresholds, found on validation; `model.safetensors` \
-the weights. Load both with `tarkib.models.load(folder)`.
+`config.json` holds the order of the classes and their thresholds; `model.safetensors` the weights. Load both with \
+`tarkib.Recogniser.load(folder)`.
 """
+
+    def text(self) -> str:
+        """The whole card, head and body."""
+        facts = {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")}
+        head = {
+            "library_name": "tarkib",
+            "pipeline_tag": "audio-classification",
+            "license": "other",
+            "tags": ["music", "persian-music", "instrument-recognition"],
+            "tarkib": facts,
+        }
+        return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n\n{self.body()}"
+
+    def _class_table(self) -> str:
+        rows = [
+            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {one['threshold']:.2f} "
+            f"| {_shown(one['validation_roc_auc'])} |"
+            for one in self.classes
+        ]
+        head = (
+            "| instrument | training mixtures | from recordings | threshold | validation ROC-AUC |\n"
+            "|---|---|---|---|---|"
+        )
+        return "\n".join([head, *rows])
+
+    def _figures_table(self) -> str:
+        test = self.test or {}
+        names = [*self.validation, *(name for name in test if name not in self.validation)]
+        rows = [
+            f"| {_title(name)} | {_shown(self.validation.get(name))} | {_shown(test.get(name))} |" for name in names
+        ]
+        return "\n".join(["| | validation | test |", "|---|---|---|", *rows])
+
+    def _test_words(self) -> str:
+        if self.test is None:
+            return "How it does on music that was never mixed the stage `evaluate` finds out: `metrics/`."
+        size = f", {self.test_set}," if self.test_set else ""
+        return f"The test set{size} is music that was never mixed."
+
+
+def classes(
+    labels: Sequence[str],
+    mixtures: np.ndarray,
+    recordings: Mapping[str, int],
+    thresholds: np.ndarray,
+    validation_roc_auc: np.ndarray,
+) -> list[dict[str, Any]]:
+    """A card's `classes`: arrays have shape (10,), in the order of `labels`; NaN in the last is undefined."""
+    return [
+        {
+            "instrument": label,
+            "mixtures": int(count),
+            "recordings": recordings.get(label, 0),
+            "threshold": round(float(threshold), _DIGITS),
+            "validation_roc_auc": _number(score),
+        }
+        for label, count, threshold, score in zip(labels, mixtures, thresholds, validation_roc_auc, strict=True)
+    ]
+
+
+def write(folder: Path, card: Card) -> None:
+    """Write the card of the classifier in a folder."""
+    (folder / NAME).write_text(card.text(), encoding="utf-8")
+
+
+def read(folder: Path) -> Card:
+    """Read the card of the classifier in a folder; TarkibError where there is none that `write` wrote."""
+    path = folder / NAME
+    try:
+        _, head, _ = path.read_text(encoding="utf-8").split("---\n", 2)
+        return Card(**yaml.safe_load(head)["tarkib"])
+    except FileNotFoundError as error:
+        raise TarkibError(f"{path}: missing; train or pull the classifier again, its card belongs to it") from error
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise TarkibError(f"{path}: not a model card as this version writes it; train or pull it again") from error
+
+
+def _number(value: float | None) -> float | None:
+    """A number that YAML can hold, rounded; None for NaN."""
+    return None if value is None or math.isnan(value) else round(float(value), _DIGITS)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _title(name: str) -> str:
+    at_half = name.endswith(_AT_HALF)
+    stem = name.removesuffix(_AT_HALF)
+    return _TITLES.get(stem, stem.replace("_", " ")) + (" (thresholds 0.5)" if at_half else "")

@@ -89,7 +89,7 @@ class ConstantQ(nn.Module):
                 kernels = self.get_buffer(f"kernels_{i}")
                 first = (front >> halvings) + stride // 2 - len(kernels) // 2
                 frames = rates[halvings][:, first:].unfold(-1, len(kernels), stride)[:, : count * windows]
-                parts = (frames @ kernels).view(len(samples), count, windows, 2, -1)
+                parts = (frames @ kernels).view(samples.shape[0], count, windows, 2, -1)
                 octaves.append(parts.square().sum(dim=3).mean(dim=2).sqrt())
             return torch.cat(octaves, dim=-1).transpose(1, 2)
 
