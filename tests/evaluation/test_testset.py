@@ -98,6 +98,58 @@ def test_ids_find_their_files(folder, name, file):
     assert testset.load(root).paths == [root / file]
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [("1", "001.mp3"), ("001", "1.mp3"), ("1.0", "audio/1.mp3"), ("10", "10.mp3"), ("0", "00.mp3")]
+)
+def test_numbers_find_their_files_however_they_are_written(folder, name, file):
+    root = folder(f"sample_id,ney\n{name},1\n", file, "100.mp3", "1.5.mp3")
+    assert testset.load(root).paths == [root / file]
+
+
+def test_a_name_wins_over_an_equal_number(folder):
+    root = folder("sample_id,ney\n1,1\n01,0\n", "1.mp3", "01.mp3")
+    assert [path.name for path in testset.load(root).paths] == ["1.mp3", "01.mp3"]
+
+
+def test_an_equal_number_may_be_ambiguous(folder):
+    root = folder("sample_id,ney\n1.0,1\n", "1.mp3", "audio/01.mp3")
+    with pytest.raises(TarkibError, match=r"line 2: '1\.0' may be any of 1\.mp3, audio/01\.mp3"):
+        testset.load(root)
+
+
+@pytest.mark.parametrize("place", ["HamNava.CSV", "tables/hamnava.csv", "tables/labels.csv"])
+def test_the_table_may_have_any_name(folder, place):
+    root = folder(None, "audio/a.wav", ".hidden/other.csv", "deep/down/other.csv")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text("sample_id,ney\na,1\n")
+    test = testset.load(root)
+    assert test.paths == [root / "audio/a.wav"]
+    assert not any("not read" in note for note in test.notes)
+
+
+def test_labels_csv_wins_over_other_tables_which_are_named(folder):
+    root = folder("sample_id,ney\na,1\n", "a.wav", "notes.csv", "more.csv", "deep/labels.csv")
+    test = testset.load(root)
+    assert test.ids == ["a"]
+    assert test.notes[0].endswith("labels.csv: other tables that are there, not read: more.csv, notes.csv")
+
+
+def test_several_tables_are_an_error_that_names_them(folder):
+    root = folder(None, "a.wav", "one.csv", "two.csv")
+    with pytest.raises(
+        TarkibError, match=r"several tables, one\.csv, two\.csv; call the one with the labels labels\.csv"
+    ):
+        testset.load(root)
+
+
+def test_a_table_may_be_named_itself(folder):
+    root = folder(None, "audio/a.wav", "one.csv")
+    (root / "two.csv").write_text("sample_id,ney\na,1\n")
+    test = testset.load(root / "two.csv")
+    assert test.paths == [root / "audio/a.wav"]
+    assert "let data.test be its folder" in test.notes[0]
+
+
 def test_a_path_wins_over_a_bare_name(folder):
     root = folder("sample_id,ney\nclip,1\n", "clip.wav", "old/clip.wav")
     assert testset.load(root).paths == [root / "clip.wav"]

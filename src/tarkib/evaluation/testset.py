@@ -1,11 +1,12 @@
-"""A hand-labelled test set: a folder of audio files with a `labels.csv`.
+"""A hand-labelled test set: a folder of audio files with a table of labels, `labels.csv`.
 
 Conventions
 -----------
-`labels.csv` is UTF-8, separated by commas (or by semicolons, where its heading has no comma), with one row a clip:
+The table may have another name where it is the only CSV file (`library.table_in`). It is UTF-8, separated by commas (or
+by semicolons, where its heading has no comma), with one row a clip:
 
 * ``sample_id`` (or ``file``, or ``path``): the clip's name. It is looked for among the audio files of the folder and
-  its sub-folders: a path from the folder or a bare file name, with or without its ending.
+  its sub-folders: a path from the folder or a bare file name, with or without its ending, or an equal number.
 * ``recording``, optional: what the clip was cut from. Clips of one recording are resampled together.
 * one column an instrument, in any spelling that `tarkib.vocabulary.instrument` knows, holding 1 (plays), 0 (does not)
   or how sure the labeller was, in between.
@@ -17,20 +18,17 @@ absent. Where both ``sample_id`` and ``path`` or ``file`` are there, the former 
 import csv
 import io
 import math
-import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
 from tarkib import audio
 from tarkib.errors import TarkibError
+from tarkib.evaluation.library import LABELS, Library, Row, table_in
 from tarkib.vocabulary import INSTRUMENTS, instrument
-
-LABELS = "labels.csv"
 
 _ID_COLUMNS = ("sample_id", "file", "path")
 _FILE_COLUMNS = ("path", "file", "sample_id")
@@ -68,31 +66,22 @@ class Columns:
     ignored: list[str]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row: the line that it ends in, what it calls the clip and its file, and its labels, 0 to 1."""
-
-    line: int
-    id: str
-    file: str
-    recording: str
-    values: list[float]
-
-
-def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
-    """Read the test set in a folder; labels at or above `label_threshold` count as present.
+def load(place: Path | str, *, label_threshold: float = 0.5) -> TestSet:
+    """Read the test set in a folder, or the one whose table this is; labels at or above `label_threshold` are present.
 
     Rows whose audio file is absent, columns that are no instrument, and audio files without a row are left out, which
     the notes say.
-    Raises TarkibError for a missing or unreadable labels.csv, headings without an instrument or with one twice, labels
-    outside 0..1, ids that are repeated, ambiguous or lead out of the folder, and where no row's audio file is there.
+    Raises TarkibError for a missing, unreadable or ambiguous table, headings without an instrument or with one twice,
+    labels outside 0..1, ids that are repeated, ambiguous or lead out of the folder, and where no row's audio file is
+    there.
     """
     if not 0 < label_threshold <= 1:
         raise TarkibError(
             f"label_threshold is {label_threshold}; it must be above 0 (where all is present) and at most 1"
         )
-    folder = Path(folder)
-    path = folder / LABELS
+    place = Path(place)
+    path, others = (place, []) if place.is_file() else table_in(place)
+    folder = place.parent if place.is_file() else place
     heading, lines = _read(path)
     columns = columns_of(path, heading)
     rows = [row_of(path, line, cells, columns, heading) for line, cells in lines]
@@ -105,19 +94,19 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     if not found:
         raise TarkibError(
             f"{path}: not one of its clips ({_some(absent)}) has an audio file in {folder}; "
-            f"put the audio files beside it, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
+            f"put the audio files there, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
         )
     return TestSet(
         ids=[row.id for row in found.values()],
         paths=list(found),
         recordings=[row.recording for row in found.values()],
         targets=_targets(list(found.values()), columns, label_threshold),
-        notes=list(_notes(path, columns, absent, len(library.files) - len(found))),
+        notes=[*_remarks(place, path, others), *_notes(path, columns, absent, len(library.files) - len(found))],
     )
 
 
-def matched(path: Path, rows: list[Row], library: "Library") -> dict[Path, Row]:
-    """The rows of a labels.csv whose audio file is there, by that file, in the order of the rows.
+def matched(path: Path, rows: list[Row], library: Library) -> dict[Path, Row]:
+    """The rows of a table of labels whose audio file is there, by that file, in the order of the rows.
 
     Raises TarkibError for ids that are repeated, ambiguous or lead out of the folder, and two rows with one file.
     """
@@ -166,6 +155,13 @@ def _targets(rows: list[Row], columns: Columns, label_threshold: float) -> np.nd
     labels = np.array([row.values for row in rows])
     targets[:, list(columns.instruments.values())] = labels >= label_threshold
     return targets
+
+
+def _remarks(place: Path, path: Path, others: list[Path]) -> Iterator[str]:
+    if place == path:
+        yield f"{path}: DVC sees changes of this file, not of the audio files; let data.test be its folder"
+    if others:
+        yield f"{path}: other tables that are there, not read: {_some([other.name for other in others])}"
 
 
 def _notes(path: Path, columns: Columns, absent: list[str], unlabelled_files: int) -> Iterator[str]:
@@ -280,45 +276,3 @@ def _check_unique(path: Path, rows: list[Row]) -> None:
                 f"{path}, line {row.line}: {row.id!r} is already in line {first[row.id]}; keep one of the two rows"
             )
         first[row.id] = row.line
-
-
-class Library:
-    """The audio files in a folder and its sub-folders, by every name that a labels.csv may call them.
-
-    Names from outside are only ever compared with names found here, so none of them can reach another file.
-    """
-
-    def __init__(self, folder: Path):
-        self.files: list[Path] = []
-        self._by_path: dict[str, list[Path]] = defaultdict(list)
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for place, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                file = Path(place, name)
-                if file.suffix.lower() not in audio.SUFFIXES or name.startswith(".") or not file.is_file():
-                    continue
-                self.files.append(file)
-                relative = _plain(file.relative_to(folder).as_posix())
-                for keys, key in ((self._by_path, relative), (self._by_name, PurePosixPath(relative).name)):
-                    keys[key].append(file)
-                    keys[key[: -len(file.suffix)]].append(file)
-
-    def find(self, path: Path, row: Row) -> Path | None:
-        """The audio file of a row, None where there is none; the row's name as a path wins over a bare file name."""
-        name = PurePosixPath(_plain(row.file).replace("\\", "/"))
-        if ".." in name.parts or name.is_absolute() or PureWindowsPath(row.file).anchor:
-            raise TarkibError(f"{path}, line {row.line}: {row.file!r} leads out of the folder; name a file inside it")
-        files = self._by_path.get(str(name)) or self._by_name.get(str(name)) or []
-        if len(files) > 1:
-            several = ", ".join(file.relative_to(path.parent).as_posix() for file in files)
-            raise TarkibError(
-                f"{path}, line {row.line}: {row.file!r} may be any of {several}; "
-                "write its path from the folder, with its ending"
-            )
-        return files[0] if files else None
-
-
-def _plain(name: str) -> str:
-    """One form of a file name: some systems write é as one character, others as two."""
-    return unicodedata.normalize("NFC", name)
