@@ -1,3 +1,5 @@
+import shutil
+import subprocess
 import sys
 
 import avioflow
@@ -167,3 +169,46 @@ def test_a_stream_refuses_what_loading_refuses(tmp_path):
     }.items():
         with pytest.raises(TarkibError, match=message):
             list(audio.stream(tmp_path / name))
+
+
+def test_a_stream_of_ffmpegs_formats_is_the_whole_in_blocks(tmp_path):
+    path = tmp_path / "tone.aac"
+    avioflow.save(str(path), noise(130.0)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
+    blocks = list(audio.stream(path))
+    assert len(blocks) == 3
+    np.testing.assert_array_equal(np.concatenate(blocks), audio.load(path).samples)
+
+
+def test_the_sound_of_a_video_is_heard(tmp_path):
+    """Made by FFmpeg's program, where it is installed: the extra writes no video."""
+    ffmpeg = shutil.which("ffmpeg") or pytest.skip("ffmpeg is not installed")
+    sound = write(tmp_path / "tone.wav", tone(44_100), 44_100)
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=5"]
+    for name, options in {"a.mp4": [*picture, "-shortest"], "b.mkv": [*picture, "-shortest"], "c.m4a": []}.items():
+        subprocess.run([ffmpeg, "-loglevel", "error", "-i", sound, *options, tmp_path / name], check=True)
+        heard = audio.load(tmp_path / name)
+        assert abs(heard.file_seconds - 2.0) < 0.1
+        assert abs(audio.rms(heard.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.03
+    subprocess.run([ffmpeg, "-loglevel", "error", *picture, "-t", "1", tmp_path / "mute.mp4"], check=True)
+    with pytest.raises(TarkibError, match="Could not find audio stream"):
+        audio.load(tmp_path / "mute.mp4")
+
+
+def test_an_ending_that_says_nothing_is_tried(tmp_path):
+    sound = write(tmp_path / "tone.wav", tone(24_000), subtype="FLOAT").rename(tmp_path / "tone.part1")
+    np.testing.assert_allclose(np.concatenate(list(audio.stream(sound))), tone(24_000))
+    assert audio.seconds(sound) == 2.0
+    written = tmp_path / "tone.aac"
+    avioflow.save(str(written), tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
+    assert abs(sum(map(len, audio.stream(written.rename(tmp_path / "tone.sound")))) - 48_000) < 4_800
+    (tmp_path / "notes.txt").write_text("no sound")
+    with pytest.raises(TarkibError, match="cannot be decoded"):
+        list(audio.stream(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_000])
+def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
+    path = write(tmp_path / "odd.wav", tone(24_000), rate)
+    for read in (audio.load, lambda path: list(audio.stream(path))):
+        with pytest.raises(TarkibError, match=f"says that it has {rate} samples a second"):
+            read(path)

@@ -1,0 +1,166 @@
+"""``tarkib predict``, as it is typed."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jams
+import numpy as np
+import pytest
+from conftest import noise, write
+from models.small_mert import model_params
+
+from tarkib import models
+from tarkib.cli import main
+from tarkib.vocabulary import INSTRUMENTS
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    """A classifier that hears ney everywhere, since it takes any probability for enough, and nothing else."""
+    folder = tmp_path_factory.mktemp("model")
+    thresholds = {name: 0.0 if name == "ney" else 1.0 for name in INSTRUMENTS}
+    models.build(model_params(backbone="mel-cnn"), seed=1).save(folder, thresholds=thresholds)
+    return str(folder)
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    """Two recordings of one name, one in a folder, and everything that is none."""
+    folder = tmp_path / "songs"
+    write(folder / "song.wav", noise(7.0, rate=44_100), 44_100)
+    write(folder / "song.mp3", noise(6.0, seed=1))
+    write(folder / "deeper" / "نی $1.flac", noise(2.0, seed=2, rate=8_000), 8_000)
+    (folder / "empty.wav").touch()
+    (folder / "text.flac").write_text("no music")
+    (folder / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
+    (folder / "absent.wav").symlink_to(tmp_path / "nowhere.wav")
+    (folder / "labels.csv").write_text("sample_id,tar\n")
+    (folder / ".hidden.wav").write_text("no music")
+    (folder / "folder.wav").mkdir()
+    return folder
+
+
+GOOD = ["deeper/نی $1.flac", "song.mp3", "song.wav"]
+BAD = ["absent.wav", "cut.mp4", "empty.wav", "text.flac"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_of_mixed_junk(songs, model, capsys):
+    assert main(["predict", str(songs), "--model", model]) == 0
+    said = capsys.readouterr()
+    for name in GOOD:
+        assert f"{songs / name}: 0:0" in said.out
+        assert str(songs / name) not in said.err
+    for name in BAD:
+        assert f"{songs / name}: " in said.err
+        assert name not in said.out
+    assert "ney        100%  0:00-0:07" in said.out
+    assert "1 files have no recording's ending, left out" in said.err
+    assert "4 of 7 recordings could not be read" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_where_nothing_can_be_read_the_exit_code_says_so(songs, model, capsys):
+    assert main(["predict", *(str(songs / name) for name in BAD), "--model", model]) == 1
+    assert main(["predict", str(songs / "song.wav"), str(songs / "empty.wav"), "--model", model]) == 0
+
+
+def test_csv_of_several_has_one_heading(songs, model, capsys):
+    assert main(["predict", str(songs), "--model", model, "--format", "csv", "--hop", "5"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sorted(Path(row["file"]).relative_to(songs).as_posix() for row in rows) == GOOD
+    assert {row["instrument"] for row in rows} == {"ney"}
+    assert sorted(float(row["end_s"]) for row in rows) == pytest.approx([2.0, 6.0, 7.0], abs=0.1)
+
+
+@pytest.mark.parametrize(("given", "count"), [(GOOD, 3), (BAD, 0), (["song.wav"], 1)])
+def test_json_of_several_is_one_list(songs, model, capsys, given, count):
+    main(["predict", *(str(songs / name) for name in given), "--model", model, "--format", "json"])
+    told = json.loads(capsys.readouterr().out)
+    assert len(told) == count
+    assert all(np.isfinite(list(one["windows"][0].values())).all() for one in told)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("table", "txt"), ("csv", "csv"), ("json", "json"), ("jams", "jams")])
+def test_files_are_written_one_a_recording(songs, model, tmp_path, kind, ending, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", str(songs), "--model", model, "--format", kind, "--out", str(out)]) == 0
+    assert names(out) == [f"{name}.{ending}" for name in GOOD]
+    assert sorted(capsys.readouterr().out.split("\n")[:-1]) == sorted(str(out / f"{name}.{ending}") for name in GOOD)
+    if kind == "jams":
+        for name in names(out):
+            jams.load(str(out / name), validate=True, strict=True)
+
+
+def test_what_is_there_is_skipped_and_the_rest_is_heard(songs, model, tmp_path, capsys):
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    call = ["predict", str(songs), "--model", model, "--out", str(out), "--plot", str(pictures), "--skip-existing"]
+    assert main(call) == 0
+    assert names(pictures) == [f"{name}.png" for name in GOOD]
+    (out / "song.mp3.txt").write_text("kept")
+    (pictures / "song.wav.png").unlink()
+    capsys.readouterr()
+    assert main(call) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == [str(out / "song.wav.txt")]
+    assert "2 of 7 recordings skipped" in said.err
+    assert (out / "song.mp3.txt").read_text() == "kept"
+    assert (pictures / "song.wav.png").is_file()
+    # All that can be read has been; what cannot is told once more, and is no failure.
+    assert main(call) == 0
+
+
+def test_nothing_is_loaded_where_all_is_there(songs, model, tmp_path):
+    call = ["predict", str(songs / "song.wav"), "--out", str(tmp_path), "--skip-existing"]
+    assert main([*call, "--model", model]) == 0
+    assert main([*call, "--model", "no such model"]) == 0
+
+
+def test_a_picture_of_one_recording(songs, model, tmp_path):
+    path = tmp_path / "deep" / "picture.png"
+    assert main(["predict", str(songs / "song.wav"), "--model", model, "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--plot", "one.png"], "--plot one.png: give a folder"),
+        (["--format", "jams"], "give a folder with --out"),
+        (["--skip-existing"], "--skip-existing: needs --out or --plot"),
+        (["--model", "nowhere"], "nowhere: no such model"),
+        (["--device", "tpu"], "'tpu' is unknown"),
+    ],
+)
+def test_calls_that_make_no_sense(songs, model, capsys, options, words):
+    assert main(["predict", str(songs), "--model", model, *options]) == 1
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_two_recordings_are_never_written_to_one_file(songs, model, tmp_path, capsys):
+    write(tmp_path / "other" / "song.wav", noise(1.0))
+    both = [str(songs / "song.wav"), str(tmp_path / "other" / "song.wav")]
+    assert main(["predict", *both, "--model", model, "--out", str(tmp_path / "out")]) == 1
+    assert "would both be written" in capsys.readouterr().err
+    assert main(["predict", both[0], both[0], "--model", model, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_folder_without_recordings(tmp_path, model, capsys):
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert main(["predict", str(tmp_path), "--model", model]) == 1
+    said = capsys.readouterr().err
+    assert "holds no recordings" in said
+    assert "there is nothing to hear" in said
+
+
+def test_an_output_that_cannot_be_written_is_named(songs, model, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert main(["predict", str(songs / "song.wav"), "--model", model, "--out", str(tmp_path / "out")]) == 1
+    assert f"{tmp_path / 'out'}" in capsys.readouterr().err
