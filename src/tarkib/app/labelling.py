@@ -1,4 +1,4 @@
-"""Labels made by hand: the excerpts of a folder and its labels.csv, as `tarkib.evaluation.testset` reads it.
+"""Labels made by hand: the excerpts of a folder and its labels.csv, the one that `tarkib.evaluation.testset` reads.
 
 Conventions
 -----------
@@ -28,6 +28,7 @@ from tarkib.app import records
 from tarkib.app.records import Record
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
+from tarkib.evaluation.library import Library, Row, table_in
 from tarkib.vocabulary import INSTRUMENTS
 
 _HEADING = ("sample_id", "recording", *INSTRUMENTS)
@@ -75,18 +76,18 @@ class Labels:
 
     Parameters
     ----------
-    folder : with excerpts, in sub-folders too, and a labels.csv or none yet.
+    folder : with excerpts, in sub-folders too, and a table of labels or none yet; `path` is that table.
 
     Raises TarkibError for a folder that is not there or holds no audio, and a labels.csv that the pipeline cannot read.
     """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self.path = self.folder / testset.LABELS
         self._lock = threading.RLock()
         if not self.folder.is_dir():
             raise TarkibError(f"{self.folder}: no such folder; make it and put five-second excerpts into it")
-        self._library = testset.Library(self.folder)
+        self.path, _ = table_in(self.folder)
+        self._library = Library(self.folder)
         files = self._library.files
         if not files:
             raise TarkibError(
@@ -263,14 +264,14 @@ class Labels:
         whole = excerpt.name
         taken = {record.values[self._table.columns.id] for record in self._table.records if not record.blank}
         for name in (whole[: -len(excerpt.path.suffix)], whole, f"./{whole}"):
-            row = testset.Row(0, name.strip(), name.strip(), "", [])
+            row = Row(0, name.strip(), name.strip(), "", [])
             try:
                 name.encode()
                 if name.strip() not in taken and self._library.find(self.path, row) == excerpt.path:
                     return name
             except (TarkibError, UnicodeEncodeError):
                 continue
-        raise TarkibError(f"{whole!a}: {testset.LABELS} cannot name this file among the others; rename it")
+        raise TarkibError(f"{whole!a}: {self.path.name} cannot name this file among the others; rename it")
 
     def _add_column(self, name: str) -> None:
         for record in self._table.records:

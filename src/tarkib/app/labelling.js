@@ -1,0 +1,172 @@
+"use strict";
+
+// The tab for labels. The server keeps the labels; here is only what it said last of the excerpt that is shown.
+function tarkibLabelling(element) {
+  const root = element.querySelector(".tarkib-labelling");
+  const find = (selector) => root.querySelector(selector);
+  const buttons = [...root.querySelectorAll(".instrument")];
+  const moves = Object.fromEntries([...root.querySelectorAll("[data-move]")].map((one) => [one.dataset.move, one]));
+  const player = find("audio");
+  const recording = find(".recording");
+  const autoplay = find(".autoplay");
+  const address = root.dataset.labels;
+  let state = null;
+
+  // The browser may keep nothing for this page.
+  const stored = (value) => {
+    try {
+      if (value === undefined) return localStorage.getItem("tarkib-autoplay") === "1";
+      localStorage.setItem("tarkib-autoplay", value ? "1" : "0");
+    } catch { /* then it is off when the page is opened again */ }
+    return false;
+  };
+
+  const say = (selector, text) => {
+    const place = find(selector);
+    if (place.textContent !== text) place.textContent = text;
+    place.hidden = !text;
+  };
+
+  const ask = async (key = "", change = undefined) => {
+    let response;
+    try {
+      response = await fetch(address + (key && `/${key}`), change && {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(change),
+      });
+    } catch {
+      throw new Error("No answer: tarkib app is no longer running. The last change was not saved; start it again.");
+    }
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error || "That could not be done; reload the page.");
+    return answer;
+  };
+
+  // One at a time and in order: a key pressed while the next excerpt is being fetched is meant for that one. What was
+  // pressed after something that failed is dropped.
+  let queue = Promise.resolve();
+  let round = 0;
+  const then = (action) => {
+    const mine = round;
+    queue = queue.then(async () => {
+      if (mine !== round) return;
+      try {
+        await action();
+        say(".tarkib-message", "");
+      } catch (error) {
+        round += 1;
+        say(".tarkib-message", error.message);
+      }
+    });
+    return queue;
+  };
+
+  const replay = () => {
+    player.currentTime = 0;
+    // A browser may want a click before anything sounds.
+    player.play().catch(() => {});
+  };
+
+  const degree = (value) => (value === null || value === 0 || value === 1 ? "" : String(value));
+
+  const show = (answer) => {
+    const another = state?.key !== answer.key;
+    state = answer;
+    find(".desk").hidden = false;
+    find(".place").textContent = `${state.place} of ${state.count}`;
+    find(".count").textContent = `${state.labelled_count} labelled`;
+    Object.assign(find("progress"), { max: state.count, value: state.labelled_count });
+    find("h2").textContent = state.name;
+    const chosen = state.values.filter((value) => value >= 0.5).length;
+    find(".state").textContent = !state.labelled ? "not labelled yet" : chosen ? "labelled" : "labelled: nothing plays";
+    find(".state").classList.toggle("done", state.labelled);
+    buttons.forEach((one, k) => {
+      const value = state.values[k];
+      one.setAttribute("aria-pressed", degree(value) ? "mixed" : String(value === 1));
+      one.querySelector(".degree").textContent = degree(value);
+      one.disabled = !state.columns[k];
+    });
+    const without = buttons.filter((one, k) => !state.columns[k]).map((one) => one.dataset.instrument);
+    say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}, which are therefore not labelled.` : "");
+    if (another || document.activeElement !== recording) recording.value = state.recording;
+    find("datalist").replaceChildren(...state.recordings.map((one) => new Option(one, one)));
+    moves.back.disabled = !state.back;
+    moves.next.disabled = !state.next;
+    moves.first_unlabelled.disabled = !state.first_unlabelled;
+    moves.remove.disabled = !state.labelled;
+    moves.confirm.querySelector("span").textContent = state.labelled || chosen ? "Confirm and next" : "Nothing plays, next";
+    say(".length", state.length);
+    say(".notice", state.notice || (state.first_unlabelled ? "" : `All ${state.count} excerpts are labelled in ${state.file}.`));
+    find(".file").textContent = state.file;
+    if (another) {
+      player.src = state.sound;
+      if (autoplay.checked && visible()) replay();
+    }
+  };
+
+  const visible = () => root.offsetParent !== null;
+  const move = async (where) => {
+    if (state[where]) show(await ask(state[where]));
+  };
+  // What was written of where it was cut from goes along, so that it can be written before the first label.
+  const change = async (said) => {
+    const told = recording.value !== state.recording ? { recording: recording.value } : {};
+    show(await ask(state.key, { ...said, ...told }));
+  };
+  const toggle = (k) => change({ instrument: buttons[k].dataset.instrument, plays: state.values[k] !== 1 });
+  const confirm = async () => {
+    await change({ confirm: true });
+    await move("next");
+  };
+  const acts = {
+    back: () => then(() => move("back")),
+    next: () => then(() => move("next")),
+    first_unlabelled: () => then(() => move("first_unlabelled")),
+    confirm: () => then(confirm),
+    remove: () => then(() => change({ remove: true, ...(recording.value = state.recording, {}) })),
+    replay,
+  };
+
+  let tabbed = false; // whether the keyboard brought the focus to where it is
+  document.addEventListener("pointerdown", () => { tabbed = false; }, true);
+
+  for (const [name, one] of Object.entries(moves)) one.addEventListener("click", () => state && acts[name]());
+  buttons.forEach((one, k) => one.addEventListener("click", () => state && then(() => toggle(k))));
+  recording.addEventListener("change", () => {
+    if (state?.labelled) then(() => change({}));
+  });
+  recording.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "Escape") recording.blur();
+    event.stopPropagation();
+  });
+  autoplay.checked = stored();
+  autoplay.addEventListener("change", () => stored(autoplay.checked));
+
+  const keys = {
+    ArrowLeft: acts.back, p: acts.back, ArrowRight: acts.next, n: acts.next,
+    u: acts.first_unlabelled, Enter: acts.confirm, " ": acts.replay,
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Tab") tabbed = true;
+    if (!root.isConnected || !visible() || !state || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
+    // A button that was reached with the keyboard is pressed with it.
+    if (tabbed && (event.key === " " || event.key === "Enter") && event.target.matches?.("button, input, a, audio")) return;
+    const k = /^[0-9]$/.test(event.key) ? (Number(event.key) + 9) % 10 : -1;
+    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (k < 0 && !act) return;
+    event.preventDefault();
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
+    if (act) act();
+    else if (!buttons[k].disabled) then(() => toggle(k));
+  });
+
+  // Another page or program may have labelled meanwhile.
+  const again = () => {
+    if (!document.hidden && visible() && state) then(async () => show(await ask(state.key)));
+  };
+  window.addEventListener("focus", again);
+  document.addEventListener("visibilitychange", again);
+  then(async () => show(await ask()));
+}

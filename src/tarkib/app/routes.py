@@ -1,0 +1,194 @@
+"""What the page asks for beside Gradio's own requests: excerpts and their labels, and sound to play.
+
+A request names an excerpt or a recording by a key that the server has made, never by a name or a path.
+"""
+
+import secrets
+import threading
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+from tarkib import audio
+from tarkib.app import sound
+from tarkib.app.labelling import Labels
+from tarkib.errors import TarkibError
+from tarkib.text import clock
+from tarkib.vocabulary import INSTRUMENTS
+
+SOUND = "/tarkib/sound"
+LABELS = "/tarkib/labels"
+
+_LONGER_BY_S = 0.5
+
+
+class Sounds:
+    """Files that may be heard, by a key that cannot be guessed; several threads may use one.
+
+    Parameters
+    ----------
+    folder : where to put what browsers cannot play as it is, made playable.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: dict[str, Path] = {}
+
+    def add(self, path: Path) -> str:
+        """Let a file be heard; returns its address. Raises TarkibError for what cannot be decoded."""
+        key = secrets.token_urlsafe(16)
+        self._files[key] = sound.playable(path, self.folder)
+        return f"{SOUND}/{key}"
+
+    def get(self, key: str) -> Path | None:
+        """The file of a key, None where there is none."""
+        return self._files.get(key)
+
+
+class Change(BaseModel):
+    """What a person says of an excerpt; one of the fields at a time."""
+
+    instrument: str | None = Field(None, max_length=20)
+    plays: bool = False
+    confirm: bool = False
+    recording: str | None = Field(None, max_length=10_000)
+    remove: bool = False
+
+
+class Desk:
+    """The folder that is labelled, opened when the page asks for it and anew when it asks again."""
+
+    def __init__(self, folder: Path, sounds: Sounds):
+        self._folder, self._sounds = folder, sounds
+        self._lock = threading.Lock()
+        self._labels: Labels | None = None
+        self._playable: dict[tuple[Path, int], Path] = {}
+
+    @property
+    def labels(self) -> Labels:
+        """The labels. Raises TarkibError where there is nothing to label, or labels.csv is damaged."""
+        with self._lock:
+            if self._labels is None:
+                self._labels = Labels(self._folder)
+            return self._labels
+
+    def open(self) -> dict[str, Any]:
+        """Look through the folder again; where to begin: the first without labels, or the first of all."""
+        with self._lock:
+            self._labels = None
+        labels = self.labels
+        return self.state(labels.key(labels.first_unlabelled() or 0))
+
+    def state(self, key: str, changed: bool = False) -> dict[str, Any]:
+        """All that the page shows of an excerpt. `changed`: another program has changed labels.csv."""
+        labels = self.labels
+        changed = labels.refresh() or changed
+        excerpt = labels.excerpt(key)
+        place, first = excerpt.place, labels.first_unlabelled()
+        return {
+            "key": key,
+            "name": _readable(excerpt.name),
+            "place": place + 1,
+            "count": len(labels),
+            "labelled_count": labels.labelled,
+            "labelled": excerpt.labelled,
+            "values": excerpt.values,
+            "columns": [name in labels.columns for name in INSTRUMENTS],
+            "recording": excerpt.recording,
+            "recordings": labels.recordings,
+            "back": labels.key(place - 1) if place > 0 else None,
+            "next": labels.key(place + 1) if place + 1 < len(labels) else None,
+            "first_unlabelled": None if first is None else labels.key(first),
+            "sound": f"{LABELS}/{key}/sound",
+            "length": _length(excerpt.path),
+            "notice": f"{labels.path} was changed by another program and has been read anew." if changed else "",
+            "file": str(labels.path),
+        }
+
+    def change(self, key: str, said: Change) -> dict[str, Any]:
+        """Write what is said of an excerpt; its state after that."""
+        labels = self.labels
+        changed = labels.refresh()
+        if said.instrument is not None:
+            labels.set(key, said.instrument, said.plays)
+        if said.confirm:
+            labels.confirm(key)
+        if said.recording is not None:
+            labels.set_recording(key, said.recording)
+        if said.remove:
+            labels.remove(key)
+        return self.state(key, changed)
+
+    def sound(self, key: str) -> Path:
+        """The sound of an excerpt, as a file that browsers play."""
+        path = self.labels.excerpt(key).path
+        version = (path, path.stat().st_mtime_ns)
+        if version not in self._playable:
+            try:
+                self._playable[version] = sound.playable(path, self._sounds.folder)
+            except TarkibError as error:
+                raise TarkibError(f"{path}: {error}") from error
+        return self._playable[version]
+
+
+def router(sounds: Sounds, desk: Desk) -> APIRouter:
+    """The routes. What a person can put right is an answer with `error` and the status 409."""
+    routes = APIRouter()
+
+    @routes.get(SOUND + "/{key}")
+    def heard(key: str) -> FileResponse:
+        path = sounds.get(key)
+        if path is None or not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path, media_type=sound.media_type(path))
+
+    @routes.get(LABELS)
+    def opened() -> JSONResponse:
+        return _answer(desk.open)
+
+    @routes.get(LABELS + "/{key}")
+    def state(key: str) -> JSONResponse:
+        return _answer(desk.state, key)
+
+    @routes.post(LABELS + "/{key}")
+    def change(key: str, said: Change) -> JSONResponse:
+        return _answer(desk.change, key, said)
+
+    @routes.get(LABELS + "/{key}/sound")
+    def excerpt(key: str) -> FileResponse:
+        try:
+            path = desk.sound(key)
+        except (TarkibError, OSError) as error:
+            raise HTTPException(404) from error
+        return FileResponse(path, media_type=sound.media_type(path))
+
+    return routes
+
+
+def _answer(make: Any, *arguments: Any) -> JSONResponse:
+    try:
+        return JSONResponse(make(*arguments))
+    except TarkibError as error:
+        return JSONResponse({"error": str(error)}, status_code=409)
+
+
+def _length(path: Path) -> str:
+    """A remark on an excerpt that is no five seconds."""
+    seconds = audio.seconds(path)
+    if seconds == 0:
+        return "This file cannot be read as sound; the pipeline will leave it out."
+    if seconds > audio.CLIP_SECONDS + _LONGER_BY_S:
+        told = f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+        return (
+            f"This excerpt is {told} long; the pipeline averages over its five-second windows, so that an instrument "
+            "counts as playing that plays in any part of it."
+        )
+    return ""
+
+
+def _readable(name: str) -> str:
+    """A file's name as text: bytes that are none are shown as such."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

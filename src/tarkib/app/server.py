@@ -1,0 +1,132 @@
+"""Serving the page, to this machine alone."""
+
+import os
+import socket
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio looks when it is imported
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import gradio
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tarkib.app import page, routes
+from tarkib.app.hearing import Limits
+from tarkib.errors import TarkibError
+from tarkib.recognition import Recogniser
+
+ADDRESS = "127.0.0.1"
+
+# Gradio needs its own inline scripts, styles and functions made from text; nothing may come from or go to elsewhere.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; "
+    "worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+
+
+class Guard:
+    """Refuses what another site's page asks of this server, and forbids this page to ask anything of others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{headers.get('host')}":
+            await PlainTextResponse("asked by another site", status_code=403)(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = MutableHeaders(scope=message)
+                added["Content-Security-Policy"] = _POLICY
+                added["X-Content-Type-Options"] = "nosniff"
+                added["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+def application(model: str, folder: Path, limits: Limits, scratch: Path, label: bool) -> FastAPI:
+    """The page and all that it asks for.
+
+    Parameters
+    ----------
+    model : a classifier's folder, or what MLflow calls it. Where it cannot be loaded the page says so.
+    folder : with excerpts to label.
+    limits : of recordings to hear.
+    scratch : a folder for uploads and what is made of them.
+    label : whether to show the tab for labels first.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch / "uploads")  # by default all of Gradio's pages share one
+    try:
+        recogniser, missing = Recogniser.load(model), ""
+    except TarkibError as error:
+        recogniser, missing = None, str(error)
+    sounds = routes.Sounds(scratch / "made")
+    sounds.folder.mkdir()
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(routes.router(sounds, routes.Desk(folder, sounds)))
+    gradio.mount_gradio_app(
+        app,
+        page.build(recogniser, missing, limits, sounds, label),
+        path="/",
+        server_name=ADDRESS,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        # A little more than is heard, so that what is only just too large is told with the remedy.
+        max_file_size=2_000_000 * limits.megabytes,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        theme=page.theme(),
+        head=page.head(),
+    )
+    app.add_middleware(Guard)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
+    return app
+
+
+@contextmanager
+def server(port: int, **options: Any) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
+    """A server that `run` starts, its socket and the page's address; options as `application` takes them.
+
+    port : 0 for any that is free.
+
+    Raises TarkibError for a port that is taken.
+    """
+    try:
+        listening = socket.create_server((ADDRESS, port))
+    except OSError as error:
+        raise TarkibError(f"--port {port}: {error.strerror}; give another one, or 0 for any that is free") from error
+    with listening, tempfile.TemporaryDirectory(prefix="tarkib-app-") as scratch:
+        app = application(scratch=Path(scratch), **options)
+        settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        yield uvicorn.Server(settings), listening, f"http://{ADDRESS}:{listening.getsockname()[1]}/"
+
+
+def run(port: int, browser: bool, **options: Any) -> None:
+    """Serve the page until it is interrupted; options as `application` takes them."""
+    with server(port, **options) as (serving, listening, address):
+        print(f"{address}    (Ctrl+C ends)", flush=True)
+        if browser:
+            webbrowser.open(address)
+        with suppress(KeyboardInterrupt):
+            serving.run(sockets=[listening])

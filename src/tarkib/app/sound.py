@@ -1,0 +1,52 @@
+"""Sound that a browser can play."""
+
+import uuid
+from pathlib import Path
+
+import soundfile
+
+from tarkib import audio
+from tarkib.errors import TarkibError
+
+_PLAYED = {
+    "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"},
+    "WAVEX": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"},
+    "FLAC": {"PCM_S8", "PCM_16", "PCM_24"},
+    "OGG": {"VORBIS", "OPUS"},
+    "MP3": {"MPEG_LAYER_III"},
+}
+"""Formats, and what is inside them, that every current browser plays; names are libsndfile's."""
+
+
+def playable(path: Path, folder: Path) -> Path:
+    """The file itself where browsers play its format, else a FLAC file in `folder` with what the classifier hears.
+
+    Raises TarkibError, whose message does not repeat the path, for what cannot be decoded.
+    """
+    if _is_played(path):
+        return path
+    target = folder / f"{uuid.uuid4().hex}.flac"
+    try:
+        with soundfile.SoundFile(target, "w", audio.SAMPLE_RATE, 1, "PCM_16") as file:
+            for block in audio.stream(path):
+                file.write(block)
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError | soundfile.LibsndfileError):
+            raise TarkibError(f"cannot be made playable in {folder} ({error}); is the disk full?") from error
+        raise
+    return target
+
+
+def media_type(path: Path) -> str:
+    """What a file that `playable` gave is, for the browser; never more than sound, whatever its name says."""
+    kind = soundfile.info(path).format
+    return {"FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}.get(kind, "audio/wav")
+
+
+def _is_played(path: Path) -> bool:
+    try:
+        info = soundfile.info(path)
+    except RuntimeError:
+        return False
+    return info.subtype in _PLAYED.get(info.format, ())
