@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tarkib import devices
+from tarkib.vocabulary import INSTRUMENTS
 
 
 def predict_logits(
@@ -27,8 +28,10 @@ def predict_logits(
         # A generator of its own: a loader draws a number from the global one, needed or not.
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, generator=torch.Generator())
     model.to(place).eval()
-    logits = []
+    # As numbers: a small tensor kept of each batch pins the memory around it, so that the process grows with the clips
+    # (over 4,800 of them on a CPU from 815 to 922 MiB, in place of 787 to 784).
+    logits: list[list[float]] = []
     with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=devices.has_bfloat16(place)):
         for batch in loader:
-            logits.append(model(batch["samples"].to(place, non_blocking=True)).float().cpu())
-    return torch.cat(logits).numpy() if logits else np.zeros((0, 10), dtype=np.float32)
+            logits.extend(model(batch["samples"].to(place, non_blocking=True)).float().tolist())
+    return np.array(logits, np.float32).reshape(len(logits), len(INSTRUMENTS))
