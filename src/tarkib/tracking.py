@@ -2,12 +2,22 @@
 
 The store is MLFLOW_TRACKING_URI, else `run.tracking_uri`, else SQLite in the project's root (the original's, where DVC
 runs a queued experiment in a copy), with artifacts beside it. Nothing in here changes a result.
+
+Each run gives one version of the registered model `tarkib`, which carries its card. Of the aliases `latest` is MLflow's
+own, the newest version; `best` is the version of the highest macro ROC-AUC on validation, of equal ones the newest,
+among all for which that is defined. Each version was validated on its own mixtures, and these differ between modes and
+recordings: `best` compares like with like only while all versions were made of the same data (tags `mode` and
+`data_sha256`).
 """
 
 import dataclasses
+import fcntl
+import json
 import logging
+import math
 import os
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,19 +31,22 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
-import numpy as np
 from mlflow.entities import Metric
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.entities.model_registry import ModelVersion
 from transformers import TrainerCallback
 
 from tarkib import project, pyfunc
-from tarkib.audio import CLIP_SAMPLES
+from tarkib.audio import CLIP_SECONDS
+from tarkib.models import card
+from tarkib.models.card import Card
 from tarkib.params import Params
-from tarkib.vocabulary import INSTRUMENTS
 
 EXPERIMENT = "tarkib"
 REGISTERED_MODEL = "tarkib"
+BEST = "best"
+"""Alias of the version that validated best."""
+
+_VALIDATION_TAG = "validation_roc_auc"
 _WEIGHTS_TAG = "tarkib.weights_sha256"
 _TRAINING_TAG = "tarkib.training"
 
@@ -45,11 +58,12 @@ def connect(params: Params) -> None:
     root = project.root()
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(params.run.tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
-    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+    # A store is set up by the first process that uses it, and two at once would spoil it.
+    with _one_at_a_time():
         # A server decides by itself where artifacts go; for a local store it must not depend on where one stands.
-        local = mlflow.get_tracking_uri().startswith("sqlite:")
-        mlflow.create_experiment(EXPERIMENT, (root / "mlruns").as_uri() if local else None)
-    mlflow.set_experiment(EXPERIMENT)
+        if mlflow.get_tracking_uri().startswith("sqlite:") and mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            mlflow.create_experiment(EXPERIMENT, (root / "mlruns").as_uri())
+        mlflow.set_experiment(EXPERIMENT)
 
 
 @contextmanager
@@ -104,38 +118,124 @@ class Curves(TrainerCallback):
 def evaluation(params: Params, weights_sha256: str) -> Iterator[None]:
     """The run that these weights were trained in; a new one where they came from elsewhere (dvc pull, say)."""
     connect(params)
-    found = _search(f"tags.`{_WEIGHTS_TAG}` = '{weights_sha256}'")
-    with mlflow.start_run(run_id=found):
-        if not found:
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT).experiment_id
+    tags = {_WEIGHTS_TAG: weights_sha256}
+    # Two that evaluate the same weights would both make a run of them, and both register them below.
+    with _one_at_a_time():
+        known = _search(f"tags.`{_WEIGHTS_TAG}` = '{weights_sha256}'")
+        run_id = known or mlflow.MlflowClient().create_run(experiment, tags=tags).info.run_id
+    with mlflow.start_run(run_id=run_id):
+        if not known:
             mlflow.log_params(_flat(params))
-            mlflow.set_tags({_WEIGHTS_TAG: weights_sha256, "git.commit": _git_commit()})
+            mlflow.set_tag("git.commit", _git_commit())
         yield
 
 
-def log_evaluation(metrics: Mapping[str, float], classifier: Path) -> None:
-    """Log final metrics to the current run and register its model, once a run."""
+def log_evaluation(metrics: Mapping[str, float | None], classifier: Path, test_set: str = "") -> None:
+    """Log final metrics to the current run, and register its model with its card.
+
+    A run has one version: where it is evaluated again, the version's card and tags are brought up to date.
+
+    Parameters
+    ----------
+    metrics : figures on the test set by name, None where undefined.
+    classifier : the folder that the train stage wrote.
+    test_set : the test set in words, for the card.
+
+    Raises TarkibError where the folder holds no card.
+    """
+    about = card.read(classifier).with_test(metrics, test_set)
     mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items() if value is not None})
-    run_id = mlflow.active_run().info.run_id
-    if mlflow.MlflowClient().search_model_versions(f"name = '{REGISTERED_MODEL}' and run_id = '{run_id}'"):
-        return
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, CLIP_SAMPLES), "samples")]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(INSTRUMENTS)), "probabilities")]),
-    )
-    packages = ("mlflow", "numpy", "safetensors", "torch", "torchaudio", "transformers")
+    client, run_id = mlflow.MlflowClient(), mlflow.active_run().info.run_id
+    tags = _tags(about)
+    with _one_at_a_time():
+        found = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and run_id = '{run_id}'")
+        version = found[0] if found else _register(classifier, about, tags)
+        _store_card(client, version, about)
+        client.update_model_version(REGISTERED_MODEL, version.version, description=about.body())
+        for key, value in tags.items():
+            client.set_model_version_tag(REGISTERED_MODEL, version.version, key, value)
+        mark_best(client)
+
+
+def mark_best(client: mlflow.MlflowClient) -> None:
+    """Set the alias `best`; left as it is where no version has a validation score."""
+    # Looked at again after it was set: workers on other machines, at one server, may have registered meanwhile.
+    while (best := _best(client)) is not None:
+        if str(client.get_registered_model(REGISTERED_MODEL).aliases.get(BEST)) == str(best.version):
+            return
+        client.set_registered_model_alias(REGISTERED_MODEL, BEST, best.version)
+
+
+def _best(client: mlflow.MlflowClient) -> ModelVersion | None:
+    """The version of the highest validation score, of equal ones the newest; None where none has a score."""
+    scores = {}
+    for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'"):
+        score = float(version.tags.get(_VALIDATION_TAG, "nan"))
+        if not math.isnan(score):
+            scores[score, int(version.version)] = version
+    return scores[max(scores)] if scores else None
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold other processes of this project off, such as a second worker of DVC's queue."""
+    path = project.cache("tracking.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVersion:
+    """Store the current run's model, and register it, tags included, once it is whole."""
+    config = json.loads((classifier / "config.json").read_text(encoding="utf-8"))
     with warnings.catch_warnings():
         # An example would be stored only for MLflow to infer the signature, which is given.
         warnings.filterwarnings("ignore", message=".*input example was not provided.*")
-        mlflow.pyfunc.log_model(
+        # The signature's columns have any type, on purpose.
+        warnings.filterwarnings("ignore", message=".*AnyType.*")
+        stored = mlflow.pyfunc.log_model(
             name="classifier",
             python_model=pyfunc.__file__,
             artifacts={"classifier": str(classifier)},
             code_paths=[str(Path(pyfunc.__file__).parent)],
-            signature=signature,
-            registered_model_name=REGISTERED_MODEL,
+            signature=pyfunc.signature(),
+            metadata={
+                **{key: config[key] for key in ("labels", "thresholds", "trained_classes", "sample_rate")},
+                "clip_seconds": CLIP_SECONDS,
+                "backbone": config["backbone"]["source"],
+                "licence": about.licence,
+                "mode": about.mode,
+                "data_sha256": about.data_sha256,
+            },
             # Named, so that MLflow need not load the model to guess them.
-            pip_requirements=[f"{one}=={metadata.version(one)}" for one in packages],
+            pip_requirements=[f"{one}=={metadata.version(one)}" for one in pyfunc.REQUIREMENTS],
         )
+    return mlflow.register_model(f"models:/{stored.model_id}", REGISTERED_MODEL, tags=dict(tags))
+
+
+def _store_card(client: mlflow.MlflowClient, version: ModelVersion, about: Card) -> None:
+    """Put the card beside the stored model, in the place of an earlier one."""
+    # A database keeps no model_id with a version, but where the version came from: models:/<id>.
+    model_id = version.source.removeprefix("models:/")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, card.NAME)
+        path.write_text(about.text(), encoding="utf-8")
+        client.log_model_artifact(model_id, str(path))
+
+
+def _tags(about: Card) -> dict[str, str]:
+    """A version's tags: by what it can be found and compared."""
+    facts = {
+        "mode": about.mode,
+        "seed": about.seed,
+        "data_sha256": about.data_sha256,
+        **{f"validation_{name}": value for name, value in about.validation.items()},
+        **{f"test_{name}": value for name, value in (about.test or {}).items()},
+    }
+    # Undefined figures are told as well, over those of an earlier evaluation.
+    return {name: "nan" if value is None else str(value) for name, value in facts.items()}
 
 
 def _search(where: str) -> str | None:

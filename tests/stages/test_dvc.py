@@ -122,12 +122,18 @@ def test_a_run_has_all_that_is_worth_knowing(checkout):
 
 def test_the_registered_model_predicts(checkout):
     client = mlflow.MlflowClient(f"sqlite:///{checkout.folder / 'mlflow.db'}")
-    version = client.search_model_versions("name = 'tarkib'")[0]
+    version = client.get_model_version_by_alias("tarkib", "best")
+    run = client.get_run(version.run_id)
+    assert version.tags["mode"] == run.data.params["augment.mode"]
+    assert version.tags["seed"] == run.data.params["train.seed"]
+    assert version.tags["data_sha256"] == run.data.tags["data.mixtures"]
+    assert float(version.tags["test_accuracy"]) == pytest.approx(run.data.metrics["test_accuracy"], abs=1e-6)
     model = mlflow.pyfunc.load_model(client.get_model_version_download_uri(version.name, version.version))
-    assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 120_000)
-    probabilities = model.predict(np.random.default_rng(0).standard_normal((2, 120_000)).astype(np.float32))
-    assert probabilities.shape == (2, 10)
-    assert ((probabilities > 0) & (probabilities < 1)).all()
+    samples = np.random.default_rng(0).standard_normal(200_000) / 10
+    table = model.predict([{"samples": samples, "sample_rate": 24_000}])
+    assert table["start_s"].tolist() == pytest.approx([0, 1, 2, 3, 200_000 / 24_000 - 5])
+    assert table["tar"].between(0, 1).all()
+    assert table["piano"].isna().all()
 
 
 def test_a_clone_is_brought_back_without_running(checkout, tmp_path):

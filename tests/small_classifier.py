@@ -1,0 +1,45 @@
+"""A classifier's folder as the train stage leaves it, made in a moment."""
+
+from pathlib import Path
+
+import numpy as np
+from models.small_mert import model_params
+
+from tarkib.models import build, card
+from tarkib.vocabulary import INSTRUMENTS
+
+
+def write_classifier(
+    folder: Path,
+    *,
+    backbone: str = "mel-cnn",
+    seed: int = 0,
+    mode: str = "bpm",
+    validation_roc_auc: float | None = 0.75,
+    untrained: tuple[str, ...] = (),
+) -> Path:
+    """Write weights that start at random, thresholds around 0.5, and a card."""
+    classifier = build(model_params(backbone=backbone), seed=seed)
+    trained = [name for name in INSTRUMENTS if name not in untrained]
+    thresholds = np.linspace(0.45, 0.55, len(INSTRUMENTS))
+    classifier.save(folder, trained_classes=trained, thresholds=dict(zip(INSTRUMENTS, thresholds, strict=True)))
+    classes = card.classes(
+        INSTRUMENTS,
+        np.array([0 if name in untrained else 20 for name in INSTRUMENTS]),
+        dict.fromkeys(trained, 3),
+        thresholds,
+        np.full(len(INSTRUMENTS), 0.7),
+    )
+    about = card.Card(
+        source=classifier.source,
+        mode=mode,
+        seed=seed,
+        data_sha256="cd" * 32,
+        train_mixtures=100,
+        validation_mixtures=50,
+        best_epoch=3,
+        classes=classes,
+        validation={"roc_auc": validation_roc_auc, "f1_macro": 0.5},
+    )
+    card.write(folder, about)
+    return folder
