@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, PREDICTIONS, run
+from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, PREDICTIONS, SLICES, run
 from tarkib import fingerprint, models, params, tracking
 from tarkib.datasets import WindowSet
-from tarkib.evaluation import report, scores, testset
+from tarkib.evaluation import leakage, report, scores, testset
 from tarkib.outputs import whole_folder
 from tarkib.prediction import predict_logits
 
@@ -33,11 +33,12 @@ def main() -> None:
         rounds=settings.evaluate.bootstrap_rounds,
         trained_classes=model.trained_classes,
     )
-    print(report.summary(scored), *test.notes, sep="\n")
+    notes = [*test.notes, *leakage.warnings(test, excerpts, SLICES)]
+    print(report.summary(scored), *notes, sep="\n")
     with whole_folder(EVALUATION_PLOTS) as plots:
         report.write_plots(plots, scored)
     report.write_predictions(PREDICTIONS, test, scored)
-    report.write_details(METRICS / "details.json", scored, test.notes)
+    report.write_details(METRICS / "details.json", scored, notes)
     report.write_metrics(METRICS / "metrics.json", scored)
     with tracking.evaluation(settings, fingerprint.of_files([CLASSIFIER / "model.safetensors"])):
         tracking.log_evaluation({name: one.value for name, one in scored.figures.items()}, CLASSIFIER)
