@@ -41,7 +41,7 @@ def main() -> None:
     report.write_details(METRICS / "details.json", scored, notes)
     report.write_metrics(METRICS / "metrics.json", scored)
     with tracking.evaluation(settings, fingerprint.of_files([CLASSIFIER / "model.safetensors"])):
-        tracking.log_evaluation({name: one.value for name, one in scored.figures.items()}, CLASSIFIER)
+        tracking.log_evaluation({name: one.value for name, one in scored.figures.items()}, CLASSIFIER, scored.size)
 
 
 if __name__ == "__main__":

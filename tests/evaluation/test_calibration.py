@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
 from tarkib.evaluation.calibration import expected_calibration_error, reliability
 
@@ -13,6 +14,20 @@ def test_a_case_worked_by_hand():
     assert (low.claimed, low.right) == pytest.approx((0.3, 0.5))
     assert (high.claimed, high.right) == pytest.approx((0.9, 0.75))
     assert expected_calibration_error(confidence, right, bins=2) == pytest.approx((2 * 0.2 + 4 * 0.15) / 6)
+
+
+def test_bins_agree_with_scikit_learn():
+    rng = np.random.default_rng(2)
+    confidence = rng.beta(0.6, 1.2, 500)
+    right = rng.random(500) < confidence**2
+    observed, claimed = calibration_curve(right, confidence, n_bins=10)
+    bins = reliability(confidence, right)
+    assert [one.right for one in bins] == pytest.approx(observed)
+    assert [one.claimed for one in bins] == pytest.approx(claimed)
+    shares = [one.count / 500 for one in bins]
+    expected = np.sum(shares * np.abs(observed - claimed))
+    assert expected_calibration_error(confidence, right) == pytest.approx(expected)
+    assert expected > 0.1
 
 
 def test_what_is_true_to_its_word_has_no_error_and_what_is_not_has():

@@ -48,6 +48,51 @@ def test_figures_agree_with_scikit_learn(scored):
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
+def test_weighted_figures_agree_with_scikit_learn(scored):
+    targets, probabilities = scored
+    predictions = metrics.predict(probabilities, 0.5)
+    weights = np.random.default_rng(2).integers(0, 4, (6, len(targets)))
+    found = {
+        name: figure(targets, {"decisions": predictions}.get(given, probabilities), weights)
+        for name, (figure, given) in FIGURES.items()
+    }
+    for i, times in enumerate(weights):
+        counted = {"sample_weight": times}
+        expected = {
+            "accuracy": 1 - sk.hamming_loss(targets, predictions, **counted),
+            "exact_match": sk.accuracy_score(targets, predictions, **counted),
+            "f1": sk.f1_score(targets, predictions, average=None, **counted),
+            "f1_macro": sk.f1_score(targets, predictions, average="macro", **counted),
+            "f1_micro": sk.f1_score(targets, predictions, average="micro", **counted),
+            "roc_auc": sk.roc_auc_score(targets, probabilities, average=None, **counted),
+            "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro", **counted),
+            "average_precision": sk.average_precision_score(targets, probabilities, average=None, **counted),
+            "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro", **counted),
+        }
+        for name, values in found.items():
+            np.testing.assert_allclose(values[i], expected[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_cells_without_a_label_are_as_if_the_clip_were_not_there_for_scikit_learn(scored):
+    targets, probabilities = scored
+    predictions = metrics.predict(probabilities, 0.5)
+    targets = np.where(np.random.default_rng(3).random(targets.shape) < 0.3, np.nan, targets)
+    there = ~np.isnan(targets)
+    assert metrics.accuracy(targets, predictions) == pytest.approx(
+        sk.accuracy_score(targets[there], predictions[there]), abs=1e-12
+    )
+    assert metrics.f1_micro(targets, predictions) == pytest.approx(
+        sk.f1_score(targets[there], predictions[there]), abs=1e-12
+    )
+    for figure, reference, given in (
+        (metrics.f1, sk.f1_score, predictions),
+        (metrics.roc_auc, sk.roc_auc_score, probabilities),
+        (metrics.average_precision, sk.average_precision_score, probabilities),
+    ):
+        by_class = [reference(targets[rows, k], given[rows, k]) for k, rows in enumerate(there.T)]
+        np.testing.assert_allclose(figure(targets, given), by_class, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_weights_are_repeated_clips(scored, name):
     targets, probabilities = scored

@@ -49,9 +49,9 @@ def rows(path):
 def test_metrics_are_flat_and_rounded(result, tmp_path):
     report.write_metrics(tmp_path / "deep" / "metrics.json", result)
     written = json.loads((tmp_path / "deep" / "metrics.json").read_text())
-    assert list(written) == [*scores.HEADLINE, "clips", "classes"]
+    assert list(written) == [*scores.HEADLINE, "f1_macro_at_half", "calibration_error", "clips", "classes"]
     assert (written["clips"], written["classes"]) == (60, 7)
-    for name in scores.HEADLINE:
+    for name in (*scores.HEADLINE, "f1_macro_at_half", "calibration_error"):
         assert written[name] == round(result.figures[name].value, 4)
 
 
@@ -136,9 +136,15 @@ def test_predictions_are_a_table(result, labels, tmp_path):
 def test_summary_is_a_table_to_read(result):
     lines = report.summary(result).splitlines()
     assert lines[0].startswith("60 clips of 30 recordings; in brackets the 95 % interval from 50 resamplings")
-    accuracy = result.figures["accuracy"]
-    line = next(line for line in lines if line.startswith("accuracy "))
-    assert line.split() == ["accuracy", f"{accuracy.value:.3f}", f"[{accuracy.low:.3f},", f"{accuracy.high:.3f}]"]
+    both = [result.figures[name] for name in ("f1_macro", "f1_macro_at_half")]
+    line = next(line for line in lines if line.startswith("F1 macro "))
+    assert line.split()[2:] == [
+        part for one in both for part in (f"{one.value:.3f}", f"[{one.low:.3f},", f"{one.high:.3f}]")
+    ]
+    line = next(line for line in lines if line.startswith("calibration error "))
+    assert line.split()[2:] == [f"{result.figures['calibration_error'].value:.3f}"]
+    tar = next(line for line in lines if line.startswith("tar ")).split()
+    assert tar[9] == f"{result.classes[1].f1_at_half.value:.3f}"
     assert next(line for line in lines if line.startswith("violin")).split()[1:3] == ["0", "0"]
     assert "Left out of the averages (no training material): setar" in lines
     assert max(map(len, lines)) <= 132

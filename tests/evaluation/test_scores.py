@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tarkib.errors import TarkibError
-from tarkib.evaluation import metrics, scores
+from tarkib.evaluation import calibration, metrics, scores
 from tarkib.vocabulary import INSTRUMENTS
 
 NEY, TAR, SANTUR, PIANO, VIOLIN = (INSTRUMENTS.index(name) for name in ("ney", "tar", "santur", "piano", "violin"))
@@ -35,7 +35,20 @@ def test_headline_is_at_the_given_thresholds_and_once_more_at_half():
     assert figures["accuracy"].value != figures["accuracy_at_half"].value
     assert figures["roc_auc"].value == metrics.roc_auc_macro(targets, probabilities)
     assert figures["average_precision"].value == metrics.average_precision_macro(targets, probabilities)
-    assert all(one.low < one.value < one.high for one in figures.values())
+    assert all(one.low < one.value < one.high for name, one in figures.items() if name != scores.CALIBRATION)
+
+
+def test_the_calibration_error_is_of_all_labelled_cells_and_has_no_interval():
+    targets, probabilities, groups = made()
+    targets[:, VIOLIN], targets[:9, TAR] = np.nan, np.nan
+    error = scored(targets, probabilities, groups, trained_classes=set(INSTRUMENTS) - {"piano"}).figures[
+        scores.CALIBRATION
+    ]
+    kept = ~np.isnan(targets) & (np.arange(10) != PIANO)
+    expected = calibration.expected_calibration_error(probabilities[kept], targets[kept])
+    assert error == scores.Estimate(pytest.approx(expected, rel=1e-12), None, None)
+    untrained = scored(targets, probabilities, groups, trained_classes=()).figures[scores.CALIBRATION]
+    assert untrained == scores.Estimate(None, None, None)
 
 
 def test_each_class_has_its_row():
@@ -52,6 +65,10 @@ def test_each_class_has_its_row():
     assert one.recall == pytest.approx(found[targets[:, TAR] == 1].mean())
     assert one.f1.value == pytest.approx(2 * one.precision * one.recall / (one.precision + one.recall))
     assert one.roc_auc.low < one.roc_auc.value < one.roc_auc.high
+    at_half = metrics.f1(targets, metrics.predict(probabilities, 0.5))
+    assert [one.f1_at_half.value for one in result.classes] == at_half.tolist()
+    assert one.f1_at_half.value != one.f1.value
+    assert one.f1_at_half.low < one.f1_at_half.value < one.f1_at_half.high
 
 
 def test_classes_that_cannot_be_averaged_are_named_with_the_reason():

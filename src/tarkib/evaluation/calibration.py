@@ -44,10 +44,11 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> li
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between claimed and observed over the bins, weighted by their counts; NaN of nothing.
+    """Mean distance of claimed and observed, sum over bins of count / n * abs(right - claimed); NaN of nothing.
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3. With few values it is too high: chance
-    alone keeps a bin's share from its probability.
+    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3; for the probability of one class, as here,
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015. With few values it is
+    too high: chance alone keeps a bin's share from its probability.
     """
     found = reliability(confidence, right, bins)
     total = sum(one.count for one in found)

@@ -80,8 +80,9 @@ def predict(probabilities: np.ndarray, thresholds: np.ndarray | float) -> np.nda
 
 
 def accuracy(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Share of right (clip, class) cells, 0..1: the accuracy of arXiv 2511.05717 (1 - Hamming loss).
+    """Share of right (clip, class) cells, (tp + tn) / (tp + fp + fn + tn) over all, 0..1.
 
+    That is the accuracy of arXiv 2511.05717, and 1 - the Hamming loss (Schapire and Singer, Machine Learning 37, 1999).
     Where three of ten classes play in a clip, predicting nothing at all already reaches 0.7.
     """
     targets, predictions, weights_, shape = _prepare(targets, predictions, weights)
@@ -91,7 +92,11 @@ def accuracy(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray |
 
 
 def exact_match(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Share of clips whose labelled cells are all right, 0..1 (subset accuracy)."""
+    """Share of clips whose labelled cells are all right, 0..1.
+
+    Also called subset accuracy (Ghamrawi and McCallum, Collective multi-label classification, CIKM 2005). Clips without
+    a label are not counted.
+    """
     targets, predictions, weights_, shape = _prepare(targets, predictions, weights)
     labelled = ~np.isnan(targets)
     counts = labelled.any(axis=1)
@@ -112,7 +117,11 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray 
 
 
 def f1(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """F1 of each class, 2 tp / (2 tp + fp + fn), shape (c,); 0 for a class never found, NaN for one not defined."""
+    """F1 of each class, 2 tp / (2 tp + fp + fn), shape (c,); 0 for a class never found, NaN for one not defined.
+
+    The harmonic mean of precision tp / (tp + fp) and recall tp / (tp + fn): van Rijsbergen, Information Retrieval,
+    1979, chapter 7.
+    """
     counts = confusion(targets, predictions, weights)
     positives, negatives = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
     values = _divide(2 * counts["tp"], counts["tp"] + counts["fp"] + positives)
@@ -125,7 +134,11 @@ def f1_macro(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray |
 
 
 def f1_micro(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """F1 of all cells pooled; NaN where nothing is present and nothing predicted."""
+    """F1 of all cells pooled, 2 tp / (2 tp + fp + fn) of the classes' sums; NaN where all cells are true negatives.
+
+    Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, section 13.6: frequent classes weigh
+    more than in the macro mean.
+    """
     counts = {name: cell.sum(axis=-1) for name, cell in confusion(targets, predictions, weights).items()}
     return _divide(2 * counts["tp"], 2 * counts["tp"] + counts["fp"] + counts["fn"])
 
@@ -133,22 +146,23 @@ def f1_micro(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray |
 def roc_auc(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Area under each class's ROC curve, shape (c,); NaN where the class is undefined.
 
-    It is the probability that a positive clip scores above a negative one, ties counting half, and so the Mann-Whitney
-    statistic over ranks (Hanley and McNeil, Radiology 143, 1982).
+    (pairs of a positive and a negative in the right order + half of the ties) / (all such pairs): the probability that
+    a positive clip scores above a negative one (Hanley and McNeil, Radiology 143, 1982).
     """
     return _by_class(_roc_auc, targets, probabilities, weights)
 
 
 def roc_auc_macro(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Mean of the defined classes' ROC-AUC."""
+    """Mean of the defined classes' ROC-AUC; NaN where none is."""
     return macro(roc_auc(targets, probabilities, weights))
 
 
 def average_precision(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Average precision of each class, shape (c,); NaN where the class is undefined.
 
-    The sum over falling thresholds of (recall gained) times precision, clips of equal score taken together, without
-    interpolation (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, section 8.4).
+    The sum over falling thresholds t of (recall(t) - recall before t) * precision(t), clips of equal score taken
+    together, without interpolation (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008,
+    section 8.4).
     """
     return _by_class(_average_precision, targets, probabilities, weights)
 
@@ -156,7 +170,7 @@ def average_precision(targets: np.ndarray, probabilities: np.ndarray, weights: n
 def average_precision_macro(
     targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Mean of the defined classes' average precision (mAP)."""
+    """Mean of the defined classes' average precision (mAP); NaN where none is."""
     return macro(average_precision(targets, probabilities, weights))
 
 
@@ -169,6 +183,8 @@ def macro(values: np.ndarray) -> np.ndarray:
 def best_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Threshold of greatest F1 for each class, shape (c,); 0.5 for a class that is not defined.
 
+    To be found on validation data: on the test set they would flatter (Lipton, Elkan and Narayanaswamy, Optimal
+    thresholding of classifiers to maximize F1 measure, ECML PKDD 2014, also on what they do to a rare class).
     Candidates lie midway between neighbouring scores, and between the lowest score and 0 (all predicted). Of equally
     good ones the nearest to 0.5 is taken, then the lower.
     """

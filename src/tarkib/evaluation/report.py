@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from tarkib.evaluation import curves, figure
-from tarkib.evaluation.scores import HEADLINE, ClassScore, Estimate, PolyphonyScore, Scores
+from tarkib.evaluation.scores import CALIBRATION, HEADLINE, ClassScore, Estimate, PolyphonyScore, Scores
 from tarkib.evaluation.testset import TestSet
 from tarkib.outputs import whole_file
 from tarkib.tables import Table
@@ -38,22 +38,24 @@ PREDICTIONS = Table(
 )
 """One row for each clip and class; `label` is null where the class is not labelled."""
 
-_CLASS_FIGURES = ("f1", "roc_auc", "average_precision")
+_AT_HALF = "_at_half"
+_COMPARED = (*HEADLINE, f"f1_macro{_AT_HALF}", CALIBRATION)
+_CLASS_FIGURES = ("f1", f"f1{_AT_HALF}", "roc_auc", "average_precision")
 _POLYPHONY_FIGURES = ("accuracy", "exact_match", "f1_micro")
 _TITLES = {
     "accuracy": "accuracy",
-    "accuracy_at_half": "accuracy at 0.5",
     "exact_match": "exact match",
     "f1_macro": "F1 macro",
     "f1_micro": "F1 micro",
     "roc_auc": "ROC-AUC macro",
     "average_precision": "average precision macro",
+    CALIBRATION: "calibration error",
 }
 
 
 def write_metrics(path: Path | str, scores: Scores) -> None:
-    """Write the headline figures flat, to four decimals: what `dvc metrics diff` compares."""
-    headline = {name: _rounded(scores.figures[name].value, 4) for name in HEADLINE}
+    """Write the headline, macro F1 at 0.5 and the calibration error flat, to four decimals: for `dvc metrics diff`."""
+    headline = {name: _rounded(scores.figures[name].value, 4) for name in _COMPARED}
     _write_json(path, {**headline, "clips": scores.clips, "classes": len(scores.averaged)})
 
 
@@ -119,14 +121,19 @@ def write_plots(folder: Path | str, scores: Scores) -> None:
 
 def summary(scores: Scores) -> str:
     """Return all figures as a plain-text table of several lines, with what was left out and why."""
-    headline = [[title, *_cells(scores.figures[name])] for name, title in _TITLES.items()]
-    headline.append(["accuracy of predicting nothing", _shown(scores.accuracy_of_silence), ""])
-    classes = [["instrument", "with", "without", "threshold", "prec.", "recall", "F1", "", "ROC-AUC", "", "AP", ""]]
+    headline = [["thresholds", "validation", "", "all 0.5", ""]]
+    for name, title in _TITLES.items():
+        at_half = scores.figures.get(name + _AT_HALF)
+        headline.append([title, *_cells(scores.figures[name]), *(_cells(at_half) if at_half else ("", ""))])
+    headline.append(["accuracy of predicting nothing", _shown(scores.accuracy_of_silence), "", "", ""])
+    heading = ["instrument", "with", "without", "threshold", "prec.", "recall", "F1", "", "at 0.5"]
+    classes = [[*heading, "ROC-AUC", "", "AP", ""]]
     for one in scores.classes:
         numbers = (one.threshold, one.precision, one.recall)
-        figures = (one.f1, one.roc_auc, one.average_precision)
         counts = [str(one.positives), str(one.negatives)]
-        classes.append([one.instrument, *counts, *map(_shown, numbers), *(c for f in figures for c in _cells(f))])
+        f1 = [*_cells(one.f1), _shown(one.f1_at_half.value)]
+        areas = [*_cells(one.roc_auc), *_cells(one.average_precision)]
+        classes.append([one.instrument, *counts, *map(_shown, numbers), *f1, *areas])
     polyphony = [["instruments", "clips", "accuracy", "", "exact", "", "F1 micro", ""]]
     for group in scores.polyphony:
         figures = (group.accuracy, group.exact_match, group.f1_micro)

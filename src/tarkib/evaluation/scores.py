@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib.evaluation import bootstrap, metrics
+from tarkib.evaluation import bootstrap, calibration, metrics
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = (
@@ -20,13 +20,20 @@ HEADLINE = (
 )
 """The figures that stand for an experiment; `roc_auc` and `average_precision` are macro."""
 
+CALIBRATION = "calibration_error"
+"""Expected calibration error of all labelled cells pooled: the lower the better, and without an interval.
+
+Drawing clips anew adds chance to each bin, so that a resample's error is larger than the clips' own, and an interval of
+such errors would lie beside the figure that it belongs to.
+"""
+
 NOT_LABELLED = "not labelled in the test set"
 NOT_TRAINED = "no training material"
 NO_POSITIVES = "no positives in the test set"
 NO_NEGATIVES = "no negatives in the test set"
 
 _AT_HALF = ("accuracy", "exact_match", "f1_macro", "f1_micro")
-_BY_CLASS = ("f1", "roc_auc", "average_precision")
+_BY_CLASS = ("f1", "f1_at_half", "roc_auc", "average_precision")
 _BY_POLYPHONY = ("accuracy", "exact_match", "f1_micro")
 
 
@@ -44,7 +51,7 @@ class ClassScore:
     """One class: its counts of labelled clips, and its figures where `left_out` does not say why there are none.
 
     `predicted` counts the labelled clips in which the class was found, rightly or wrongly; precision is None where that
-    is none.
+    is none. `f1_at_half` is F1 at 0.5, all else that depends on a threshold is at `threshold`.
     """
 
     instrument: str
@@ -56,6 +63,7 @@ class ClassScore:
     precision: float | None
     recall: float | None
     f1: Estimate
+    f1_at_half: Estimate
     roc_auc: Estimate
     average_precision: Estimate
 
@@ -75,9 +83,9 @@ class PolyphonyScore:
 class Scores:
     """Scores of one test set of `clips` clips out of `recordings` recordings.
 
-    `figures` holds the headline and the `_at_half` figures by name. `accuracy_of_silence` is the accuracy of answering
-    that nothing plays, the floor to hold accuracy against. `targets` (NaN where not labelled or not trained) and
-    `probabilities`, both (n, c), are what was scored.
+    `figures` holds the headline, the `_at_half` figures and `CALIBRATION` by name. `accuracy_of_silence` is the
+    accuracy of answering that nothing plays, the floor to hold accuracy against. `targets` (NaN where not labelled or
+    not trained) and `probabilities`, both (n, c), are what was scored.
     """
 
     clips: int
@@ -144,12 +152,17 @@ def score(
     def estimate(name: str, *index: int) -> Estimate:
         return Estimate(*(_number(part[index]) for part in (points[name], *ends[name])))
 
+    labelled = ~np.isnan(scored)
+    error = calibration.expected_calibration_error(probabilities[labelled], scored[labelled])
     counts = metrics.confusion(labels, statistic.predictions)
     return Scores(
         clips=len(labels),
         recordings=len(set(groups)),
         rounds=rounds,
-        figures={name: estimate(name) for name in (*HEADLINE, *(f"{name}_at_half" for name in _AT_HALF[1:]))},
+        figures={
+            **{name: estimate(name) for name in (*HEADLINE, *(f"{name}_at_half" for name in _AT_HALF[1:]))},
+            CALIBRATION: Estimate(_number(error), None, None),
+        },
         accuracy_of_silence=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
         classes=tuple(
             _class_score(
@@ -201,6 +214,7 @@ class _Statistic:
             for name in _AT_HALF:
                 figures[name + suffix] = getattr(metrics, name)(self.targets, predictions, weights)
         figures["class_f1"] = metrics.f1(self.targets, self.predictions, weights)
+        figures["class_f1_at_half"] = metrics.f1(self.targets, self.at_half, weights)
         figures["class_roc_auc"] = metrics.roc_auc(self.targets, self.probabilities, weights)
         figures["class_average_precision"] = metrics.average_precision(self.targets, self.probabilities, weights)
         figures["roc_auc"] = metrics.macro(figures["class_roc_auc"])
@@ -244,6 +258,6 @@ def _reason(positives: int, negatives: int, trained: bool) -> str | None:
     return NO_NEGATIVES if negatives == 0 else None
 
 
-def _number(value: np.ndarray) -> float | None:
+def _number(value: np.ndarray | float) -> float | None:
     """A figure as a plain number, None for NaN."""
     return None if math.isnan(value) else float(value)
