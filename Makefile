@@ -1,6 +1,7 @@
 # make repro   set up and run the pipeline on the built-in demo     make test    set up and run all tests
-# make lint    what .ci/run checks before the tests                 make lock    renew requirements.lock
-.PHONY: repro test lint lock clean
+# make compare run the four modes with two seeds, as far as missing   make lint    what .ci/run checks before the tests
+# make lock    renew requirements.lock                               make clean   remove the environment and caches
+.PHONY: repro compare test lint lock clean
 
 # The first that runs and is 3.11 or 3.12: a name on the path may be a version manager's empty shell.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
@@ -15,6 +16,9 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 repro: $(BIN)/.installed
 	dvc repro
 	dvc metrics show
+
+compare: $(BIN)/.installed
+	tarkib compare
 
 test: $(BIN)/.installed
 	OMP_NUM_THREADS=1 pytest
