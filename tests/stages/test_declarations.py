@@ -60,6 +60,36 @@ def test_declared_parameters_are_those_that_are_read(stage):
     assert set(STAGES[stage].get("params", [])) == parameters_read(script)
 
 
+# The paths that the package `stages` names; it is not importable here, where `stages` are these tests.
+PLACES = {
+    node.targets[0].id: ast.literal_eval(node.value.args[0])
+    for node in ast.parse((REPOSITORY / "stages" / "__init__.py").read_text()).body
+    if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Path(")
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_data_is_what_is_read_and_written(stage):
+    """data.raw and data.test come from params.yaml; all other data has its name in the package `stages`."""
+    tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
+    imported = {
+        one.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "stages"
+        for one in node.names
+    }
+    outputs = [
+        name
+        for kind in ("outs", "metrics")
+        for one in STAGES[stage].get(kind, [])
+        for name in list(one if isinstance(one, dict) else [one])
+    ]
+    inputs = [one for one in STAGES[stage]["deps"] if not one.startswith(("src/", "stages/", "${"))]
+    # A folder that DVC does not take whole stands for its files.
+    declared = {str(Path(one).parent) if one.startswith(f"{PLACES['METRICS']}/") else one for one in inputs + outputs}
+    assert {PLACES[name] for name in imported & PLACES.keys()} == declared
+
+
 def imports(path: str) -> set[str]:
     """This project's modules that a file imports, as paths below src/tarkib, but for those without effect."""
     used = set()

@@ -1,0 +1,99 @@
+"""The evaluate stage on test sets as people have them: HamNava's layout, one clip, clips that were trained on."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise, write
+from small_classifier import write_classifier
+
+from tarkib import tables
+from tarkib.evaluation import report, scores
+from tarkib.evaluation.testset import INSTRUMENTS
+
+from .conftest import run_stage, set_parameters
+
+HAMNAVA = "sample_id, difficulty, singer, tar, ney, setar, santour, kamancheh, tonbak, oud, daf\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that knows nothing, pulled without the data that it was trained on."""
+    folder = tmp_path_factory.mktemp("pulled")
+    set_parameters(folder)
+    write_classifier(folder / "models/classifier")
+    return folder
+
+
+def with_test_set(project: Path, folder: Path, rows: str) -> Path:
+    """A copy of the project with a table of labels in HamNava's layout."""
+    shutil.copytree(project, folder)
+    (folder / "data/test").mkdir(parents=True)
+    (folder / "data/test/ground_truth.csv").write_text(HAMNAVA + rows)
+    return folder
+
+
+def details(folder: Path) -> dict:
+    return json.loads((folder / "metrics/details.json").read_text())
+
+
+def test_hamnava_is_scored_as_it_is(project, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (12, 9))
+    rows = "".join(f"{k}, {k % 3}, {', '.join(map(str, row))}\n" for k, row in enumerate(labels, start=1))
+    folder = with_test_set(project, tmp_path / "hamnava", rows)
+    for k in range(1, 13):
+        write(folder / f"data/test/audio/{k}.mp3", np.stack([noise(5.1, k, 44_100)] * 2, axis=1), 44_100, format="MP3")
+    said = run_stage(folder, "evaluate").stdout
+    found = report.PREDICTIONS.read(folder / "data/predictions.parquet")
+    assert len(found) == 120
+    by_cell = {(row["sample_id"], row["instrument"]): row["label"] for row in found}
+    columns = ("avaz", "tar", "ney", "setar", "santur", "kamancheh", "tonbak", None, "daf")
+    for k, row in enumerate(labels, start=1):
+        assert [by_cell[str(k), name] for name in columns if name] == [bool(x) for x in np.delete(row, 7)]
+    assert {by_cell["1", name] for name in ("piano", "violin")} == {None}
+    told = details(folder)
+    assert told["left_out"] == dict.fromkeys(("piano", "violin"), scores.NOT_LABELLED)
+    assert told["averaged"] == [name for name in INSTRUMENTS if name not in ("piano", "violin")]
+    table = Path("data/test/ground_truth.csv")
+    assert told["notes"] == [
+        f"{table}: columns that are none of the ten instruments, left out: difficulty, oud",
+        f"{table}: instruments without a column, not labelled and so not scored: piano, violin",
+        f"{Path('data/slices')}: not there, so test clips were not compared with what was trained on",
+    ]
+    assert all(note in said for note in told["notes"])
+
+
+def test_one_clip_has_figures_without_intervals(project, tmp_path):
+    folder = with_test_set(project, tmp_path / "one", "1, easy, 1, 0, 0, 0, 0, 0, 0, 0, 1\n")
+    write(folder / "data/test/1.mp3", noise(5, 1), format="MP3")
+    said = run_stage(folder, "evaluate").stdout
+    assert "1 clip of 1 recording; with no other to resample there are no intervals." in said
+    figures = details(folder)["figures"]
+    assert 0 <= figures["accuracy"]["value"] <= 1
+    assert {one[end] for one in figures.values() for end in ("low", "high")} == {None}
+    written = json.loads((folder / "metrics/metrics.json").read_text())
+    assert (written["clips"], written["classes"], written["roc_auc"]) == (1, 0, None)
+
+
+def test_clips_that_were_trained_on_are_named_and_scored_all_the_same(finished, tmp_path):
+    folder = tmp_path / "leaky"
+    shutil.copytree(finished, folder)
+    row = next(
+        one for one in tables.RECORDINGS.read(folder / "data/slices/recordings.parquet") if one["status"] == "ok"
+    )
+    planted = folder / "data/test/planted.flac"
+    shutil.copy2(folder / "data/raw" / row["path"], planted)
+    with (folder / "data/test/labels.csv").open("a") as file:
+        file.write("planted,planted," + ",".join("1" + "0" * 9) + "\n")
+    said = run_stage(folder, "evaluate").stdout
+    (warning,) = [note for note in details(folder)["notes"] if note.startswith("warning")]
+    assert re.search(
+        rf"trained or validated on \(1\): planted = {re.escape(row['path'])} \((train|validation)\)$", warning
+    )
+    assert warning in said
+    assert details(folder)["clips"] == 9
+    assert details(finished)["notes"] == []
