@@ -99,6 +99,7 @@ def hear(
     except TarkibError as error:
         if str(error).startswith(f"{path.name}: "):
             raise
-        raise TarkibError(f"{path.name}: {error}") from error
+        # A decoder may tell the whole path, which means nothing to the one who brought the file.
+        raise TarkibError(f"{path.name}: {str(error).replace(str(path), path.name)}") from error
     limits.check_length(path.name, found.seconds)
     return found

@@ -78,7 +78,7 @@ function tarkibLabelling(element) {
     find(".count").textContent = `${state.labelled_count} labelled`;
     Object.assign(find("progress"), { max: state.count, value: state.labelled_count });
     find("h2").textContent = state.name;
-    const chosen = state.values.filter((value) => value >= 0.5).length;
+    const chosen = state.values.filter((value) => value > 0).length;
     find(".state").textContent = !state.labelled ? "not labelled yet" : chosen ? "labelled" : "labelled: nothing plays";
     find(".state").classList.toggle("done", state.labelled);
     buttons.forEach((one, k) => {

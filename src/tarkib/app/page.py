@@ -1,5 +1,6 @@
 """The page: one tab to see what plays when in a recording, one to label excerpts."""
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -16,6 +17,9 @@ from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, formats
 from tarkib.text import clock
 from tarkib.vocabulary import INSTRUMENTS
+
+UPLOADS = "GRADIO_TEMP_DIR"
+"""The variable of the environment that tells Gradio where to keep uploads."""
 
 # Fonts of the reader's machine: Gradio's own theme would ask Google for some.
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "Arial", "sans-serif")
@@ -84,6 +88,7 @@ def _hearing(page: gradio.Blocks, recogniser: Recogniser | None, missing: str, l
         elem_id="recording",
         height=160,
     )
+    upload.async_move_resource_to_block_cache = _only_uploaded
     result = _html(elem_id="heard", min_height=120)
     with gradio.Row():
         csv = gradio.DownloadButton("Segments as CSV", visible=False, size="md", elem_id="csv")
@@ -112,6 +117,16 @@ def _hearing(page: gradio.Blocks, recogniser: Recogniser | None, missing: str, l
     upload.upload(heard, upload, outputs, show_progress_on=result, concurrency_limit=1, **private)
     upload.clear(cleared, None, outputs, queue=False, show_progress="hidden", **private)
     page.unload(left)
+
+
+async def _only_uploaded(named: str) -> str:
+    """The path that a browser names, if it is of a file that was uploaded.
+
+    In its place Gradio would copy any file of this machine, or fetch one from elsewhere.
+    """
+    if not Path(named).resolve().is_relative_to(Path(os.environ[UPLOADS]).resolve()):
+        raise gradio.Error("That file was not uploaded.")
+    return named
 
 
 def _shown(

@@ -5,6 +5,7 @@ A request names an excerpt or a recording by a key that the server has made, nev
 
 import secrets
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ class Desk:
     def sound(self, key: str) -> Path:
         """The sound of an excerpt, as a file that browsers play."""
         path = self.labels.excerpt(key).path
+        if not _is_text(path.name):
+            raise TarkibError(f"{path.name!a}: the name is no text; rename the file")
         version = (path, path.stat().st_mtime_ns)
         if version not in self._playable:
             try:
@@ -168,7 +171,7 @@ def router(sounds: Sounds, desk: Desk) -> APIRouter:
     return routes
 
 
-def _answer(make: Any, *arguments: Any) -> JSONResponse:
+def _answer(make: Callable[..., dict[str, Any]], *arguments: Any) -> JSONResponse:
     try:
         return JSONResponse(make(*arguments))
     except TarkibError as error:
@@ -177,6 +180,8 @@ def _answer(make: Any, *arguments: Any) -> JSONResponse:
 
 def _length(path: Path) -> str:
     """A remark on an excerpt that is no five seconds."""
+    if not _is_text(path.name):
+        return "The name of this file is no text, so that nothing can read it; rename it."
     seconds = audio.seconds(path)
     if seconds == 0:
         return "This file cannot be read as sound; the pipeline will leave it out."
@@ -187,6 +192,15 @@ def _length(path: Path) -> str:
             "counts as playing that plays in any part of it."
         )
     return ""
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is valid UTF-8; libsndfile takes no other."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _readable(name: str) -> str:

@@ -74,18 +74,19 @@ def application(model: str, folder: Path, limits: Limits, scratch: Path, label: 
     scratch : a folder for uploads and what is made of them.
     label : whether to show the tab for labels first.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(scratch / "uploads")  # by default all of Gradio's pages share one
     try:
         recogniser, missing = Recogniser.load(model), ""
     except TarkibError as error:
         recogniser, missing = None, str(error)
     sounds = routes.Sounds(scratch / "made")
     sounds.folder.mkdir()
+    blocks = page.build(recogniser, missing, limits, sounds, label)
+    blocks.has_launched = True  # else Gradio does not check the paths that a browser names
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(routes.router(sounds, routes.Desk(folder, sounds)))
     gradio.mount_gradio_app(
         app,
-        page.build(recogniser, missing, limits, sounds, label),
+        blocks,
         path="/",
         server_name=ADDRESS,
         footer_links=[],
@@ -115,11 +116,26 @@ def server(port: int, **options: Any) -> Iterator[tuple[uvicorn.Server, socket.s
     try:
         listening = socket.create_server((ADDRESS, port))
     except OSError as error:
-        raise TarkibError(f"--port {port}: {error.strerror}; give another one, or 0 for any that is free") from error
-    with listening, tempfile.TemporaryDirectory(prefix="tarkib-app-") as scratch:
+        raise TarkibError(
+            f"--port {port}: {os.strerror(error.errno)}; give another one, or 0 for any that is free"
+        ) from error
+    with listening, tempfile.TemporaryDirectory(prefix="tarkib-app-") as scratch, _uploads(Path(scratch) / "uploads"):
         app = application(scratch=Path(scratch), **options)
         settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         yield uvicorn.Server(settings), listening, f"http://{ADDRESS}:{listening.getsockname()[1]}/"
+
+
+@contextmanager
+def _uploads(folder: Path) -> Iterator[None]:
+    """Let Gradio keep uploads in a folder; by default all its pages on a machine share one."""
+    before = os.environ.get(page.UPLOADS)
+    os.environ[page.UPLOADS] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(page.UPLOADS)
+        if before is not None:
+            os.environ[page.UPLOADS] = before
 
 
 def run(port: int, browser: bool, **options: Any) -> None:
