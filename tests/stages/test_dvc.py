@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 from .conftest import set_parameters
@@ -104,6 +105,44 @@ def test_a_queued_experiment(checkout):
     assert shown["metrics/metrics.json"]["accuracy"]["old"] == before["accuracy"]
     rows = list(csv.DictReader(checkout.run("dvc", "exp", "show", "--csv").splitlines()))
     assert {(row["Experiment"], row["augment.mode"]) for row in rows} >= {("", "dastgah+bpm"), ("same-tempo", "bpm")}
+
+
+def encodings(chart: dict) -> dict[str, dict]:
+    """Channels of a chart, of its innermost layers too, by name; the last of a name."""
+    inner = [chart["spec"]] if "spec" in chart else chart.get("layer", [])
+    found = {name: one for part in inner if "data" not in part for name, one in encodings(part).items()}
+    return {**chart.get("encoding", {}), **found}
+
+
+def test_plots_compare_experiments(checkout, tmp_path):
+    """Each picture has a title and named axes, and both revisions' figures in colours of their own."""
+    said = checkout.run("dvc", "plots", "diff", "--json", "-o", str(tmp_path), "HEAD", "same-tempo")
+    shown = json.loads(said)["data"]
+    declared = yaml.safe_load((checkout.folder / "dvc.yaml").read_text())["plots"]
+    charts = {name: about for one in declared if isinstance(one, dict) for name, about in one.items()}
+    assert {name for name in shown if not name.endswith(".png")} == set(charts)
+    for name, about in charts.items():
+        (chart,) = (one["content"] for one in shown[name])
+        assert chart["title"]["text"] == about["title"]
+        channels = encodings(chart)
+        assert channels["x"]["title"] == about["x_label"]
+        assert channels["y"]["title"] == about["y_label"]
+        assert channels["x"]["field"] == about["x"]
+        assert channels["color"]["field"] == "rev"
+        assert channels["color"]["scale"]["domain"] == ["HEAD", "same-tempo"]
+        assert len(set(channels["color"]["scale"]["range"])) == 2
+        assert {row["rev"] for row in chart["data"]["values"]} == {"HEAD", "same-tempo"}
+        assert "<DVC" not in json.dumps(chart)
+    losses = shown["Training and validation loss"][0]["content"]
+    assert losses["encoding"]["strokeDash"]["scale"]["domain"] == ["train_loss", "validation_loss"]
+    instruments = {row["instrument"] for row in shown["F1 by class"][0]["content"]["data"]["values"]}
+    averaged = json.loads((checkout.folder / "metrics/details.json").read_text())["averaged"]
+    assert averaged
+    assert instruments == set(averaged)
+    curves = {row["instrument"] for row in shown["ROC curves"][0]["content"]["data"]["values"]}
+    assert curves == {"macro", "micro"} | instruments
+    pictures = [one["revisions"] for one in shown["plots/evaluation/overview.png"]]
+    assert pictures == [["HEAD"], ["same-tempo"]]
 
 
 def test_a_run_has_all_that_is_worth_knowing(checkout):
