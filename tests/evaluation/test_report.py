@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tarkib.evaluation import report, scores
+from tarkib.evaluation import curves, report, scores, testset
 from tarkib.evaluation.testset import TestSet
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -156,3 +156,21 @@ def test_summary_warns_of_few_recordings(labels, one_clip):
         labels, np.full((60, 10), 0.5), 0.5, groups=[str(i // 20) for i in range(60)], rng=np.random.default_rng(1)
     )
     assert "narrower than they should be" in report.summary(few)
+
+
+def test_a_thousand_clips_from_their_table_to_the_report(tmp_path):
+    rng = np.random.default_rng(6)
+    labels = rng.random((1000, 10)).round(2)
+    table = "".join(f"{i}, {', '.join(map(str, row))}\n" for i, row in enumerate(labels, start=1))
+    (tmp_path / "soft.csv").write_text(f"sample_id, {', '.join(INSTRUMENTS)}\n{table}")
+    for i in range(1, 1001):
+        (tmp_path / f"{i:04d}.mp3").touch()
+    test = testset.load(tmp_path, label_threshold=0.7)
+    assert (test.targets == (labels >= 0.7)).all()
+    probabilities = np.clip(rng.normal(0.3 + 0.3 * test.targets, 0.2), 0, 1)
+    result = scores.score(test.targets, probabilities, 0.5, groups=test.recordings, rng=rng, rounds=100)
+    report.write_plots(tmp_path / "plots", result)
+    report.write_predictions(tmp_path / "predictions.parquet", test, result)
+    assert report.summary(result).startswith("1000 clips of 1000 recordings")
+    assert len(report.PREDICTIONS.read(tmp_path / "predictions.parquet")) == 10_000
+    assert len(rows(tmp_path / "plots" / "roc.csv")) <= 12 * curves.POINTS

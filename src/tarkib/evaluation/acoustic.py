@@ -40,7 +40,7 @@ _ALIKE = 0.25
 _SAME = 0.5
 """Correlation of the samples that decides; a copy of 32 kbit/s still has more than 0.9."""
 
-_CLIPS_AT_ONCE = 64
+_CLIPS_AT_ONCE = 32
 
 
 class Match(NamedTuple):
