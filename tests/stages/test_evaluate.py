@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import noise, write
+from scipy.special import expit
 from small_classifier import write_classifier
 
-from tarkib import tables
-from tarkib.evaluation import report, scores
-from tarkib.evaluation.testset import INSTRUMENTS
+from tarkib import models, tables
+from tarkib.datasets import MixtureSet
+from tarkib.evaluation import metrics, report, scores
+from tarkib.prediction import predict_logits
+from tarkib.vocabulary import INSTRUMENTS
 
 from .conftest import run_stage, set_parameters
 
@@ -97,3 +100,22 @@ def test_clips_that_were_trained_on_are_named_and_scored_all_the_same(finished, 
     assert warning in said
     assert details(folder)["clips"] == 9
     assert details(finished)["notes"] == []
+
+
+def test_thresholds_are_the_best_of_the_validation_mixtures(finished):
+    model = models.load(finished / "models/classifier")
+    validation = MixtureSet(finished / "data/mixtures", "validation")
+    probabilities = expit(predict_logits(model, validation, 8, "cpu"))
+    best = dict(zip(INSTRUMENTS, metrics.best_thresholds(validation.targets, probabilities), strict=True))
+    assert details(finished)["thresholds"] == pytest.approx(best, abs=1e-5)
+    assert any(best[name] != metrics.HALF for name in model.trained_classes)
+    by_name = {one["instrument"]: one for one in details(finished)["classes"]}
+    test = report.PREDICTIONS.read(finished / "data/predictions.parquet")
+    for name in details(finished)["averaged"]:
+        labels, probability = (
+            np.array([[row[key]] for row in test if row["instrument"] == name], float)
+            for key in ("label", "probability")
+        )
+        for figure, threshold in (("f1", best[name]), ("f1_at_half", metrics.HALF)):
+            (expected,) = metrics.f1(labels, metrics.predict(probability, threshold))
+            assert by_name[name][figure]["value"] == pytest.approx(expected, abs=1e-6)
