@@ -45,7 +45,7 @@ def test_a_header_that_does_not_say_how_long_it_is_does_not_help(recogniser, tmp
     told = []
     with pytest.raises(TarkibError, match=r"^a\.wav: is 1:\d\d or longer"):
         hear(recogniser, path, Limits(1, 10), lambda *seconds: told.append(seconds))
-    assert 0 < len(told) < 6
+    assert 0 < max(seconds for seconds, _ in told) <= 60
 
 
 @pytest.mark.parametrize("content", [b"", b"no music", b"RIFF" + bytes(40), np.random.default_rng(0).bytes(5_000)])

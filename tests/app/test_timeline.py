@@ -79,10 +79,11 @@ def test_a_recording_of_any_length_is_small_and_has_a_readable_axis(seconds):
 
 def test_a_short_thing_is_seen_in_a_long_recording():
     found = recognition(7_200.0, level=0.0)
-    found.window_probabilities[5_000:5_005, 4] = 1.0
+    found.window_probabilities[5_003:5_008, 4] = 1.0
     html = timeline.section(found, "song", "/sound")
     strong = re.findall(r'<path class="strong" d="([^"]*)"', html)
     assert [bool(one) for one in strong] == [k == 4 for k in range(10)]
+    assert "V4.16H" in strong[4]  # at its highest
 
 
 def test_silence_and_nothing_found_are_told_apart():
