@@ -96,6 +96,11 @@ def test_a_recording_in_each_of_the_ways(model, heard, folder):
         agrees(table, heard)
 
 
+def test_the_recogniser_itself_takes_what_is_registered(heard, folder):
+    found = Recogniser.load(MODEL, device="cpu")(folder / "song.wav")
+    np.testing.assert_array_equal(found.window_probabilities, heard.window_probabilities)
+
+
 def test_some_instruments_count_as_present_and_some_do_not(heard):
     """Else the tests here would not see what is present."""
     present = heard.window_probabilities >= heard.thresholds
@@ -262,7 +267,12 @@ def asked(server: str, content: dict) -> pd.DataFrame:
         f"{server}/invocations", json.dumps(content).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as answer:
-        return pd.DataFrame(json.load(answer)["predictions"])
+        return pd.DataFrame(json.load(answer, parse_constant=not_json)["predictions"])
+
+
+def not_json(constant: str) -> None:
+    """Refuse NaN, which Python reads and other languages do not."""
+    pytest.fail(f"{constant} is no JSON")
 
 
 def test_http_by_path_samples_and_audio(server, heard, folder):
