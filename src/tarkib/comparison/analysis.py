@@ -8,15 +8,13 @@ import numpy as np
 from tarkib.comparison import predictions as reading
 from tarkib.comparison import statistics
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE, Statistic
-from tarkib.comparison.predictions import Predictions
+from tarkib.comparison.predictions import Predictions, Run
 from tarkib.evaluation import bootstrap, calibration, metrics
+from tarkib.evaluation.scores import CALIBRATION
 
 ROUNDS = 9_999
 """Resamples: with fewer a p-value could not stay below 0.05 after correction. One less than a round number, so that
 p-values are whole multiples of 2/10,000 (Davison and Hinkley, 1997, section 4.2.5)."""
-
-Run = tuple[str, int]
-"""Mode and seed."""
 
 Interval = tuple[float, float]
 
@@ -48,9 +46,10 @@ class Difference:
 class Comparison:
     """All numbers of a comparison.
 
-    Means are by mode and then by figure (`HEADLINE`), by instrument and figure (`BY_CLASS`) or by number of instruments
-    and figure (`BY_POLYPHONY`). Differences leave the reference out and are over the seeds that both modes have.
-    `floor` is the accuracy of predicting that nothing plays.
+    Means are by mode and then by figure (`HEADLINE` and `CALIBRATION`), by instrument and figure (`BY_CLASS`) or by
+    number of instruments and figure (`BY_POLYPHONY`). The calibration error has no interval over recordings, since a
+    resample's is larger than that of the clips themselves. Differences leave the reference out and are over the seeds
+    that both modes have. `floor` is the accuracy of predicting that nothing plays.
     """
 
     clips: int
@@ -120,7 +119,13 @@ def compare(
         positives={name: int(np.sum(first.targets[:, k] == 1)) for k, name in enumerate(first.classes)},
         left_out=_left_out(first.classes, first.targets, lacking),
         polyphony={number: int(np.sum(played == number)) for number in numbers},
-        means={mode: {name: estimates.mean(mode, name) for name in HEADLINE} for mode in there},
+        means={
+            mode: {
+                **{name: estimates.mean(mode, name) for name in HEADLINE},
+                CALIBRATION: _calibration(targets, {run[1]: predictions[run] for run in runs if run[0] == mode}),
+            }
+            for mode in there
+        },
         differences={
             mode: {
                 name: Difference(
@@ -169,6 +174,18 @@ def _left_out(classes: Sequence[str], labels: np.ndarray, lacking: Mapping[str, 
         elif not np.any(label == 0):
             found[name] = "no negatives in the test set"
     return found
+
+
+def _calibration(targets: np.ndarray, predictions: Mapping[int, Predictions]) -> Mean:
+    """Mean over seeds of the expected calibration error of all scored cells pooled."""
+    scored = ~np.isnan(targets)
+    errors = {
+        seed: calibration.expected_calibration_error(predictions[seed].probabilities[scored], targets[scored])
+        for seed in sorted(predictions)
+    }
+    values = list(errors.values())
+    seeds = statistics.t_interval(values)
+    return Mean(_number(np.mean(values)), None, seeds, {seed: _number(error) for seed, error in errors.items()})
 
 
 def _reliability(targets: np.ndarray, predictions: Mapping[Run, Predictions], mode: str) -> list[calibration.Bin]:

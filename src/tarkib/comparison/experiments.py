@@ -49,6 +49,8 @@ def collect(expectation: Expectation, modes: Sequence[str], seeds: Sequence[int]
 
     Of several that were made of the same the first is taken. Nothing is run or changed.
     """
+    # The queue first: what ends in between is then found among the finished.
+    tasks = queue.status().tasks
     done: dict[tuple[str, int], Experiment] = {}
     strays: dict[str, str] = {}
     for name, revision, lock in _finished(expectation.head):
@@ -59,7 +61,6 @@ def collect(expectation: Expectation, modes: Sequence[str], seeds: Sequence[int]
                 done[varied] = one
         else:
             strays[name] = f"was made of something else: {expectation.differences(lock)[0]}"
-    tasks = queue.status().tasks
     found = []
     for seed in seeds:
         for mode in modes:

@@ -4,38 +4,25 @@ Conventions are those of `tarkib.evaluation.metrics`: targets and probabilities 
 where a figure is undefined.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from tarkib.evaluation import calibration, metrics
-
-
-class Figure(NamedTuple):
-    """A figure in 0..1: what it is called, and whether more of it is better (1) or worse (-1)."""
-
-    title: str
-    sign: int
-
+from tarkib.evaluation import metrics
 
 HEADLINE = {
-    "accuracy": Figure("accuracy", 1),
-    "accuracy_at_half": Figure("accuracy at 0.5", 1),
-    "f1_macro": Figure("F1 macro", 1),
-    "f1_micro": Figure("F1 micro", 1),
-    "roc_auc": Figure("ROC-AUC", 1),
-    "average_precision": Figure("mAP", 1),
-    "calibration_error": Figure("ECE", -1),
+    "accuracy": "accuracy",
+    "accuracy_at_half": "accuracy at 0.5",
+    "f1_macro": "F1 macro",
+    "f1_micro": "F1 micro",
+    "roc_auc": "ROC-AUC",
+    "average_precision": "mAP",
 }
-"""What is told of each mode; ROC-AUC and mAP are macro."""
+"""What modes are compared by, with titles; ROC-AUC and mAP are macro. Of all figures here more is better."""
 
-BY_CLASS = {"class_f1": Figure("F1", 1), "class_roc_auc": Figure("ROC-AUC", 1)}
+BY_CLASS = {"class_f1": "F1", "class_roc_auc": "ROC-AUC"}
 """What is told of each instrument, shape (r, c)."""
 
-BY_POLYPHONY = {"polyphony_accuracy": Figure("accuracy", 1), "polyphony_f1_micro": Figure("F1 micro", 1)}
+BY_POLYPHONY = {"polyphony_accuracy": "accuracy", "polyphony_f1_micro": "F1 micro"}
 """What is told of the clips in which so many instruments play, shape (r, numbers)."""
-
-BINS = 10
 
 
 class Statistic:
@@ -54,7 +41,6 @@ class Statistic:
         self.decisions = decisions
         self.at_half = metrics.predict(self.probabilities, metrics.HALF)
         self.clips_with = [played == number for number in np.unique(played)]
-        self._calibration = _Calibration(self.targets, self.probabilities)
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Figures by name, each of shape (r, ...), of weights of shape (r, n)."""
@@ -78,30 +64,6 @@ class Statistic:
             "f1_micro": metrics.f1_micro(targets, decisions, weights),
             "roc_auc": metrics.macro(classes["class_roc_auc"]),
             "average_precision": metrics.average_precision_macro(targets, self.probabilities, weights),
-            "calibration_error": self._calibration(weights),
             **classes,
             **groups,
         }
-
-
-class _Calibration:
-    """Expected calibration error of all scored cells pooled, as `calibration.expected_calibration_error`, by weights.
-
-    What a bin holds is a sum over clips, so a resample's bins are a product of its weights with the clips' sums.
-    """
-
-    def __init__(self, targets: np.ndarray, probabilities: np.ndarray):
-        labelled = ~np.isnan(targets)
-        clip = np.nonzero(labelled)[0]
-        claimed, present = probabilities[labelled], targets[labelled]
-        lower = np.array([one.low for one in calibration.reliability(claimed, present, BINS)])
-        # A bin holds its upper edge, the first its lower one too.
-        place = np.maximum(np.searchsorted(lower, claimed, side="left") - 1, 0)
-        self.counts, self.surplus = np.zeros((2, len(targets), BINS))
-        np.add.at(self.counts, (clip, place), 1.0)
-        np.add.at(self.surplus, (clip, place), claimed - present)
-
-    def __call__(self, weights: np.ndarray) -> np.ndarray:
-        cells = (weights @ self.counts).sum(axis=1)
-        error = np.abs(weights @ self.surplus).sum(axis=1)
-        return np.divide(error, cells, out=np.full(len(weights), np.nan), where=cells > 0)

@@ -8,7 +8,8 @@ from tarkib.comparison.analysis import Comparison, Mean
 from tarkib.comparison.experiments import DONE, Experiment
 from tarkib.comparison.figures import HEADLINE
 from tarkib.comparison.notation import NONE, counted, interval, p_value, value
-from tarkib.comparison.words import SUPPORTS, better, support
+from tarkib.comparison.words import SUPPORTS, Support, better, support
+from tarkib.evaluation.scores import CALIBRATION
 
 COVERS = (
     "In square brackets, the 95 % interval over test recordings: what another set of recordings of this kind might "
@@ -41,8 +42,8 @@ class Layout:
 def means(comparison: Comparison) -> Layout:
     """Every mode's figures: the mean over seeds, and both intervals."""
     rows = [
-        (Cell(figure.title), *(_mean(comparison.means[mode][name]) for mode in comparison.modes))
-        for name, figure in HEADLINE.items()
+        (Cell(title), *(_mean(comparison.means[mode][name]) for mode in comparison.modes))
+        for name, title in {**HEADLINE, CALIBRATION: "ECE"}.items()
     ]
     seeds = {mode: counted(len(seeds), "seed") for mode, seeds in comparison.seeds.items()}
     heading = tuple(f"{mode} ({seeds[mode]})" for mode in comparison.modes)
@@ -71,11 +72,11 @@ def differences(comparison: Comparison) -> Layout:
         for name, one in figures.items():
             degree = support(one)
             text = SUPPORTS[degree]
-            if degree > support(one).NONE:
-                text = f"{'better' if better(name, one.mean) else 'worse'}, {text}"
+            if degree > Support.NONE:
+                text = f"{'better' if better(one.mean) else 'worse'}, {text}"
             rows.append(
                 (
-                    Cell(f"{mode}: {HEADLINE[name].title}"),
+                    Cell(f"{mode}: {HEADLINE[name]}"),
                     Cell(value(one.mean.value, signed=True)),
                     Cell(interval(one.mean.recordings, signed=True)),
                     Cell(_round(interval(one.mean.seeds, signed=True))),

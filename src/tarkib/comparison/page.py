@@ -72,10 +72,10 @@ def _glance(report: Report) -> str:
                 lambda on: pictures.headline(one, on),
             )
         )
-        for name, figure in reversed(BY_CLASS.items()):
+        for name, title in reversed(BY_CLASS.items()):
             shown.append(
                 _picture(
-                    f"{figure.title} by instrument, differences to {one.reference}",
+                    f"{title} by instrument, differences to {one.reference}",
                     "bars: 95 % intervals over recordings, filled where they leave out 0; in brackets: clips with it",
                     report.alt[name],
                     lambda on, name=name: pictures.instruments(one, name, on),

@@ -22,6 +22,7 @@ from tarkib.comparison.analysis import Comparison, Mean
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
 from tarkib.comparison.notation import counted, value
 from tarkib.comparison.words import Support, support
+from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
 
 
@@ -50,7 +51,7 @@ def comparison(one: Comparison, paper: Paper = LIGHT) -> bytes:
         _draw_headline(axes[0], one, paper)
         _draw_instruments(axes[1], one, "class_roc_auc", paper)
         axes[0].set_title("All instruments", fontsize=11, color=paper.ink)
-        axes[1].set_title(f"{BY_CLASS['class_roc_auc'].title} by instrument", fontsize=11, color=paper.ink)
+        axes[1].set_title(f"{BY_CLASS['class_roc_auc']} by instrument", fontsize=11, color=paper.ink)
         axes[0].set_xlabel(f"{axes[0].get_xlabel()}; filled: supported after correction", color=paper.ink)
         axes[1].set_xlabel(f"{axes[1].get_xlabel()}; filled: the interval leaves out 0", color=paper.ink)
         _key(figure, one, paper)
@@ -81,7 +82,7 @@ def polyphony(one: Comparison, paper: Paper = LIGHT) -> bytes:
     """Accuracy and F1 by the number of instruments that play."""
     numbers = list(one.polyphony)
     with _drawn((6.4, 3.6), paper) as (figure, png):
-        for axes, (name, titled) in zip(figure.subplots(1, 2), BY_POLYPHONY.items(), strict=True):
+        for axes, (name, title) in zip(figure.subplots(1, 2), BY_POLYPHONY.items(), strict=True):
             for k, mode in enumerate(one.modes):
                 means = [one.polyphony_means[mode][number][name] for number in numbers]
                 places = np.arange(len(numbers)) + _offset(k, len(one.modes), 0.36)
@@ -92,7 +93,7 @@ def polyphony(one: Comparison, paper: Paper = LIGHT) -> bytes:
                 heights = [np.nan if mean.value is None else mean.value for mean in means]
                 axes.plot(places, heights, color=colour, marker=mark, markersize=4, linewidth=0.8)
             axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 1), xlabel="instruments that play")
-            axes.set_title(titled.title, fontsize=11, color=paper.ink)
+            axes.set_title(title, fontsize=11, color=paper.ink)
         _key(figure, one, paper, modes=one.modes)
     return png.getvalue()
 
@@ -111,9 +112,7 @@ def reliability(one: Comparison, paper: Paper = LIGHT) -> bytes:
             for b in bins:
                 axes.bar(b.low, b.count / total, b.high - b.low, align="edge", color=paper.line, linewidth=0)
             axes.plot([b.claimed for b in bins], [b.right for b in bins], color=colour, marker=mark, markersize=5)
-            axes.set_title(
-                f"{mode}: ECE {value(one.means[mode]['calibration_error'].value)}", fontsize=11, color=paper.ink
-            )
+            axes.set_title(f"{mode}: ECE {value(one.means[mode][CALIBRATION].value)}", fontsize=11, color=paper.ink)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         for axes in cells[len(one.modes) :]:
             axes.set_visible(False)
@@ -162,13 +161,12 @@ def _offset(k: int, count: int, width: float) -> float:
 
 def _draw_headline(axes: Axes, one: Comparison, paper: Paper, seeds: bool = False) -> None:
     names = list(HEADLINE)
-    rows = [figure.title + (" (lower is better)" if figure.sign < 0 else "") for figure in HEADLINE.values()]
 
     def shown(mode: str, row: int) -> tuple[Mean, bool]:
         found = one.differences[mode][names[row]]
         return found.mean, support(found) > Support.NONE
 
-    _draw_differences(axes, one, rows, shown, paper, seeds=seeds)
+    _draw_differences(axes, one, list(HEADLINE.values()), shown, paper, seeds=seeds)
 
 
 def _draw_instruments(axes: Axes, one: Comparison, name: str, paper: Paper) -> None:

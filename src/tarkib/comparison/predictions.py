@@ -15,6 +15,9 @@ from tarkib.evaluation.scores import NOT_TRAINED
 FILE = "data/predictions.parquet"
 DETAILS = "metrics/details.json"
 
+Run = tuple[str, int]
+"""Mode and seed."""
+
 
 @dataclass(frozen=True)
 class Clips:
@@ -95,7 +98,7 @@ def from_rows(rows: list[dict], untrained: Collection[str] = ()) -> Predictions:
     )
 
 
-def without_untrained(predictions: Mapping[object, Predictions]) -> tuple[np.ndarray, dict[str, list[object]]]:
+def without_untrained(predictions: Mapping[Run, Predictions]) -> tuple[np.ndarray, dict[str, list[Run]]]:
     """Targets to score all of them by, shape (n, c), and the classes that some had no training material for.
 
     A class is scored where all have trained it, so that all are scored on the same; its targets are NaN otherwise, and

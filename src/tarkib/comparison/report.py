@@ -14,7 +14,7 @@ from tarkib.comparison.experiments import DONE, Experiment
 from tarkib.comparison.figures import BY_CLASS
 from tarkib.comparison.layout import Layout
 from tarkib.comparison.notation import counted
-from tarkib.comparison.predictions import Predictions
+from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.words import Words
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
@@ -51,9 +51,9 @@ class Report:
         """What each picture shows, for those who cannot see it."""
         reference = self.comparison.reference
         instruments = {
-            name: f"Differences to {reference} in {figure.title} for each instrument and mode, with 95 % intervals "
+            name: f"Differences to {reference} in {title} for each instrument and mode, with 95 % intervals "
             "over test recordings; the same numbers are in the table by instrument."
-            for name, figure in BY_CLASS.items()
+            for name, title in BY_CLASS.items()
         }
         return {
             "comparison": f"Differences to {reference} of each mode in the headline figures and, by instrument, in "
@@ -68,12 +68,12 @@ class Report:
         }
 
 
-def gather(found: Sequence[Experiment]) -> tuple[list[Experiment], dict[tuple[str, int], Predictions]]:
+def gather(found: Sequence[Experiment]) -> tuple[list[Experiment], dict[Run, Predictions]]:
     """The predictions of the experiments that are done, and the experiments, those that cannot be used with the reason.
 
     The test set is the one that most of them have. Raises TarkibError where none can be used.
     """
-    read: dict[tuple[str, int], Predictions] = {}
+    read: dict[Run, Predictions] = {}
     told = []
     for one in found:
         if one.state == DONE:
@@ -101,7 +101,7 @@ def gather(found: Sequence[Experiment]) -> tuple[list[Experiment], dict[tuple[st
 
 def make(
     found: Sequence[Experiment],
-    read: Mapping[tuple[str, int], Predictions],
+    read: Mapping[Run, Predictions],
     fixed: Mapping[str, object],
     overrides: Mapping[str, str],
     rounds: int = analysis.ROUNDS,
@@ -118,7 +118,7 @@ def make(
     layouts = [layout.means(comparison), layout.reported()]
     if comparison.differences:
         layouts.append(layout.differences(comparison))
-    layouts += [layout.instruments(comparison, name, figure.title) for name, figure in reversed(BY_CLASS.items())]
+    layouts += [layout.instruments(comparison, name, title) for name, title in reversed(BY_CLASS.items())]
     layouts += [layout.polyphony(comparison), layout.runs(found)]
     command = ["tarkib", "compare", "--modes", ",".join(modes), "--seeds", ",".join(map(str, seeds))]
     for key, value in overrides.items():

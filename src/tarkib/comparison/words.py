@@ -68,9 +68,9 @@ def _leaves_out_0(ends: tuple[float, float]) -> bool:
     return ends[0] > 0 or ends[1] < 0
 
 
-def better(name: str, mean: Mean) -> bool:
+def better(mean: Mean) -> bool:
     """Whether a difference that is there is one for the better."""
-    return mean.value is not None and HEADLINE[name].sign * mean.value > 0
+    return mean.value is not None and mean.value > 0
 
 
 def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool) -> Words:
@@ -99,7 +99,7 @@ def _headline(comparison: Comparison) -> str:
     for mode, figures in differences.items():
         for name, one in figures.items():
             if (degree := support(one)) > Support.NONE:
-                found.setdefault((degree, better(name, one.mean)), {}).setdefault(mode, []).append(HEADLINE[name].title)
+                found.setdefault((degree, better(one.mean)), {}).setdefault(mode, []).append(HEADLINE[name])
     if not found:
         if all(support(one) == Support.UNKNOWN for figures in differences.values() for one in figures.values()):
             return f"Whether a mode differs from {reference} cannot be told from {_tested(comparison)}."
@@ -133,11 +133,9 @@ def _finding(comparison: Comparison, mode: str) -> str:
     groups: dict[tuple[Support, bool], list[str]] = {}
     for name, one in comparison.differences[mode].items():
         degree = support(one)
-        title = HEADLINE[name].title
+        title = HEADLINE[name]
         if degree > Support.NONE:
-            groups.setdefault((degree, better(name, one.mean)), []).append(
-                f"{title} ({value(one.mean.value, signed=True)})"
-            )
+            groups.setdefault((degree, better(one.mean)), []).append(f"{title} ({value(one.mean.value, signed=True)})")
         elif degree == Support.NONE:
             # Whether by itself its interval would leave out 0, all the same.
             hint = _leaves_out_0(one.mean.recordings)
@@ -176,7 +174,7 @@ def _instruments(comparison: Comparison) -> tuple[str, tuple[tuple[str, str], ..
             there = {figure: mean for figure, mean in figures.items() if mean.recordings is not None}
             looks += len(there)
             told = [
-                f"{BY_CLASS[figure].title} {value(mean.value, signed=True)}"
+                f"{BY_CLASS[figure]} {value(mean.value, signed=True)}"
                 for figure, mean in there.items()
                 if _leaves_out_0(mean.recordings)
             ]
@@ -218,7 +216,10 @@ def _caveats(comparison: Comparison, experiments: Sequence[Experiment], demo: bo
         "is one of model and thresholds together; ROC-AUC and mAP need no threshold, and accuracy at 0.5 has the same "
         "for all."
     )
-    yield "ECE is too high where clips are few, since chance alone keeps shares from probabilities; lower is better."
+    yield (
+        "ECE, the expected calibration error, is too high where clips are few, since chance alone keeps shares from "
+        "probabilities; its differences are not tested."
+    )
     if len(comparison.differences) > 1:
         yield f"Each mode was held against {comparison.reference} alone, not against the others."
     for reason in dict.fromkeys(comparison.left_out.values()):
@@ -244,8 +245,8 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
     if fewest < 2:
         lone = [mode for mode, seeds in comparison.seeds.items() if len(seeds) < 2]
         yield (
-            f"With one seed ({listed(lone)}) there is no interval over seeds: another draw of mixtures and training may "
-            "say otherwise."
+            f"With one seed ({listed(lone)}) there is no interval over seeds: another draw of mixtures and training "
+            "may say otherwise."
         )
     elif fewest < 5:
         yield (

@@ -1,0 +1,48 @@
+"""Predictions that are made up: a test set, and modes whose classifiers hear it more or less well."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from tarkib.comparison.experiments import DONE, Experiment
+from tarkib.comparison.predictions import Clips, Predictions, Run
+from tarkib.vocabulary import INSTRUMENTS
+
+FIXED = {"data.raw": "data/demo/raw", "data.test": "data/demo/test", "evaluate.seed": 1, "model.revision": None}
+
+
+def clips(recordings: int = 24, each: int = 3, classes: Sequence[str] = INSTRUMENTS, seed: int = 0) -> Clips:
+    """A test set of so many recordings with so many clips each, in which a third of the classes play."""
+    rng = np.random.default_rng(seed)
+    count = recordings * each
+    return Clips(
+        tuple(f"clip-{k:03d}" for k in range(count)),
+        tuple(f"recording-{k // each:02d}" for k in range(count)),
+        tuple(classes),
+        (rng.random((count, len(classes))) < 0.3).astype(float),
+    )
+
+
+def heard(of: Clips, skill: float, seed: int, noise: float = 1.0) -> Predictions:
+    """What a classifier predicts whose logits are `skill` away from 0 on the right side, give or take `noise`.
+
+    All of one test set have a part of their noise in common, as clips are easy or hard for every classifier.
+    """
+    shape = of.targets.shape
+    common = np.random.default_rng(99).standard_normal(shape)
+    own = np.random.default_rng([seed, round(1e6 * (skill + 10))]).standard_normal(shape)
+    logits = skill * np.where(of.targets == 1, 1.0, -1.0) + 1.5 * common + noise * own
+    probabilities = 1 / (1 + np.exp(-logits))
+    return Predictions(of, probabilities, probabilities >= 0.45, frozenset())
+
+
+def runs(of: Clips, skills: Mapping[str, float], seeds: Sequence[int] = (1, 2), noise: float = 1.0) -> dict:
+    """Predictions of modes with skills, each with seeds."""
+    return {(mode, seed): heard(of, skill, seed, noise) for mode, skill in skills.items() for seed in seeds}
+
+
+def experiments(of: Mapping[Run, Predictions]) -> list[Experiment]:
+    """Experiments that stand for predictions."""
+    made = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    return [Experiment(mode, seed, DONE, f"{mode}-seed{seed}-1234567", "a" * 40, made) for mode, seed in of]
