@@ -88,7 +88,7 @@ function tarkibLabelling(element) {
       one.disabled = !state.columns[k];
     });
     const without = buttons.filter((one, k) => !state.columns[k]).map((one) => one.dataset.instrument);
-    say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}, which are therefore not labelled.` : "");
+    say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}: not labelled.` : "");
     if (another || document.activeElement !== recording) recording.value = state.recording;
     find("datalist").replaceChildren(...state.recordings.map((one) => new Option(one, one)));
     moves.back.disabled = !state.back;

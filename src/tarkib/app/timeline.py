@@ -51,6 +51,7 @@ def _timeline(found: Recognition) -> str:
         f"{clock(at)}</li>"
         for at in ticks(found.seconds)
     )
+    unknown = "" if found.trained.all() else "A grey band: never trained on, so not looked for. "
     return (
         f'<div class="timeline"><ol class="names">{names}</ol>'
         '<div class="seek" role="slider" tabindex="0" aria-label="Position in the recording" aria-valuemin="0" '
@@ -58,7 +59,7 @@ def _timeline(found: Recognition) -> str:
         f'{_picture(found)}<span class="playhead"></span></div>'
         f'<ol class="clock" aria-hidden="true">{marks}</ol></div>'
         '<p class="soft key">Height is the probability that an instrument plays; <b>strong</b> where it is at or above '
-        "the instrument’s threshold, the dotted line. Click to hear from there; with the keyboard: arrows move, "
+        f"the instrument’s threshold, the dotted line. {unknown}Click to hear from there; with the keyboard: arrows move, "
         "Home and End jump, space plays and stops.</p>"
     )
 
