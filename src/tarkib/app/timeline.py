@@ -59,8 +59,8 @@ def _timeline(found: Recognition) -> str:
         f'{_picture(found)}<span class="playhead"></span></div>'
         f'<ol class="clock" aria-hidden="true">{marks}</ol></div>'
         '<p class="soft key">Height is the probability that an instrument plays; <b>strong</b> where it is at or above '
-        f"the instrument’s threshold, the dotted line. {unknown}Click to hear from there; with the keyboard: arrows move, "
-        "Home and End jump, space plays and stops.</p>"
+        f"the instrument’s threshold, the dotted line. {unknown}Click to hear from there; with the keyboard: arrows "
+        "move, Home and End jump, space plays and stops.</p>"
     )
 
 
