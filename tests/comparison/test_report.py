@@ -19,7 +19,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 def _made(skills=None, seeds=(1, 2), lacking=(), **of) -> Report:
     predictions = runs(clips(**of), skills or {"random": 0.5, "bpm": 0.9, "dastgah": 0.5, "dastgah+bpm": 1.0}, seeds)
-    return report.make([*experiments(predictions), *lacking], predictions, FIXED, {"train.epochs": "8"}, rounds=2999)
+    return report.make([*experiments(predictions), *lacking], predictions, FIXED, {"train.epochs": "8"}, rounds=9_999)
 
 
 @pytest.fixture(scope="module")

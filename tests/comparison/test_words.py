@@ -130,7 +130,10 @@ def test_one_recording_shows_nothing():
 
 
 def test_few_recordings_are_a_caveat(comparison):
+    few = dataclasses.replace(comparison, recordings=16, rounds=9_999)
+    assert "Nor could" not in _caveat(words.write(few, [], False), "16 recordings")
     few = dataclasses.replace(comparison, recordings=8)
+    assert "Nor could any difference be shown" in _caveat(words.write(few, [], False), "8 recordings")
     assert "narrower" in _caveat(words.write(few, [], False), "8 recordings")
     assert "narrower" not in _caveat(words.write(comparison, [], False), "24 recordings")
 

@@ -1,7 +1,7 @@
 """The experiments of a comparison: one for each mode and seed, found among what was run, and run where missing."""
 
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,12 +79,13 @@ def collect(expectation: Expectation, modes: Sequence[str], seeds: Sequence[int]
 
 def _finished(head: str) -> Iterator[tuple[str, str | None, Any]]:
     """Name, commit and dvc.lock of all that is finished on a commit: experiments, the commit itself, the workspace."""
-    baselines = json.loads(dvc("exp", "show", "--json", "--rev", head))
-    for baseline in baselines:
-        for one in baseline.get("experiments") or ():
-            if (one.get("executor") or {}).get("state") in (None, "success"):
-                revision = one["revs"][0]["rev"]
-                yield one.get("name") or revision[:7], revision, _lock_of(revision)
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    # Not `dvc exp show`, which fails while another experiment is cleared away.
+    references = git("for-each-ref", "--format=%(objectname) %(refname)", str(ExpRefInfo(head)))
+    for line in references.splitlines():
+        revision, _, reference = line.partition(" ")
+        yield ExpRefInfo.from_ref(reference).name, revision, _lock_of(revision)
     yield head[:7], head, _lock_of(head)
     lock = Path("dvc.lock")
     yield "workspace", None, _parsed(lock.read_text(encoding="utf-8")) if lock.is_file() else None
@@ -169,7 +170,7 @@ def _queue(one: Experiment, overrides: Mapping[str, str]) -> None:
     """Put an experiment into the queue, after what is left there of an earlier try of the same name."""
     if one.name in queue.status().tasks:
         queue.remove(one.name)
-    if any(name == one.name for name in dvc("exp", "list", "--name-only").split()):
+    if one.name in dvc("exp", "list", "--name-only").split():
         dvc("exp", "remove", one.name)
     queue.put(one.name, TARGET, {**overrides, MODE: one.mode, **dict.fromkeys(SEEDS, one.seed)})
 
@@ -185,7 +186,8 @@ def _watch(
     """Look at the queue until nothing of `waiting` is in it, telling what ends."""
     began = changed = time.monotonic()
     started: dict[str, float] = {}
-    idle = lost = 0
+    alone: Counter[str] = Counter()
+    idle = 0
     while True:
         now = queue.status()
         states = {name: now.tasks.get(name) for name in waiting}
@@ -200,19 +202,20 @@ def _watch(
             return
         # A worker that has just started, or is busy, may not answer once.
         idle = idle + 1 if queue.QUEUED in states.values() and now.active + now.idle == 0 else 0
-        lost = lost + 1 if now.count(queue.RUNNING) > now.active else 0
         if idle > 1:
             queue.start(jobs, threads)
             idle = 0
-        if lost >= _LOST_AFTER:
-            lost = 0
-            pids = _processes()
-            for name in [n for n, state in states.items() if state == queue.RUNNING and n in waiting]:
-                if not queue.alive(pids.get(name)):
-                    tell(f"{waiting[name].title}: its worker is gone; it is run anew")
-                    queue.abandon(name)
-                    started.pop(name, None)
-                    _queue(waiting[name], overrides)
+        running = [name for name, state in states.items() if state == queue.RUNNING and name in waiting]
+        # More tasks than workers: one has died, or is too busy to answer. Whose process is there is told by the system.
+        pids = queue.processes() if now.count(queue.RUNNING) > now.active else None
+        for name in running:
+            alone[name] = alone[name] + 1 if pids is not None and not queue.alive(pids.get(name)) else 0
+            if alone[name] >= _LOST_AFTER:
+                tell(f"{waiting[name].title}: its worker is gone; it is run anew")
+                queue.abandon(name)
+                del alone[name]
+                started.pop(name, None)
+                _queue(waiting[name], overrides)
         time.sleep(min(pause_s[1], max(pause_s[0], 0.25 * (time.monotonic() - changed))))
 
 
@@ -235,17 +238,6 @@ def _duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _processes() -> dict[str, int | None]:
-    """Process of each running experiment by its name, None where it has none (yet)."""
-    found = {}
-    for baseline in json.loads(dvc("exp", "show", "--json", "--all-commits")):
-        for one in baseline.get("experiments") or ():
-            executor = one.get("executor") or {}
-            if executor.get("state") == "running":
-                found[one.get("name")] = (executor.get("local") or {}).get("pid")
-    return found
 
 
 def without(one: Experiment, reason: str) -> Experiment:

@@ -64,6 +64,16 @@ def abandon(name: str) -> None:
     remove(name)
 
 
+def processes() -> dict[str | None, int | None]:
+    """Process of each running task by its name, None where it has none (yet)."""
+    from dvc.repo import Repo
+
+    with Repo(".") as repo:
+        tasks = repo.experiments.celery_queue
+        infos = {one.name: tasks.proc.get(one.stash_rev) for one in tasks.iter_active()}
+    return {name: None if info is None else info.pid for name, info in infos.items()}
+
+
 def alive(pid: int | None) -> bool:
     """Whether a process is there."""
     if pid is None:

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
+from tarkib.comparison import statistics
 from tarkib.comparison.analysis import Comparison, Difference, Mean
 from tarkib.comparison.experiments import DONE, FAILED, Experiment
 from tarkib.comparison.figures import BY_CLASS, HEADLINE
@@ -232,10 +235,17 @@ def _about_recordings(comparison: Comparison) -> str:
     if comparison.recordings < 2:
         return f"{size}: with no other to resample there are no intervals over recordings, and nothing is shown."
     if comparison.recordings < FEW_RECORDINGS:
-        return (
-            f"{size}. With fewer than {FEW_RECORDINGS}, intervals from resampling them are narrower and p-values "
-            "smaller than they should be."
+        size += (
+            f". With fewer than {FEW_RECORDINGS}, intervals from resampling them are narrower and p-values smaller "
+            "than they should be"
         )
+        least = statistics.bootstrap_p(np.ones(comparison.rounds), comparison.recordings) * comparison.family
+        if least >= LEVEL:
+            return (
+                f"{size}. Nor could any difference be shown, however large: the least p-value that they allow is "
+                f"{least:.2f} after correction."
+            )
+        return f"{size}."
     return f"{size}; what is said holds for recordings of this kind, not for music of another."
 
 
