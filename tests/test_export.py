@@ -24,6 +24,7 @@ from tarkib.cli import main
 from tarkib.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.export import FORMATS, card, export, formats, source
+from tarkib.outputs import partial_of
 from tarkib.vocabulary import INSTRUMENTS
 
 ENSEMBLES = (["tar", "daf"], ["ney"], ["avaz", "santur", "tonbak"], ["piano"], ["setar", "violin"])
@@ -330,7 +331,7 @@ def test_the_data_set_itself_is_never_touched(made, tmp_path, out):
         export(dataset, "parquet", dataset / out, overwrite=True)
     assert {path: path.read_bytes() for path in _files(dataset)} == before
     # What is written first goes to the place beside OUT, which is cleared.
-    renamed = dataset.rename(dataset.with_name(".x.tarkib.partial"))
+    renamed = dataset.rename(partial_of(dataset.with_name("x")))
     with pytest.raises(TarkibError, match="data set"):
         export(renamed, "parquet", renamed.with_name("x"))
     assert len(_files(renamed)) == len(before)

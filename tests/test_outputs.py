@@ -1,6 +1,6 @@
 import pytest
 
-from tarkib.outputs import whole_file, whole_folder
+from tarkib.outputs import partial_of, whole_file, whole_folder
 
 
 def test_a_folder_takes_its_place_whole(tmp_path):
@@ -28,8 +28,9 @@ def test_what_fails_leaves_the_old(tmp_path):
 
 
 def test_what_a_killed_run_left_is_not_taken_over(tmp_path):
-    (tmp_path / ".slices.tarkib.partial").mkdir()
-    (tmp_path / ".slices.tarkib.partial" / "stale").touch()
+    stale = partial_of(tmp_path / "slices")
+    stale.mkdir()
+    (stale / "stale").touch()
     with whole_folder(tmp_path / "slices") as folder:
         (folder / "new").touch()
     assert [p.name for p in (tmp_path / "slices").iterdir()] == ["new"]
@@ -49,3 +50,10 @@ def test_a_file_is_the_old_or_the_new(tmp_path):
         failing()
     assert target.read_text() == "first"
     assert [p.name for p in target.parent.iterdir()] == ["table"]
+
+
+def test_a_name_may_be_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("ن" * 127)  # 254 bytes
+    with whole_file(path) as partial:
+        partial.write_text("new")
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]

@@ -56,8 +56,7 @@ def load(path: Path) -> Sound:
     Raises TarkibError, whose message does not repeat the path, for a file that is empty, cannot be decoded, ends before
     its header says it does, or holds NaN or infinite samples.
     """
-    if path.stat().st_size == 0:
-        raise TarkibError("the file is empty")
+    _check_file(path)
     decode = _decode_ffmpeg if _needs_ffmpeg(path) else _decode_libsndfile
     mono, rate, promised = decode(path)
     if mono.size == 0:
@@ -72,8 +71,7 @@ def stream(path: Path) -> Iterator[np.ndarray]:
     Memory does not grow with the recording. Resampling in a stream rounds a little differently than resampling at once.
     Errors as in `load`, but that a file's cut end is not noticed.
     """
-    if path.stat().st_size == 0:
-        raise TarkibError("the file is empty")
+    _check_file(path)
     opened = _opened_by_ffmpeg if _needs_ffmpeg(path) else _opened
     with opened(path) as (rate, blocks):
         stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -86,6 +84,17 @@ def stream(path: Path) -> Iterator[np.ndarray]:
             raise TarkibError("holds no samples")
         if rate != SAMPLE_RATE:
             yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what no decoder need be asked about."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        # Neither the decoders nor the tables take such a name.
+        raise TarkibError("its name is not UTF-8 text; rename it") from error
+    if path.stat().st_size == 0:
+        raise TarkibError("the file is empty")
 
 
 def check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
@@ -102,7 +111,7 @@ def seconds(path: Path) -> float:
         if _needs_ffmpeg(path):
             return float(_ffmpeg(path).info(str(path)).duration)
         return soundfile.info(path).duration
-    except (TarkibError, RuntimeError):
+    except (TarkibError, RuntimeError, UnicodeEncodeError):
         return 0.0
 
 
@@ -154,6 +163,8 @@ def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
             yield file.samplerate, _blocks(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
+        if "does not exist" in reason:
+            reason = "not a sound file"  # what libsndfile says of text that is called .mp3
         raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
 
 

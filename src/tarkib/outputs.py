@@ -1,5 +1,6 @@
 """Outputs that are whole or not there: written beside and renamed, so that a kill leaves the old or the new."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 
 def partial_of(path: Path) -> Path:
     """Where an output is written to first: a name that no one else gives, since what is there is cleared away."""
-    return path.with_name(f".{path.name}.tarkib.partial")
+    # A checksum is short where a name is as long as names may be.
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tarkib.partial")
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,8 @@
-"""How times and pitches are written for people."""
+"""How times, pitches and file names are written for people."""
 
 import math
+import os
+from pathlib import Path
 
 _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
@@ -24,3 +26,12 @@ def note_name(hz: float) -> str:
     nearest = round(keys)
     cents = round(100 * (keys - nearest))
     return f"{_NAMES[nearest % 12]}{nearest // 12 - 1}" + (f" {cents:+d}" if cents else "")
+
+
+def printable(path: Path | str) -> str:
+    """A file's name that can be printed and stored; bytes of it that are no text are written as escapes.
+
+    >>> printable("نی.mp3"), printable("caf\\udce9.mp3")
+    ('نی.mp3', 'caf\\\\xe9.mp3')
+    """
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -350,6 +350,8 @@ def test_weights_of_another_training(saved, tmp_path):
         ({"head": None}, "not a classifier's configuration"),
         ({"labels": ["oud"]}, "its classes are oud|no 'oud'"),
         ({"thresholds": {}}, "not a classifier's configuration .no 'ney'"),
+        ({"thresholds": dict.fromkeys(INSTRUMENTS, 7)}, "the threshold of ney is 7, not within 0..1"),
+        ({"trained_classes": ["oud"]}, "trained_classes names oud, which is no class"),
         ({"backbone": {"kind": "lstm"}}, "kind 'lstm' is unknown"),
         ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"layers": 1}}}, "do not fit the configuration"),
         ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"depth": 1}}}, "not a classifier's configuration"),

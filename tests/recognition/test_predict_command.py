@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import jams
@@ -163,4 +164,23 @@ def test_a_folder_without_recordings(tmp_path, model, capsys):
 def test_an_output_that_cannot_be_written_is_named(songs, model, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     assert main(["predict", str(songs / "song.wav"), "--model", model, "--out", str(tmp_path / "out")]) == 1
-    assert f"{tmp_path / 'out'}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'out' / 'song.wav.txt'}: cannot be written" in said
+    assert "make room, or name another folder" in said
+
+
+def test_a_name_too_long_to_be_written_stops_no_other(songs, model, tmp_path, capsys):
+    (songs / "song.wav").rename(songs / ("a" * 250 + ".wav"))
+    out = tmp_path / "out"
+    assert main(["predict", str(songs), "--model", model, "--out", str(out)]) == 0
+    assert names(out) == [f"{name}.txt" for name in GOOD[:2]]
+    assert "give it a shorter name" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text there")
+def test_names_that_are_no_text_stop_no_other(songs, model, capsys):
+    os.rename(os.fsencode(songs / "song.wav"), os.fsencode(songs) + b"/caf\xe9.wav")
+    assert main(["predict", str(songs), "--model", model]) == 0
+    said = capsys.readouterr()
+    assert "its name is not UTF-8 text; rename it" in said.err
+    assert str(songs / "song.mp3") in said.out

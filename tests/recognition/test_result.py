@@ -134,7 +134,7 @@ def test_a_long_timeline_hides_no_short_segment(tmp_path):
     probabilities[5_000] = 1.0
     starts = np.arange(10_000) * 5.0
     found = heard(starts, probabilities, 50_000.0, hop_s=5.0)
-    borders, activity, present = timeline._thinned(found)
+    borders, activity, present = found.thinned(1_200)
     assert len(borders) == len(activity) + 1 <= 1_201
     assert present[:, 0].sum() == 1
     assert activity[:, 0].max() == 1.0

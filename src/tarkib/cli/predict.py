@@ -1,6 +1,7 @@
 """``tarkib predict FILE…``: which instruments play when, in recordings of any length."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tarkib import audio
 from tarkib.cli.options import number, whole_number
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
+from tarkib.text import printable
 
 if TYPE_CHECKING:
     from tarkib.recognition import Recogniser, Recognition
@@ -86,19 +88,23 @@ def run(options: argparse.Namespace) -> int:
     with _Printed(options.format, options.out is not None) as printed:
         for place, task in enumerate(left, start=1):
             try:
-                found = _heard(recogniser, task, options, f"{place}/{len(left)} {task.file.name}")
+                found = _heard(recogniser, task, options, f"{place}/{len(left)} {printable(task.file.name)}")
             except (TarkibError, OSError) as error:
                 reason = error.strerror or error if isinstance(error, OSError) else error
-                print(f"{task.file}: {reason}", file=sys.stderr)
+                print(f"{printable(task.file)}: {reason}", file=sys.stderr)
                 continue
-            heard += 1
             try:
                 _write(found, task, options.format)
             except OSError as error:
-                raise TarkibError(f"{error.filename}: cannot be written ({error.strerror})") from error
+                written = f"{task.document or task.picture}: cannot be written ({error.strerror})"
+                if error.errno != errno.ENAMETOOLONG:
+                    raise TarkibError(f"{written}; make room, or name another folder") from error
+                print(f"{task.file}: {written}; give it a shorter name", file=sys.stderr)
+                continue
+            heard += 1
             printed.add(found, task)
     if heard < len(left):
-        print(f"{len(left) - heard} of {len(left)} recordings could not be read", file=sys.stderr)
+        print(f"{len(left) - heard} of {len(left)} recordings could not be read or written", file=sys.stderr)
     return int(heard == 0 and len(left) == len(tasks))
 
 

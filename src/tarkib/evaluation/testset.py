@@ -28,6 +28,7 @@ import numpy as np
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, table_in
+from tarkib.text import printable
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
 _ID_COLUMNS = ("sample_id", "file", "path")
@@ -136,7 +137,7 @@ def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
         try:
             samples[k] = audio.load(path).samples
         except TarkibError as error:
-            spoilt.append(f"{path}: {error}")
+            spoilt.append(f"{printable(path)}: {error}")
     if not samples:
         raise TarkibError(f"not one of the test set's {len(spoilt)} audio files can be used, such as {spoilt[0]}")
     kept = replace(

@@ -208,6 +208,10 @@ def load(folder: Path | str) -> InstrumentClassifier:
         labels, digest = tuple(content["labels"]), content["weights_sha256"]
         classifier.trained_classes = tuple(content["trained_classes"])
         classifier.thresholds = {label: float(content["thresholds"][label]) for label in labels}
+        if wrong := [label for label in labels if not 0 <= classifier.thresholds[label] <= 1]:
+            raise ValueError(f"the threshold of {wrong[0]} is {classifier.thresholds[wrong[0]]:g}, not within 0..1")
+        if unknown := sorted(set(classifier.trained_classes) - set(labels)):
+            raise ValueError(f"trained_classes names {unknown[0]}, which is no class")
     except TarkibError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -41,7 +41,7 @@ def json(found: Recognition, name: str) -> str:
 
 
 def jams(found: Recognition, name: str) -> str:
-    """A JAMS document (Humphrey et al., ISMIR 2014) whose one annotation, of namespace `tag_open`, holds the segments."""
+    """A JAMS document (Humphrey et al., ISMIR 2014): one annotation, of namespace `tag_open`, holds the segments."""
     duration = round(found.seconds, 3)
     annotation = {
         "namespace": "tag_open",

@@ -72,8 +72,9 @@ class Recogniser:
 
         Parameters
         ----------
-        sound : a file, of any length, of which no more than a minute is held at once; or samples, shape (n,) or
-            (channels, n), float or of 16 bits, and their rate in Hz.
+        sound : a file, of any length, of which no more than a minute is held at once; or samples and their rate in Hz:
+            shape (n,), (n, channels) or (channels, n), with more samples than channels; floating-point numbers of full
+            scale 1.0, or integers of 16 or 32 bits.
         hop_s : seconds from window to window, see `HOPS`.
         batch_size : windows at once.
         progress : is told after each batch how many seconds have been heard.
@@ -127,12 +128,18 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
         return audio.stream(path)
     samples, rate = sound
     samples = np.asarray(samples)
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples.astype(np.float32) / np.iinfo(samples.dtype).max
     if samples.ndim not in (1, 2) or samples.size == 0:
-        raise TarkibError(f"samples have shape {samples.shape}; give (n,) or (channels, n), n at least 1")
+        raise TarkibError(
+            f"samples have shape {samples.shape}; give (n,), (n, channels) or (channels, n), n at least 1"
+        )
+    if samples.dtype in (np.int16, np.int32):
+        samples = samples / np.float32(np.iinfo(samples.dtype).max)
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise TarkibError(f"samples are {samples.dtype}; give floating-point numbers within -1..1, int16 or int32")
     audio.check_rate(rate)
-    mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(axis=0, dtype=np.float32)
+    mono = samples.astype(np.float32)
+    if mono.ndim == 2:
+        mono = mono.mean(axis=int(np.argmin(mono.shape)))
     audio.check_finite(mono, rate)
     return [audio.resample(mono, rate)]
 

@@ -37,7 +37,7 @@ def draw(found: Recognition, path: Path, title: str = "") -> None:
 
 
 def _draw(axes: Axes, found: Recognition) -> None:
-    borders, activity, present = _thinned(found)
+    borders, activity, present = found.thinned(_COLUMNS)
     rows = axes.get_yaxis_transform()  # x as a share of the axes, y as a row
     for row, label in enumerate(found.labels):
         weight = "bold" if present[:, row].any() else "normal"
@@ -62,11 +62,3 @@ def _draw(axes: Axes, found: Recognition) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10]))
     axes.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _thinned(found: Recognition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Borders, activity and presence of as many columns as can be seen, each with the most of the frames it holds."""
-    step = max(1, -(-len(found.activity) // _COLUMNS))
-    starts = np.arange(0, len(found.activity), step)
-    borders = np.append(found.frames_s[starts], found.seconds)
-    return borders, np.maximum.reduceat(found.activity, starts), np.logical_or.reduceat(found.present, starts)
