@@ -29,9 +29,9 @@ def note_name(hz: float) -> str:
 
 
 def printable(path: Path | str) -> str:
-    """A file's name that can be printed and stored; bytes of it that are no text are written as escapes.
+    r"""A file's name that can be printed and stored; bytes of it that are no text are written as escapes.
 
-    >>> printable("نی.mp3"), printable("caf\\udce9.mp3")
-    ('نی.mp3', 'caf\\\\xe9.mp3')
+    >>> printable("نی.mp3"), printable("caf\udce9.mp3")
+    ('نی.mp3', 'caf\\xe9.mp3')
     """
     return os.fsencode(path).decode(errors="backslashreplace")
