@@ -83,7 +83,7 @@ def ticks(seconds: float) -> list[float]:
 
 
 def _picture(found: Recognition) -> str:
-    borders, activity, present = _thinned(found)
+    borders, activity, present = found.thinned(_COLUMNS)
     rows = "".join(
         _row(k, borders, activity[:, k], present[:, k], found.thresholds[k])
         if found.trained[k]
@@ -115,14 +115,6 @@ def _steps(kind: str, borders: np.ndarray, heights: np.ndarray, floor: int) -> s
         if height > 0:
             moves.append(f"M{start:.6g} {floor}V{floor - _ROW * height:.6g}H{end:.6g}V{floor}z")
     return f'<path class="{kind}" d="{"".join(moves)}"/>'
-
-
-def _thinned(found: Recognition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Borders, activity and presence of at most `_COLUMNS` columns, each with the most of the frames it holds."""
-    step = -(-len(found.activity) // _COLUMNS)
-    starts = np.arange(0, len(found.activity), step)
-    borders = np.append(found.frames_s[starts], found.seconds)
-    return borders, np.maximum.reduceat(found.activity, starts), np.logical_or.reduceat(found.present, starts)
 
 
 def _table(found: Recognition) -> str:
