@@ -78,6 +78,15 @@ def test_the_same_predictions_do_not_differ():
         assert one.p == one.corrected == 1.0
 
 
+def test_an_interval_over_recordings_is_that_of_the_mean_over_seeds():
+    """What one seed gains the other loses, in every resample."""
+    one, other = (heard(clips(), 0.8, seed) for seed in (1, 2))
+    crossed = {("random", 1): one, ("random", 2): other, ("bpm", 1): other, ("bpm", 2): one}
+    for found in _compared(crossed).differences["bpm"].values():
+        assert found.mean.by_seed[1] != 0
+        assert found.mean.recordings == pytest.approx((0.0, 0.0), abs=1e-12)
+
+
 def test_a_better_mode_is_found_and_corrected_over_the_whole_table():
     compared = _compared(runs(clips(), {"random": 0.3, "bpm": 1.2, "dastgah": 0.3}), rounds=1999)
     assert compared.family == 2 * len(HEADLINE)

@@ -210,6 +210,8 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     own = [line for line in _made(project)[len(before) :] if line != "random 9"]
     assert sorted(own) == ["dastgah 1", "dastgah 2", "random 2"]
     assert any(line.endswith("its worker is gone; it is run anew") for line in told)
+    # The task that failed before is no more in the queue.
+    assert not any("failed" in line for line in told)
     assert "mine" in queue.status().tasks
     again, told = _run(("random", "dastgah"), (1, 2))
     assert again == found

@@ -6,10 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from tarkib.comparison import layout, markdown, page, pictures, report
 from tarkib.comparison.experiments import FAILED, MISSING, Experiment, without
 from tarkib.comparison.report import Report
+from tarkib.params import MODES
 
 from .synthetic import FIXED, clips, experiments, runs
 
@@ -62,7 +65,7 @@ def test_differences_have_p_values_and_a_verdict(made):
     row = next(row for row in table.rows if row[0].text == "dastgah+bpm: ROC-AUC")
     assert row[1].text.startswith("+0.")
     assert row[2].text.startswith("[+0.")
-    assert row[6].text.startswith("better, on these recordings")
+    assert row[6].text.startswith("better, with these models")
     assert "corrected over all 18 differences of this table (Holm, 1979)" in table.note
 
 
@@ -124,10 +127,13 @@ def test_markdown_has_the_same_tables(made, written):
     assert r"\<script\>alert(1)\</script\> \| \`x\` \*y\*" in text
 
 
-def test_the_picture_is_one_worth_showing(written):
-    png = written.with_suffix(".png").read_bytes()
-    assert png.startswith(b"\x89PNG")
-    assert int.from_bytes(png[16:20], "big") > 1_500
+def test_the_picture_has_every_mode_in_its_colour(made, written):
+    pixels = imread(written.with_suffix(".png"))[..., :3]
+    assert pixels.shape[1] > 1_500
+    for mode in made.comparison.differences:
+        colour = to_rgb(pictures.LIGHT.modes[MODES.index(mode)])
+        # A mark and a line for each figure and each instrument.
+        assert (abs(pixels - colour).max(axis=2) < 0.02).sum() > 300, mode
 
 
 class _Page(HTMLParser):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tarkib.comparison.statistics import bootstrap_p, expanded_level, holm, t_interval
+from tarkib.comparison.statistics import bootstrap_p, expanded_level, holm, t_interval, t_test
 
 
 def test_the_t_interval_is_scipys():
@@ -125,3 +125,12 @@ def test_unexpanded_p_values_would_be_too_small():
     expanded = [bootstrap_p(one, 6) for one in draws]
     assert np.mean(np.array(plain) < 0.05) > 0.1
     assert np.mean(np.array(expanded) < 0.05) < 0.07
+
+
+def test_a_t_test_over_seeds():
+    values = [0.02, 0.03, 0.01]
+    assert t_test(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    # One draw told twice says nothing of another.
+    assert np.isnan(t_test([0.02, 0.02]))
+    assert np.isnan(t_test([0.02]))
+    assert np.isnan(t_test([0.02, np.nan]))
