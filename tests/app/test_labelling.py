@@ -1,5 +1,9 @@
+import fcntl
 import os
+import shutil
+import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 from conftest import noise, write
 
 from tarkib import outputs
+from tarkib.app import table
 from tarkib.app.labelling import Labels
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
@@ -274,6 +279,113 @@ def test_two_that_label_one_folder_lose_nothing(folder):
         one.join()
     assert failed == []
     assert np.array(list(read_back(folder).values())).tolist() == [[1] * 10] * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "look", "before"),
+    [
+        (lambda labels: labels.confirm(labels.key(1)), lambda labels: labels.labelled, 1),
+        (lambda labels: labels.confirm(labels.key(1)), lambda labels: labels.first_unlabelled(), 1),
+        (lambda labels: labels.confirm(labels.key(1)), lambda labels: labels.excerpt(labels.key(1)).labelled, False),
+        (lambda labels: labels.set_recording(labels.key(0), "golha"), lambda labels: labels.recordings, []),
+    ],
+)
+def test_nobody_sees_what_is_not_written_yet(folder, monkeypatch, change: Callable, look: Callable, before: object):
+    put(folder, "sample_id,tar\na,1\n")
+    labels = Labels(folder)
+    seen = []
+    reader = threading.Thread(target=lambda: seen.append(look(labels)))
+
+    def broken(*_: object) -> None:
+        if not reader.is_alive():
+            reader.start()
+            reader.join(0.2)  # it has this long to see too much
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(table, "put", broken)
+    with pytest.raises(TarkibError, match="nothing was changed"):
+        change(labels)
+    reader.join()
+    assert seen == [before]
+
+
+def test_one_that_keeps_the_folder_is_not_waited_for_without_end(folder, monkeypatch):
+    monkeypatch.setattr(table, "_WAIT_S", 0.05)
+    labels = Labels(folder)
+    suspended = os.open(folder, os.O_RDONLY)
+    fcntl.flock(suspended, fcntl.LOCK_EX)
+    with pytest.raises(TarkibError, match="another tarkib app keeps this folder"):
+        labels.confirm(labels.key(0))
+    assert not labels.excerpt(labels.key(0)).labelled
+    os.close(suspended)
+    labels.confirm(labels.key(0))
+    assert list(read_back(folder)) == ["a.wav"]
+
+
+def test_a_folder_that_is_gone_is_told_and_not_begun_anew(folder, tmp_path_factory):
+    labels = Labels(folder)
+    labels.set(labels.key(0), "tar", True)
+    away = tmp_path_factory.mktemp("away") / "disk"
+    shutil.move(folder, away)
+    for change in (lambda: labels.confirm(labels.key(1)), labels.refresh):
+        with pytest.raises(TarkibError, match="is its disk still there"):
+            change()
+    # The empty folder on which a disk was mounted.
+    folder.mkdir()
+    with pytest.raises(TarkibError, match=r"b\.wav: the file is no longer there"):
+        labels.confirm(labels.key(1))
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    shutil.move(away, folder)
+    labels.confirm(labels.key(1))
+    assert list(read_back(folder)) == ["a.wav", "b.wav"]
+
+
+def test_who_may_read_and_write_it_stays(folder):
+    labels = Labels(folder)
+    labels.confirm(labels.key(0))
+    (folder / "labels.csv").chmod(0o664)
+    labels.confirm(labels.key(1))
+    assert stat.S_IMODE((folder / "labels.csv").stat().st_mode) == 0o664
+
+
+def test_a_link_leads_on_to_the_file_that_is_written(folder, tmp_path_factory):
+    real = tmp_path_factory.mktemp("elsewhere") / "mine.csv"
+    real.write_text("sample_id,tar\na,1\n")
+    (folder / "labels.csv").symlink_to(real)
+    labels = Labels(folder)
+    labels.set(labels.key(1), "tar", True)
+    assert (folder / "labels.csv").is_symlink()
+    assert real.read_text() == "sample_id,tar\na,1\nb,1\n"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_what_dvc_keeps_for_others_is_not_written(folder, tmp_path_factory, link: Callable):
+    cached = tmp_path_factory.mktemp("cache") / "files" / "md5" / "0a" / ("1" * 30)
+    cached.parent.mkdir(parents=True)
+    cached.write_text("sample_id,tar\na,1\n")
+    cached.chmod(0o444)
+    link(cached, folder / "labels.csv")
+    labels = Labels(folder)
+    labels.set(labels.key(1), "tar", True)
+    assert text_of(folder) == "sample_id,tar\na,1\nb,1\n"
+    assert not (folder / "labels.csv").is_symlink()
+    assert (folder / "labels.csv").stat().st_mode & stat.S_IWUSR
+    assert cached.read_text() == "sample_id,tar\na,1\n"
+    assert stat.S_IMODE(cached.stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize("others", [("notes.csv",), ("notes.csv", "more.csv")])
+def test_another_table_does_not_stand_in_the_way(folder, others):
+    for name in others:
+        (folder / name).write_text("day,weather\n1,rain\n")
+    with pytest.raises(TarkibError, match=r"notes\.csv.*not the table of labels, make an empty .*/labels\.csv$"):
+        Labels(folder)
+    put(folder, "")
+    labels = Labels(folder)
+    labels.confirm(labels.key(0))
+    assert list(read_back(folder)) == ["a.wav"]
+    assert {(folder / name).read_text() for name in others} == {"day,weather\n1,rain\n"}
 
 
 @pytest.mark.parametrize("step", ["write", "replace"])

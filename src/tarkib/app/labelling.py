@@ -13,28 +13,23 @@ before anything is written, and one that the pipeline could not read is never wr
 An excerpt is called by its key, which is made from its name: no name and no path ever comes back from a browser.
 """
 
-import fcntl
 import hashlib
-import os
 import threading
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tarkib import audio, outputs
-from tarkib.app import records
+from tarkib import audio
+from tarkib.app import records, table
 from tarkib.app.records import Record
 from tarkib.errors import TarkibError
-from tarkib.evaluation import testset
-from tarkib.evaluation.library import Library, Row, table_in
+from tarkib.evaluation.library import LABELS, Library, Row, table_in
 from tarkib.vocabulary import INSTRUMENTS
 
-_HEADING = ("sample_id", "recording", *INSTRUMENTS)
 _RECORDING = "recording"
 _RECORDING_CHARACTERS = 200
-_BOM = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -58,19 +53,6 @@ class Excerpt:
     recording: str
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A labels.csv as it was last read or written: `rows` gives each labelled file its record."""
-
-    content: bytes | None
-    text_start: str
-    delimiter: str
-    records: list[Record]
-    heading: Record
-    columns: testset.Columns
-    rows: dict[Path, Record]
-
-
 class Labels:
     """The labels of a folder of excerpts; several threads may use one.
 
@@ -86,7 +68,6 @@ class Labels:
         self._lock = threading.RLock()
         if not self.folder.is_dir():
             raise TarkibError(f"{self.folder}: no such folder; make it and put five-second excerpts into it")
-        self.path, _ = table_in(self.folder)
         self._library = Library(self.folder)
         files = self._library.files
         if not files:
@@ -97,7 +78,7 @@ class Labels:
         self._names = [file.relative_to(self.folder).as_posix() for file in files]
         self._place = {_key(name): place for place, name in enumerate(self._names)}
         self._keys = list(self._place)
-        self._table = self._read()
+        self.path, self._table = self._opened()
 
     def __len__(self) -> int:
         """Number of excerpts."""
@@ -106,21 +87,24 @@ class Labels:
     @property
     def labelled(self) -> int:
         """How many excerpts are labelled."""
-        return len(self._table.rows)
+        with self._lock:
+            return len(self._table.rows)
 
     @property
     def columns(self) -> frozenset[str]:
         """The instruments that labels.csv has a column for."""
-        return frozenset(INSTRUMENTS[k] for k in self._table.columns.instruments.values())
+        with self._lock:
+            return frozenset(INSTRUMENTS[k] for k in self._table.columns.instruments.values())
 
     @property
     def recordings(self) -> list[str]:
         """What excerpts were cut from, each once, in the order of the file."""
-        column = self._table.columns.recording
-        if column is None:
-            return []
-        said = (record.values[column] for record in self._table.records[1:] if not record.blank)
-        return list(dict.fromkeys(filter(None, said)))
+        with self._lock:
+            column = self._table.columns.recording
+            if column is None:
+                return []
+            rows = (record for record in self._table.records if not record.blank and record is not self._table.heading)
+            return list(dict.fromkeys(filter(None, (record.values[column] for record in rows))))
 
     def key(self, place: int) -> str:
         """Key of the excerpt in a place."""
@@ -132,20 +116,22 @@ class Labels:
         if place is None:
             raise TarkibError(f"{self.folder}: that excerpt is not there; reload the page")
         file = self._library.files[place]
-        record = self._table.rows.get(file)
         values: list[float | None] = [None] * len(INSTRUMENTS)
         recording = ""
-        if record is not None:
-            said = record.values
-            for position, k in self._table.columns.instruments.items():
-                values[k] = float(said[position])
-            if self._table.columns.recording is not None:
-                recording = said[self._table.columns.recording]
+        with self._lock:
+            record = self._table.rows.get(file)
+            if record is not None:
+                said = record.values
+                for position, k in self._table.columns.instruments.items():
+                    values[k] = float(said[position])
+                if self._table.columns.recording is not None:
+                    recording = said[self._table.columns.recording]
         return Excerpt(key, self._names[place], place, file, record is not None, tuple(values), recording)
 
     def first_unlabelled(self) -> int | None:
         """Place of the first excerpt without labels, None where all have some."""
-        return next((k for k, file in enumerate(self._library.files) if file not in self._table.rows), None)
+        with self._lock:
+            return next((k for k, file in enumerate(self._library.files) if file not in self._table.rows), None)
 
     def refresh(self) -> bool:
         """Read labels.csv anew if another program has changed it; whether that was so.
@@ -215,25 +201,34 @@ class Labels:
             self._table.records.remove(record)
             self._write()
 
+    def _opened(self) -> tuple[Path, table.Table]:
+        """The path of the table of labels, and the table."""
+        path = self.folder / LABELS
+        try:
+            path, _ = table_in(self.folder)
+            return path, table.read(path, self._library)
+        except TarkibError as error:
+            if path.name.lower() == LABELS and path.exists():
+                raise
+            # A table that is not called so may be anything.
+            raise TarkibError(
+                f"{error}; or, if this is not the table of labels, make an empty {self.folder / LABELS}"
+            ) from error
+
     def _refreshed(self) -> bool:
-        if _content(self.path) == self._table.content:
+        content = table.content(self.path)
+        if content == self._table.content:
             return False
-        self._table = self._read()
+        self._table = table.from_bytes(self.path, content, self._library)
         return True
 
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Keep other threads, and other processes that label here, from writing; what they wrote is read first."""
-        with self._lock:
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                # Where a network's file system has no locks for folders, only other processes are not kept out.
-                with suppress(OSError):
-                    fcntl.flock(folder, fcntl.LOCK_EX)
-                self._refreshed()
-                yield
-            finally:
-                os.close(folder)
+        # In this order, so that those who only read wait for no other process.
+        with table.held(self.folder), self._lock:
+            self._refreshed()
+            yield
 
     def _column(self, instrument: str) -> int:
         for position, k in self._table.columns.instruments.items():
@@ -249,6 +244,8 @@ class Labels:
         record = self._table.rows.get(excerpt.path)
         if record is not None:
             return record
+        if not excerpt.path.is_file():
+            raise TarkibError(f"{excerpt.name}: the file is no longer there; bring it back or reload the page")
         columns, last = self._table.columns, self._table.records[-1]
         name = records.quoted(self._sample_id(excerpt), self._table.delimiter)
         record = Record(last.line + 1, [""] * len(self._table.heading.cells), self._table.heading.ending or "\n")
@@ -277,67 +274,24 @@ class Labels:
         for record in self._table.records:
             if not record.blank:
                 record.cells.append(name if record is self._table.heading else "")
-        self._table = self._parsed(self._written(), self._table.content)
-
-    def _written(self) -> str:
-        return self._table.text_start + records.written(self._table.records, self._table.delimiter)
+        before = self._table.content
+        changed = table.from_bytes(self.path, self._table.written().encode(), self._library)
+        self._table = replace(changed, content=before)
 
     def _write(self) -> None:
         """Put the file in place, after seeing that the pipeline will read it."""
-        text = self._written()
-        content = text.encode()
+        content = self._table.written().encode()
         before = self._table.content
         try:
-            self._table = self._parsed(text, content)
-            with outputs.whole_file(self.path) as partial:
-                partial.write_bytes(content)
+            self._table = table.from_bytes(self.path, content, self._library)
+            table.put(self.path, content)
         except BaseException as error:
             # What is in memory must not run ahead of what is on the disk.
-            self._table = self._parsed(_decoded(self.path, before), before)
+            self._table = table.from_bytes(self.path, before, self._library)
             if isinstance(error, OSError):
                 raise TarkibError(f"{self.path}: cannot be written ({error.strerror}); nothing was changed") from error
             raise
 
-    def _read(self) -> _Table:
-        content = _content(self.path)
-        return self._parsed(_decoded(self.path, content), content)
-
-    def _parsed(self, text: str, content: bytes | None) -> _Table:
-        start = _BOM if text.startswith(_BOM) else ""
-        text = text[len(start) :]
-        delimiter = testset.delimiter_of(next(filter(str.strip, text.splitlines()), ""))
-        if not text.strip():
-            text = delimiter.join(_HEADING) + "\n"
-        try:
-            read = records.parse(text, delimiter)
-        except TarkibError as error:
-            raise TarkibError(f"{self.path}, {error}; put it right in an editor, nothing was changed") from error
-        heading, *rest = (record for record in read if not record.blank)
-        columns = testset.columns_of(self.path, heading.values)
-        rows = [testset.row_of(self.path, record.line, record.values, columns, heading.values) for record in rest]
-        found = testset.matched(self.path, rows, self._library)
-        by_line = {record.line: record for record in rest}
-        return _Table(
-            content, start, delimiter, read, heading, columns, {file: by_line[row.line] for file, row in found.items()}
-        )
-
 
 def _key(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _content(path: Path) -> bytes | None:
-    """Bytes of a labels.csv, None where there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _decoded(path: Path, content: bytes | None) -> str:
-    try:
-        return (content or b"").decode()
-    except UnicodeDecodeError as error:
-        raise TarkibError(f"{path}: not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
