@@ -270,6 +270,23 @@ def test_other_parameters_do_not_count_unless_they_change_nothing(clean, compare
     assert set(_states(experiments.collect(provenance.expected({}), ("random", "bpm"), (1,))).values()) == {DONE}
 
 
+def test_experiments_of_an_earlier_commit_count(clean, compared):
+    """A commit of a README, say, makes none of them another's."""
+    before = experiments.collect(provenance.expected({}), ("random", "bpm"), (1,))
+    (clean / "README.md").write_text("A word more.\n")
+    git("add", "README.md")
+    git("commit", "-qm", "words")
+    try:
+        assert experiments.collect(provenance.expected({}), ("random", "bpm"), (1,)) == before
+    finally:
+        git("reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_value_that_yaml_cannot_read_is_named():
+    with pytest.raises(TarkibError, match=r"-S train.epochs=\[: not a value"):
+        provenance._parsed("train.epochs", "[")
+
+
 def test_an_overridden_parameter_is_run_with(monkeypatch):
     asked = []
     monkeypatch.setattr(queue, "dvc", lambda *arguments: asked.append(arguments))
@@ -336,6 +353,7 @@ def test_outside_of_a_project(tmp_path, monkeypatch):
         (["--seeds", ","], "give whole numbers, such as 1,2,3"),
         (["-S", "epochs"], "give a parameter and its value, such as train.epochs=8"),
         (["--jobs", "0"], "give a whole number of at least 1"),
+        (["--out", "report.md"], "name a file that ends in .html"),
     ],
 )
 def test_wrong_options_say_what_is_right(capsys, arguments, said):

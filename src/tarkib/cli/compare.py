@@ -17,7 +17,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="which way of mixing teaches best: the modes, over seeds",
         description="Runs what is missing of the modes and seeds as DVC experiments and writes a report that says "
         "which mode scores better, by how much, on which instruments, and what the data support. Stopped at any "
-        "moment, it goes on when it is called again; experiments that were run by hand count too.",
+        "moment, it goes on when it is called again; experiments run by hand with both seeds alike count too.",
     )
     parser.add_argument(
         "--modes", type=_modes, default=params.MODES, metavar="LIST", help=f"default: {','.join(params.MODES)}"
@@ -44,12 +44,20 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--collect", action="store_true", help="run nothing: report what is there")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=_page,
         default=Path("reports/comparison.html"),
         metavar="HTML",
         help="default: %(default)s; .md and .png are written beside",
     )
     parser.set_defaults(run=run)
+
+
+def _page(text: str) -> Path:
+    """The page's file: Markdown and picture are written beside it under other endings."""
+    path = Path(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{text!r}: name a file that ends in .html")
+    return path
 
 
 def _modes(text: str) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from tarkib.comparison import statistics
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE, Statistic
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.evaluation import bootstrap, calibration, metrics
-from tarkib.evaluation.scores import CALIBRATION
+from tarkib.evaluation.scores import CALIBRATION, NO_NEGATIVES, NO_POSITIVES, NOT_LABELLED, NOT_TRAINED
 
 ROUNDS = 9_999
-"""Resamples: with fewer a p-value could not stay below 0.05 after correction. One less than a round number, so that
+"""Resamples: with many fewer no p-value could be below 0.05 after correction. One less than a round number, so that
 p-values are whole multiples of 2/10,000 (Davison and Hinkley, 1997, section 4.2.5)."""
 
 Interval = tuple[float, float]
@@ -35,11 +35,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mode's figure less the reference's, seed by seed; `p` as it is, `corrected` after Holm."""
+    """A mode's figure less the reference's, seed by seed.
+
+    `p` is over test recordings, as it is, and `corrected` after Holm; `seeds_corrected` is that of a t-test over seeds,
+    after Holm as well.
+    """
 
     mean: Mean
     p: float | None
     corrected: float | None
+    seeds_corrected: float | None
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ def compare(
     family = [(mode, name) for mode in paired for name in HEADLINE if paired[mode]]
     p_values = [estimates.p(mode, name) for mode, name in family]
     corrected = dict(zip(family, statistics.holm(p_values), strict=True))
+    of_seeds = [statistics.t_test(list(estimates.by_seed(mode, name).values())) for mode, name in family]
+    seeds_corrected = dict(zip(family, statistics.holm(of_seeds), strict=True))
     plain = dict(zip(family, p_values, strict=True))
     numbers = [int(number) for number in np.unique(played)]
     return Comparison(
@@ -129,7 +136,10 @@ def compare(
         differences={
             mode: {
                 name: Difference(
-                    estimates.difference(mode, name), _number(plain[mode, name]), _number(corrected[mode, name])
+                    estimates.difference(mode, name),
+                    _number(plain[mode, name]),
+                    _number(corrected[mode, name]),
+                    _number(seeds_corrected[mode, name]),
                 )
                 for name in HEADLINE
             }
@@ -166,13 +176,13 @@ def _left_out(classes: Sequence[str], labels: np.ndarray, lacking: Mapping[str, 
     found = {}
     for name, label in zip(classes, labels.T, strict=True):
         if np.isnan(label).all():
-            found[name] = "not labelled in the test set"
+            found[name] = NOT_LABELLED
         elif name in lacking:
-            found[name] = f"no training material in {', '.join(sorted({mode for mode, _ in lacking[name]}))}"
+            found[name] = f"{NOT_TRAINED} in {', '.join(sorted({mode for mode, _ in lacking[name]}))}"
         elif not np.any(label == 1):
-            found[name] = "no positives in the test set"
+            found[name] = NO_POSITIVES
         elif not np.any(label == 0):
-            found[name] = "no negatives in the test set"
+            found[name] = NO_NEGATIVES
     return found
 
 
@@ -257,11 +267,14 @@ class _Estimates:
 
     def difference(self, mode: str, name: str, *index: int) -> Mean:
         """A figure's mean difference to the reference over the seeds that both have."""
-        values = {
+        return self._mean(self.by_seed(mode, name, *index), self.ends["difference", mode, name], index)
+
+    def by_seed(self, mode: str, name: str, *index: int) -> dict[int, float]:
+        """A figure's difference to the reference in each of the seeds that both have."""
+        return {
             seed: float(self.points[mode, seed][name][index] - self.points[self.reference, seed][name][index])
             for seed in self.paired[mode]
         }
-        return self._mean(values, self.ends["difference", mode, name], index)
 
     def _mean(self, values: dict[int, float], ends: np.ndarray, index: tuple[int, ...]) -> Mean:
         low, high = (float(end[index]) for end in ends)

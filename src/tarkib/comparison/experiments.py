@@ -1,11 +1,11 @@
 """The experiments of a comparison: one for each mode and seed, found among what was run, and run where missing."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +18,9 @@ from tarkib.errors import TarkibError
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
 _STATES = {queue.RUNNING: RUNNING, queue.QUEUED: QUEUED, queue.FAILED: FAILED}
+_EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
+"""Where DVC keeps an experiment: below the commit that it started from."""
+
 _LOST_AFTER = 5
 """So many times in a row a running task must be without worker and process before it counts as lost."""
 
@@ -26,7 +29,7 @@ _LOST_AFTER = 5
 class Experiment:
     """What stands for a mode and a seed.
 
-    `name` is DVC's, `revision` a commit (None: what is in the workspace), `created` when it was committed in UTC;
+    `name` is DVC's, `revision` a commit and `created` when that was made, in UTC, both None until it is done;
     `reason` says why one is not done.
     """
 
@@ -78,17 +81,16 @@ def collect(expectation: Expectation, modes: Sequence[str], seeds: Sequence[int]
 
 
 def _finished(head: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Name, commit and dvc.lock of all that is finished on a commit: experiments, the commit itself, the workspace."""
-    from dvc.repo.experiments.refs import ExpRefInfo
+    """Name, commit and dvc.lock of all that is finished: the experiments of every commit, and this commit itself.
 
+    The workspace stands for nothing: its files may be others than those that its dvc.lock names.
+    """
     # Not `dvc exp show`, which fails while another experiment is cleared away.
-    references = git("for-each-ref", "--format=%(objectname) %(refname)", str(ExpRefInfo(head)))
-    for line in references.splitlines():
+    for line in git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines():
         revision, _, reference = line.partition(" ")
-        yield ExpRefInfo.from_ref(reference).name, revision, _lock_of(revision)
+        if found := _EXPERIMENT.fullmatch(reference):
+            yield found[1], revision, _lock_of(revision)
     yield head[:7], head, _lock_of(head)
-    lock = Path("dvc.lock")
-    yield "workspace", None, _parsed(lock.read_text(encoding="utf-8")) if lock.is_file() else None
 
 
 def _lock_of(revision: str) -> Any:
@@ -105,14 +107,12 @@ def _parsed(text: str) -> Any:
         return None  # the mark of a merge, say; it stands for nothing
 
 
-def _created(revision: str | None) -> datetime | None:
-    if revision is None:
-        return None
+def _created(revision: str) -> datetime:
     return datetime.fromtimestamp(int(git("show", "--no-patch", "--format=%ct", revision)), UTC)
 
 
-def _age(one: Experiment) -> tuple[bool, float, str]:
-    return one.created is None, 0.0 if one.created is None else one.created.timestamp(), one.name
+def _age(one: Experiment) -> tuple[datetime, str]:
+    return one.created, one.name
 
 
 def run(

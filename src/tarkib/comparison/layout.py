@@ -89,8 +89,9 @@ def differences(comparison: Comparison) -> Layout:
     note = (
         f"Each is the mode less {comparison.reference}, seed by seed on the same clips and the same "
         f"{comparison.rounds:,} resamples. p: two-sided, from those resamples (Davison and Hinkley, 1997, section "
-        f"4.2). p, Holm: corrected over all {comparison.family} differences of this table (Holm, 1979). Supported on "
-        "another draw too: where besides the interval over seeds leaves out 0."
+        f"4.2). p, Holm: corrected over all {comparison.family} differences of this table (Holm, 1979). Supported: "
+        "with these models, where p, Holm is below 0.05; with another draw too, where so is the p of a t-test over "
+        "seeds, corrected alike."
     )
     return Layout("differences", f"Differences to {comparison.reference}", heading, tuple(rows), note)
 
@@ -143,7 +144,7 @@ def runs(experiments: Sequence[Experiment]) -> Layout:
             Cell(f"{one.mode}, seed {one.seed}"),
             Cell(one.state if one.state == DONE or not one.reason else f"{one.state}: {one.reason}"),
             Cell(one.name if one.state == DONE or one.reason else NONE),
-            Cell((one.revision or ("workspace" if one.state == DONE else NONE))[:9]),
+            Cell((one.revision or NONE)[:9]),
             Cell(NONE if one.created is None else f"{one.created:%Y-%m-%d %H:%M} UTC"),
         )
         for one in experiments

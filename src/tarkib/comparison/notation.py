@@ -52,16 +52,6 @@ def p_value(p: float | None) -> str:
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def p_phrase(p: float) -> str:
-    """A p-value in a sentence.
-
-    >>> p_phrase(0.0302), p_phrase(0.0004)
-    ('p = 0.030', 'p < 0.001')
-    """
-    text = p_value(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
 def listed(parts: Sequence[str]) -> str:
     """Parts of a sentence with commas and an and.
 
@@ -78,3 +68,13 @@ def counted(count: int, noun: str) -> str:
     ('1 seed', '1,200 clips')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def spread(counts: Sequence[int], noun: str) -> str:
+    """Counts that may differ, with their noun.
+
+    >>> spread([2, 2], "seed"), spread([2, 1], "seed")
+    ('2 seeds', '1 to 2 seeds')
+    """
+    most = counted(max(counts), noun)
+    return most if min(counts) == max(counts) else f"{min(counts)} to {most}"

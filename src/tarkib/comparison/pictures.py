@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tarkib.comparison.analysis import Comparison, Mean
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
-from tarkib.comparison.notation import counted, value
+from tarkib.comparison.notation import counted, spread, value
 from tarkib.comparison.words import Support, support
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
@@ -236,4 +236,4 @@ def _key(figure: Figure, one: Comparison, paper: Paper, modes: Sequence[str] | N
 
 
 def _seeds(one: Comparison) -> str:
-    return counted(max(len(seeds) for seeds in one.paired.values()), "seed")
+    return spread([len(seeds) for seeds in one.paired.values()], "seed")

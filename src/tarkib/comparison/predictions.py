@@ -53,8 +53,8 @@ class Predictions:
     untrained: frozenset[str]
 
 
-def read(revision: str | None) -> Predictions:
-    """The predictions of a revision of this project, None for the workspace.
+def read(revision: str) -> Predictions:
+    """The predictions of a revision of this project.
 
     Raises TarkibError where they are not in the cache or not such a table.
     """

@@ -52,7 +52,7 @@ class Expectation:
 
     def name(self, mode: str, seed: int) -> str:
         """What the experiment of a mode and a seed is called: other code, data or parameters, another name."""
-        made_of = {"head": self.head, "fixed": self.fixed, "stages": [asdict(one) for one in self.stages.values()]}
+        made_of = {"fixed": self.fixed, "stages": [asdict(one) for one in self.stages.values()]}
         for stage in made_of["stages"]:
             stage["params"] = sorted(stage["params"])
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
@@ -123,9 +123,16 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
         # An unknown section is named by the check below.
         content.setdefault(section, {})
         if isinstance(content[section], dict):
-            content[section][key] = yaml.safe_load(text)
+            content[section][key] = _parsed(name, text)
     checked = params.parse(content, "-S" if overrides else str(path))
     return {f"{section}.{key}": value for section, part in asdict(checked).items() for key, value in part.items()}
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TarkibError(f"-S {name}={text}: not a value as YAML writes them; quote it where it is text") from error
 
 
 def _stages(repo: Any, values: Mapping[str, Any]) -> dict[str, Stage]:

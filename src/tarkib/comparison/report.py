@@ -13,7 +13,7 @@ from tarkib.comparison.analysis import Comparison
 from tarkib.comparison.experiments import DONE, Experiment
 from tarkib.comparison.figures import BY_CLASS
 from tarkib.comparison.layout import Layout
-from tarkib.comparison.notation import counted
+from tarkib.comparison.notation import counted, spread
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.words import Words
 from tarkib.errors import TarkibError
@@ -40,9 +40,9 @@ class Report:
     def subtitle(self) -> str:
         """What was compared, in a line."""
         one = self.comparison
-        seeds = sorted({seed for seeds in one.seeds.values() for seed in seeds})
+        seeds = spread([len(seeds) for seeds in one.seeds.values()], "seed")
         return (
-            f"{', '.join(one.modes)}, each with {counted(len(seeds), 'seed')}, on {counted(one.clips, 'test clip')} of "
+            f"{', '.join(one.modes)}, each with {seeds}, on {counted(one.clips, 'test clip')} of "
             f"{counted(one.recordings, 'recording')}"
         )
 

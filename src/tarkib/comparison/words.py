@@ -1,8 +1,9 @@
 """What the numbers support, in words, and what they do not.
 
 A difference is held to be shown where its p-value over test recordings, after Holm's correction over all differences of
-the table, is below 0.05. It is held to be shown for another draw of mixtures and training too where, besides, its 95 %
-interval over seeds leaves out 0 on the same side. Nothing else is called a difference.
+the table, is below 0.05: other recordings of the kind would most likely say the same of these models. It is held to
+be shown for another draw of mixtures and training too where, besides, the p-value of a t-test over seeds is below 0.05,
+corrected in the same way, and on the same side. Nothing else is called a difference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from tarkib.comparison import statistics
 from tarkib.comparison.analysis import Comparison, Difference, Mean
 from tarkib.comparison.experiments import DONE, FAILED, Experiment
 from tarkib.comparison.figures import BY_CLASS, HEADLINE
-from tarkib.comparison.notation import counted, listed, reach, value
+from tarkib.comparison.notation import counted, listed, reach, spread, value
 from tarkib.evaluation.report import FEW_RECORDINGS
 
 LEVEL = 0.05
@@ -36,8 +37,8 @@ class Support(IntEnum):
 SUPPORTS = {
     Support.UNKNOWN: "cannot be told",
     Support.NONE: "no difference shown",
-    Support.RECORDINGS: "on these recordings",
-    Support.BOTH: "on these recordings and on another draw",
+    Support.RECORDINGS: "with these models",
+    Support.BOTH: "with these models and another draw",
 }
 """The same in the fewest words, for a table."""
 
@@ -63,8 +64,9 @@ def support(one: Difference) -> Support:
     if one.corrected >= LEVEL or not _leaves_out_0(ends):
         return Support.NONE
     seeds = one.mean.seeds
+    steady = one.seeds_corrected is not None and one.seeds_corrected < LEVEL
     same_side = seeds is not None and _leaves_out_0(seeds) and (seeds[0] > 0) == (ends[0] > 0)
-    return Support.BOTH if same_side else Support.RECORDINGS
+    return Support.BOTH if steady and same_side else Support.RECORDINGS
 
 
 def _leaves_out_0(ends: tuple[float, float]) -> bool:
@@ -121,10 +123,11 @@ def _headline(comparison: Comparison) -> str:
 
 def _reach(degree: Support, comparison: Comparison, modes: Sequence[str]) -> str:
     if degree == Support.BOTH:
-        return "on these recordings and on another draw of mixtures and training"
-    counts = sorted({len(comparison.paired[mode]) for mode in modes})
-    seeds = counted(counts[-1], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    return f"on these recordings; {seeds} cannot tell about another draw of mixtures and training"
+        return "on recordings like these, with these models and with another draw of mixtures and training"
+    seeds = spread([len(comparison.paired[mode]) for mode in modes], "seed")
+    return (
+        f"on recordings like these, with these models; {seeds} cannot tell about another draw of mixtures and training"
+    )
 
 
 def _tested(comparison: Comparison) -> str:
@@ -235,17 +238,16 @@ def _about_recordings(comparison: Comparison) -> str:
     if comparison.recordings < 2:
         return f"{size}: with no other to resample there are no intervals over recordings, and nothing is shown."
     if comparison.recordings < FEW_RECORDINGS:
-        size += (
-            f". With fewer than {FEW_RECORDINGS}, intervals from resampling them are narrower and p-values smaller "
-            "than they should be"
-        )
         least = statistics.bootstrap_p(np.ones(comparison.rounds), comparison.recordings) * comparison.family
         if least >= LEVEL:
             return (
-                f"{size}. Nor could any difference be shown, however large: the least p-value that they allow is "
+                f"{size}. So few can show no difference, however large: the least p-value that they allow is "
                 f"{least:.2f} after correction."
             )
-        return f"{size}."
+        return (
+            f"{size}. With fewer than {FEW_RECORDINGS}, intervals from resampling them are narrower and p-values "
+            "smaller than they should be."
+        )
     return f"{size}; what is said holds for recordings of this kind, not for music of another."
 
 
