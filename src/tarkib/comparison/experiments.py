@@ -12,6 +12,7 @@ import yaml
 
 from tarkib.comparison import queue
 from tarkib.comparison.commands import dvc, git
+from tarkib.comparison.notation import counted
 from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Expectation
 from tarkib.errors import TarkibError
 
@@ -145,7 +146,7 @@ def run(
     there = sum(one.state == DONE for one in found)
     tell(
         f"{len(found)} experiments: {there} there, {len(waiting)} on their way, {len(lacking)} to run; "
-        f"{at_once} at a time" + (f", {threads} threads each" if threads else "")
+        f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
     )
     for one in lacking:
         _queue(one, overrides)
