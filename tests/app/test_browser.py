@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -204,6 +205,38 @@ def test_what_was_heard_can_be_taken_away(opened, folder, tmp_path):
     assert page.evaluate("document.querySelector('.tarkib-heard audio').duration") == pytest.approx(6.0, abs=0.01)
 
 
+def test_what_was_heard_before_takes_no_room(opened, folder, tmp_path, monkeypatch):
+    from tarkib.app import routes
+
+    dropped, drop = threading.Event(), routes.Sounds.drop
+    monkeypatch.setattr(routes.Sounds, "drop", lambda *of: (drop(*of), dropped.set()))
+    page = opened(tab="What plays when")
+    scratch = Path(os.environ["GRADIO_TEMP_DIR"]).parent
+
+    def kept() -> list[str]:
+        return sorted(path.name for path in scratch.rglob("song*") if path.is_file())
+
+    for number in range(3):
+        song = write(tmp_path / f"song{number}.aiff", tone(6.0 + number), RATE)
+        upload(page, song)
+        page.wait_for_selector(f".tarkib-heard h2:text('song{number}.aiff')")
+    page.wait_for_selector("#csv")
+    assert kept() == ["song2.aiff", "song2.csv", "song2.json"]
+    assert len(list(scratch.rglob("*.flac"))) == 1
+    dropped.clear()
+    page.get_by_role("button", name="Clear").first.click()
+    assert dropped.wait(60)
+    assert kept() == []
+    upload(page, song)
+    page.wait_for_selector(".tarkib-heard")
+    assert kept() == ["song2.aiff", "song2.csv", "song2.json"]
+    dropped.clear()
+    page.close()
+    assert dropped.wait(60)
+    assert kept() == []
+    assert list(scratch.rglob("*.flac")) == []
+
+
 @pytest.mark.parametrize(
     ("name", "make", "said"),
     [
@@ -295,13 +328,36 @@ def test_enter_confirms_and_arrows_only_move(opened, folder):
     assert testset.load(folder).targets.tolist() == [[0] * 10, [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]]
 
 
+def dispatch(page: "playwright.Page", *keys: dict) -> None:
+    page.evaluate(
+        """(keys) => { for (const key of keys)
+          document.body.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...key })); }""",
+        list(keys),
+    )
+
+
+def test_keys_are_where_they_are_whatever_they_write(opened, folder):
+    page = opened()
+    at(page, 1)
+    persian = [{"key": "۱", "code": "Digit1"}, {"key": "۲", "code": "Numpad2"}, {"key": "۰", "code": "Digit0"}]
+    dispatch(page, *persian, {"key": "د", "code": "KeyN"})
+    at(page, 2)
+    french = [{"key": '"', "code": "Digit3"}, {"key": "4", "code": "Digit4", "shiftKey": True}]
+    dispatch(page, *french, {"key": "ح", "code": "KeyP"})
+    at(page, 1)
+    # Signs on an English keyboard, other letters on a Dvorak one, and a number pad that moves.
+    dispatch(page, {"key": "!", "code": "Digit1", "shiftKey": True}, {"key": "b", "code": "KeyN"})
+    dispatch(page, {"key": "End", "code": "Numpad1"}, {"key": "ArrowRight", "code": "Numpad6"})
+    at(page, 2)
+    dispatch(page, {"key": "ع", "code": "KeyU"})
+    at(page, 3)
+    assert text_of(folder).splitlines()[1:] == ["a,,1,1,0,0,0,0,0,0,0,1", "b,,0,0,1,1,0,0,0,0,0,0"]
+
+
 def test_keys_pressed_faster_than_the_server_answers_mean_the_next_excerpt(opened, folder):
     page = opened()
     at(page, 1)
-    page.evaluate(
-        """() => { for (const key of ["1", "2", "Enter", "3", "Enter", "Enter", "4"])
-          document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); }"""
-    )
+    dispatch(page, *({"key": key} for key in ("1", "2", "Enter", "3", "Enter", "Enter", "4")))
     page.wait_for_function("document.querySelector('.count').textContent === '4 labelled'")
     assert text_of(folder).splitlines()[1:] == [
         "a,,1,1,0,0,0,0,0,0,0,0",
@@ -352,6 +408,37 @@ def test_the_mouse_does_what_the_keys_do(opened, folder):
     page.get_by_role("button", name="Remove its label").click()
     page.wait_for_function("document.querySelector('.state').textContent === 'not labelled yet'")
     assert text_of(folder) == HEADING + "\n"
+
+
+def test_what_was_typed_before_the_first_label_waits_for_it(opened, folder):
+    page = opened()
+    at(page, 1)
+    field, draft = page.get_by_label("Cut from"), page.locator(".draft")
+    assert draft.is_hidden()
+    field.fill("golha 012")
+    assert draft.inner_text() == "saved with the first label"
+    page.keyboard.press("Enter")
+    with page.expect_response(lambda response: "/tarkib/labels/" in response.url):
+        page.evaluate("window.dispatchEvent(new Event('focus'))")  # as when one comes back from another window
+    page.get_by_role("button", name="Skip").click()
+    at(page, 2)
+    assert (field.input_value(), draft.is_hidden()) == ("", True)
+    page.keyboard.press("p")
+    at(page, 1)
+    assert field.input_value() == "golha 012"
+    assert draft.is_visible()
+    press(page, "1")
+    page.wait_for_selector(".draft", state="hidden")
+    assert text_of(folder).splitlines()[1:] == ["a,golha 012,1,0,0,0,0,0,0,0,0,0"]
+    field.fill("")
+    with page.expect_response(lambda response: response.request.method == "POST"):
+        page.keyboard.press("Enter")
+    page.keyboard.press("n")
+    at(page, 2)
+    page.keyboard.press("p")
+    at(page, 1)
+    assert field.input_value() == ""
+    assert text_of(folder).splitlines()[1:] == ["a,,1,0,0,0,0,0,0,0,0,0"]
 
 
 def test_what_is_typed_is_no_key(opened, folder):
@@ -475,6 +562,17 @@ def test_a_server_that_is_gone_is_told(opened, folder, model):
     assert pressed(page) == []
     assert not (folder / "labels.csv").exists()
     opened.wrong.clear()
+
+
+def test_an_answer_that_was_not_foreseen_is_told_in_words(opened, folder):
+    page = opened()
+    at(page, 1)
+    page.route("**/tarkib/labels/*", lambda route: route.fulfill(status=500, body="Internal Server Error"))
+    page.keyboard.press("1")
+    message = page.locator(".tarkib-labelling .tarkib-message")
+    message.wait_for()
+    assert message.inner_text().startswith("tarkib app could not do that (500); its terminal says why.")
+    opened.wrong[:] = [text for text in opened.wrong if "500" not in text]
 
 
 def test_names_of_excerpts_are_shown_as_they_are(opened, folder):

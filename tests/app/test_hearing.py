@@ -76,7 +76,10 @@ def test_a_hearing_that_nobody_wants_ends(recogniser, tmp_path):
         with pytest.raises(TarkibError, match="stopped"):
             hear(recogniser, path, Limits(1, 1), hearing.watch(leave))
         assert not hearing.wanted
+    assert not hearings.stop("page")
     assert len(told) == 1
-    hearings.stop("page")
+    with hearings.of("page") as last:
+        assert hearings.stop("page")
+    assert not last.wanted
     with hearings.of("page") as first, hearings.of("page") as second, hearings.of("other") as third:
         assert (first.wanted, second.wanted, third.wanted) == (False, True, True)

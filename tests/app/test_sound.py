@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -46,6 +48,34 @@ def test_what_is_no_sound_leaves_nothing_behind(tmp_path):
     with pytest.raises(TarkibError, match="cannot be decoded"):
         sound.playable(path, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_the_last_few_are_kept(tmp_path):
+    paths = [write(tmp_path / f"{k}.aiff", noise(0.2, seed=k)) for k in range(3)]
+    plain = write(tmp_path / "plain.wav", noise(0.2))
+    made = tmp_path / "made"
+    made.mkdir()
+    converted = sound.Converted(made, most=2)
+    first, second = converted.of(paths[0]), converted.of(paths[1])
+    assert converted.of(paths[0]) == first
+    assert converted.of(plain) == plain
+    third = converted.of(paths[2])
+    assert set(made.iterdir()) == {first, third}
+    assert converted.of(paths[1]) != second
+    assert len(list(made.iterdir())) == 2
+    assert all(path.exists() for path in (*paths, plain))
+
+
+def test_what_was_changed_is_converted_anew(tmp_path):
+    path = write(tmp_path / "a.aiff", noise(0.2))
+    converted = sound.Converted(tmp_path, most=2)
+    assert soundfile.info(converted.of(path)).duration == pytest.approx(0.2, abs=0.01)
+    write(path, noise(0.4))
+    os.utime(path, ns=(0, 0))
+    assert soundfile.info(converted.of(path)).duration == pytest.approx(0.4, abs=0.01)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        converted.of(path)
 
 
 def test_where_nothing_can_be_written_is_told(tmp_path):

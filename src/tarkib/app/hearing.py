@@ -1,5 +1,6 @@
 """Hearing a recording that someone brings, within limits."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Hearings:
 
     def __init__(self) -> None:
         self._now: dict[str, Hearing] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def of(self, page: str) -> Iterator[Hearing]:
@@ -66,13 +68,17 @@ class Hearings:
         try:
             yield hearing
         finally:
-            if self._now.get(page) is hearing:
-                del self._now[page]
+            with self._lock:
+                if self._now.get(page) is hearing:
+                    del self._now[page]
 
-    def stop(self, page: str) -> None:
-        """End the hearing of a page, if there is one."""
-        if hearing := self._now.pop(page, None):
-            hearing.wanted = False
+    def stop(self, page: str) -> bool:
+        """End the hearing of a page; whether there was one."""
+        with self._lock:
+            hearing = self._now.pop(page, None)
+            if hearing is not None:
+                hearing.wanted = False
+            return hearing is not None
 
 
 def hear(

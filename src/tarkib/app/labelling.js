@@ -11,6 +11,7 @@ function tarkibLabelling(element) {
   const autoplay = find(".autoplay");
   const address = root.dataset.labels;
   let state = null;
+  const drafts = new Map(); // of an excerpt's key, what was written of where it was cut from and is not saved yet
 
   // The browser may keep nothing for this page.
   const stored = (value) => {
@@ -38,8 +39,11 @@ function tarkibLabelling(element) {
     } catch {
       throw new Error("No answer: tarkib app is no longer running. The last change was not saved; start it again.");
     }
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error || "That could not be done; reload the page.");
+    // What went wrong without being foreseen is answered in no JSON.
+    const answer = await response.json().catch(() => null);
+    if (!response.ok || !answer) {
+      throw new Error(answer?.error || `tarkib app could not do that (${response.status}); its terminal says why. Reload the page.`);
+    }
     return answer;
   };
 
@@ -70,6 +74,11 @@ function tarkibLabelling(element) {
 
   const degree = (value) => (value === null || value === 0 || value === 1 ? "" : String(value));
 
+  const tellDraft = () => {
+    const unsaved = recording.value !== state.recording;
+    say(".draft", !unsaved ? "" : state.labelled ? "not saved yet" : "saved with the first label");
+  };
+
   const show = (answer) => {
     const another = state?.key !== answer.key;
     state = answer;
@@ -89,7 +98,8 @@ function tarkibLabelling(element) {
     });
     const without = buttons.filter((one, k) => !state.columns[k]).map((one) => one.dataset.instrument);
     say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}: not labelled.` : "");
-    if (another || document.activeElement !== recording) recording.value = state.recording;
+    if (another || document.activeElement !== recording) recording.value = drafts.get(state.key) ?? state.recording;
+    tellDraft();
     find("datalist").replaceChildren(...state.recordings.map((one) => new Option(one, one)));
     moves.back.disabled = !state.back;
     moves.next.disabled = !state.next;
@@ -111,8 +121,12 @@ function tarkibLabelling(element) {
   };
   // What was written of where it was cut from goes along, so that it can be written before the first label.
   const change = async (said) => {
-    const told = recording.value !== state.recording ? { recording: recording.value } : {};
-    show(await ask(state.key, { ...said, ...told }));
+    const { key } = state;
+    const written = recording.value;
+    const told = written !== state.recording ? { recording: written } : {};
+    const answer = await ask(key, { ...said, ...told });
+    if (drafts.get(key) === written) drafts.delete(key);
+    show(answer);
   };
   const toggle = (k) => change({ instrument: buttons[k].dataset.instrument, plays: state.values[k] !== 1 });
   const confirm = async () => {
@@ -133,6 +147,11 @@ function tarkibLabelling(element) {
 
   for (const [name, one] of Object.entries(moves)) one.addEventListener("click", () => state && acts[name]());
   buttons.forEach((one, k) => one.addEventListener("click", () => state && then(() => toggle(k))));
+  recording.addEventListener("input", () => {
+    if (!state) return;
+    drafts.set(state.key, recording.value);
+    tellDraft();
+  });
   recording.addEventListener("change", () => {
     if (state?.labelled) then(() => change({}));
   });
@@ -147,14 +166,25 @@ function tarkibLabelling(element) {
     ArrowLeft: acts.back, p: acts.back, ArrowRight: acts.next, n: acts.next,
     u: acts.first_unlabelled, Enter: acts.confirm, " ": acts.replay,
   };
+  // The place of a key counts where what it writes is no letter or digit of ours: on a Persian keyboard 1 writes ۱, on a
+  // French one &. With shift, and among Latin letters, what it writes counts alone.
+  const keyOf = ({ key, code, shiftKey }) => {
+    if (key.length !== 1) return key;
+    const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code);
+    const letter = /^Key([A-Z])$/.exec(code);
+    if (digit && !shiftKey && !/^[0-9]$/.test(key)) return digit[1];
+    if (letter && key > "\x7f") return letter[1].toLowerCase();
+    return key.toLowerCase();
+  };
   document.addEventListener("keydown", (event) => {
     if (event.key === "Tab") tabbed = true;
     if (!root.isConnected || !visible() || !state || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
     // A button that was reached with the keyboard is pressed with it.
     if (tabbed && (event.key === " " || event.key === "Enter") && event.target.matches?.("button, input, a, audio")) return;
-    const k = /^[0-9]$/.test(event.key) ? (Number(event.key) + 9) % 10 : -1;
-    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const key = keyOf(event);
+    const k = /^[0-9]$/.test(key) ? (Number(key) + 9) % 10 : -1;
+    const act = keys[key];
     if (k < 0 && !act) return;
     event.preventDefault();
     if (event.repeat && !event.key.startsWith("Arrow")) return;

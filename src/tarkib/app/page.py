@@ -1,7 +1,6 @@
 """The page: one tab to see what plays when in a recording, one to label excerpts."""
 
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -103,15 +102,21 @@ def _hearing(page: gradio.Blocks, recogniser: Recogniser | None, missing: str, l
 
         progress(0.0, desc="reading")
         with hearings.of(request.session_hash) as hearing:
-            shown = _shown(recogniser, Path(file), limits, sounds, hearing.watch(tell))
-            return shown if hearing.wanted else [gradio.skip()] * 3
+            made = sounds.begin(request.session_hash, Path(file))
+            shown = _shown(recogniser, Path(file), limits, sounds, made, hearing.watch(tell))
+        if hearing.wanted:
+            return shown
+        sounds.drop(request.session_hash)
+        return [gradio.skip()] * 3
 
     def cleared(request: gradio.Request) -> Sequence[Any]:
-        hearings.stop(request.session_hash)
+        left(request)
         return "", *_nothing()
 
     def left(request: gradio.Request) -> None:
-        hearings.stop(request.session_hash)
+        # A hearing that is under way drops its files itself when it has ended.
+        if not hearings.stop(request.session_hash):
+            sounds.drop(request.session_hash)
 
     private = {"api_visibility": "private"}
     upload.upload(heard, upload, outputs, show_progress_on=result, concurrency_limit=1, **private)
@@ -130,18 +135,22 @@ async def _only_uploaded(named: str) -> str:
 
 
 def _shown(
-    recogniser: Recogniser, path: Path, limits: Limits, sounds: Sounds, progress: Callable[[float, float], None]
+    recogniser: Recogniser,
+    path: Path,
+    limits: Limits,
+    sounds: Sounds,
+    made: Path,
+    progress: Callable[[float, float], None],
 ) -> Sequence[Any]:
-    """What to show of a recording: the result, and two files to download."""
+    """What to show of a recording: the result, and two files to download, which are put into `made`."""
     try:
         found = hear(recogniser, path, limits, progress)
-        source = sounds.add(path)
+        source = sounds.add(path, made)
     except TarkibError as error:
         return markup.message(str(error)), *_nothing()
     files = []
     for kind, written in (("csv", formats.csv), ("json", formats.json)):
-        target = sounds.folder / uuid.uuid4().hex / f"{path.stem}.{kind}"
-        target.parent.mkdir()
+        target = made / f"{path.stem}.{kind}"
         target.write_text(written(found, path.name), encoding="utf-8")
         files.append(gradio.DownloadButton(value=str(target), visible=True))
     return timeline.section(found, path.name, source), *files
@@ -180,6 +189,7 @@ def _labelling() -> str:
         '<div class="more"><label>Cut from <input type="text" class="recording" list="tarkib-recordings" '
         'maxlength="200" autocomplete="off" placeholder="recording (optional)" dir="auto">'
         '<datalist id="tarkib-recordings"></datalist></label>'
+        '<span class="draft soft" role="status" hidden></span>'
         '<label><input type="checkbox" class="autoplay"> Play each at once</label>'
         '<button type="button" data-move="remove" class="quiet">Remove its label</button></div>'
         '<p class="soft hint">Press all that play. An excerpt counts as labelled once an instrument was pressed or '

@@ -4,8 +4,12 @@ A request names an excerpt or a recording by a key that the server has made, nev
 """
 
 import secrets
+import shutil
 import threading
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +28,68 @@ SOUND = "/tarkib/sound"
 LABELS = "/tarkib/labels"
 
 _LONGER_BY_S = 0.5
+_CONVERTED_AT_MOST = 8  # excerpts; the browser keeps those that it played too
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What was made for a page, and of which file."""
+
+    made: Path
+    brought: Path
+    version: tuple[int, int]
 
 
 class Sounds:
-    """Files that may be heard, by a key that cannot be guessed; several threads may use one.
+    """What each open page heard last, by keys that cannot be guessed; several threads may use one.
 
     Parameters
     ----------
-    folder : where to put what browsers cannot play as it is, made playable.
+    folder : where to put what is made of recordings.
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._files: dict[str, Path] = {}
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._pages: dict[str, _Heard] = {}
+        self._files: dict[Path, tuple[str, Path]] = {}
 
-    def add(self, path: Path) -> str:
-        """Let a file be heard; returns its address. Raises TarkibError for what cannot be decoded."""
+    def begin(self, page: str, brought: Path) -> Path:
+        """Drop what a page had; gives a folder for what is made of the file that it brings now."""
+        self.drop(page)
+        heard = _Heard(self._folder / uuid.uuid4().hex, brought, _version(brought))
+        heard.made.mkdir()
+        with self._lock:
+            self._pages[page] = heard
+        return heard.made
+
+    def add(self, path: Path, made: Path) -> str:
+        """Let a file be heard as long as `made`, a folder that `begin` gave, is there; returns its address.
+
+        Raises TarkibError for what cannot be decoded.
+        """
         key = secrets.token_urlsafe(16)
-        self._files[key] = sound.playable(path, self.folder)
+        self._files[made] = key, sound.playable(path, made)
         return f"{SOUND}/{key}"
+
+    def drop(self, page: str) -> None:
+        """Remove what was made for a page, and what it brought."""
+        with self._lock:
+            heard = self._pages.pop(page, None)
+            if heard is None:
+                return
+            self._files.pop(heard.made, None)
+            shutil.rmtree(heard.made, ignore_errors=True)
+            # Gradio keeps equal uploads in one place: this may be another page's, or just brought again.
+            shared = heard.brought in {other.brought for other in self._pages.values()}
+            with suppress(FileNotFoundError):
+                if not shared and _version(heard.brought) == heard.version:
+                    heard.brought.unlink()
 
     def get(self, key: str) -> Path | None:
         """The file of a key, None where there is none."""
-        return self._files.get(key)
+        with self._lock:
+            return next((path for known, path in self._files.values() if known == key), None)
 
 
 class Change(BaseModel):
@@ -60,13 +103,19 @@ class Change(BaseModel):
 
 
 class Desk:
-    """The folder that is labelled, opened when the page asks for it and anew when it asks again."""
+    """The folder that is labelled, opened when the page asks for it and anew when it asks again.
 
-    def __init__(self, folder: Path, sounds: Sounds):
-        self._folder, self._sounds = folder, sounds
+    Parameters
+    ----------
+    folder : with excerpts.
+    scratch : where to put excerpts that browsers cannot play as they are, made playable; a few at a time.
+    """
+
+    def __init__(self, folder: Path, scratch: Path):
+        self._folder = folder
         self._lock = threading.Lock()
         self._labels: Labels | None = None
-        self._playable: dict[tuple[Path, int], Path] = {}
+        self._converted = sound.Converted(scratch, _CONVERTED_AT_MOST)
 
     @property
     def labels(self) -> Labels:
@@ -88,6 +137,7 @@ class Desk:
         labels = self.labels
         changed = labels.refresh() or changed
         excerpt = labels.excerpt(key)
+        file = _readable(str(labels.path))
         place, first = excerpt.place, labels.first_unlabelled()
         return {
             "key": key,
@@ -105,8 +155,8 @@ class Desk:
             "first_unlabelled": None if first is None else labels.key(first),
             "sound": f"{LABELS}/{key}/sound",
             "length": _length(excerpt.path),
-            "notice": f"{labels.path} was changed by another program and has been read anew." if changed else "",
-            "file": str(labels.path),
+            "notice": f"{file} was changed by another program and has been read anew." if changed else "",
+            "file": file,
         }
 
     def change(self, key: str, said: Change) -> dict[str, Any]:
@@ -126,15 +176,12 @@ class Desk:
     def sound(self, key: str) -> Path:
         """The sound of an excerpt, as a file that browsers play."""
         path = self.labels.excerpt(key).path
-        if not _is_text(path.name):
-            raise TarkibError(f"{path.name!a}: the name is no text; rename the file")
-        version = (path, path.stat().st_mtime_ns)
-        if version not in self._playable:
-            try:
-                self._playable[version] = sound.playable(path, self._sounds.folder)
-            except TarkibError as error:
-                raise TarkibError(f"{path}: {error}") from error
-        return self._playable[version]
+        if not _is_text(path):
+            raise TarkibError(f"{str(path)!a}: the name is no text; rename it")
+        try:
+            return self._converted.of(path)
+        except TarkibError as error:
+            raise TarkibError(f"{path}: {error}") from error
 
 
 def router(sounds: Sounds, desk: Desk) -> APIRouter:
@@ -171,17 +218,28 @@ def router(sounds: Sounds, desk: Desk) -> APIRouter:
     return routes
 
 
+def _version(path: Path) -> tuple[int, int]:
+    """What is another once a file was replaced by one of the same name."""
+    said = path.stat()
+    return said.st_ino, said.st_ctime_ns
+
+
 def _answer(make: Callable[..., dict[str, Any]], *arguments: Any) -> JSONResponse:
     try:
         return JSONResponse(make(*arguments))
     except TarkibError as error:
-        return JSONResponse({"error": str(error)}, status_code=409)
+        return JSONResponse({"error": _readable(str(error))}, status_code=409)
+    except OSError as error:
+        # A disk or a network that went away, wherever that was noticed.
+        said = f"{error.filename}: {error.strerror}; is its disk still there?"
+        return JSONResponse({"error": _readable(said)}, status_code=409)
 
 
 def _length(path: Path) -> str:
     """A remark on an excerpt that is no five seconds."""
-    if not _is_text(path.name):
-        return "The name of this file is no text, so that nothing can read it; rename it."
+    if not _is_text(path):
+        kind = "file" if _is_text(path.parent) else "folder"
+        return f"The name of this {kind} is no text, so that nothing can read it; rename it."
     seconds = audio.seconds(path)
     if seconds == 0:
         return "This file cannot be read as sound; the pipeline will leave it out."
@@ -194,15 +252,15 @@ def _length(path: Path) -> str:
     return ""
 
 
-def _is_text(name: str) -> bool:
-    """Whether a file's name is valid UTF-8; libsndfile takes no other."""
+def _is_text(path: Path) -> bool:
+    """Whether a path, folders included, is valid UTF-8; libsndfile takes no other."""
     try:
-        name.encode()
+        str(path).encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _readable(name: str) -> str:
-    """A file's name as text: bytes that are none are shown as such."""
+    """A name or a message as text: bytes that are none are shown as such."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -78,12 +78,14 @@ def application(model: str, folder: Path, limits: Limits, scratch: Path, label: 
         recogniser, missing = Recogniser.load(model), ""
     except TarkibError as error:
         recogniser, missing = None, str(error)
-    sounds = routes.Sounds(scratch / "made")
-    sounds.folder.mkdir()
+    made = scratch / "made"
+    made.mkdir()
+    gradio.set_static_paths(made)  # else Gradio would copy what is to be downloaded, and keep it
+    sounds = routes.Sounds(made)
     blocks = page.build(recogniser, missing, limits, sounds, label)
     blocks.has_launched = True  # else Gradio does not check the paths that a browser names
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(routes.router(sounds, routes.Desk(folder, sounds)))
+    app.include_router(routes.router(sounds, routes.Desk(folder, made)))
     gradio.mount_gradio_app(
         app,
         blocks,

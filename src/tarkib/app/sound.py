@@ -1,6 +1,8 @@
 """Sound that a browser can play."""
 
+import threading
 import uuid
+from collections import OrderedDict
 from pathlib import Path
 
 import soundfile
@@ -16,6 +18,38 @@ _PLAYED = {
     "MP3": {"MPEG_LAYER_III"},
 }
 """Formats, and what is inside them, that every current browser plays; names are libsndfile's."""
+
+
+class Converted:
+    """The last few files that were made playable; several threads may use one.
+
+    Parameters
+    ----------
+    folder : where to put them.
+    most : how many stay.
+    """
+
+    def __init__(self, folder: Path, most: int):
+        self._folder, self._most = folder, most
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[Path, int], Path] = OrderedDict()
+
+    def of(self, path: Path) -> Path:
+        """As `playable` gives it, made once as long as it stays and the file is not changed.
+
+        Raises OSError too, for a file that is not there.
+        """
+        if _is_played(path):
+            return path
+        version = (path, path.stat().st_mtime_ns)
+        with self._lock:
+            if version not in self._made:
+                self._made[version] = playable(path, self._folder)
+            self._made.move_to_end(version)
+            if len(self._made) > self._most:
+                _, oldest = self._made.popitem(last=False)
+                oldest.unlink(missing_ok=True)
+            return self._made[version]
 
 
 def playable(path: Path, folder: Path) -> Path:
