@@ -33,12 +33,16 @@ def client(store: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 
 
 @pytest.fixture
-def evaluated(defaults: params.Params, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., None]:
+def evaluated(
+    settings: Callable[..., params.Params], tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., None]:
     """Evaluate a classifier of some validation score: `evaluated(0.8, seed=1, accuracy=0.7)`."""
 
-    def evaluate(score: float | None, *, seed: int = 0, test_set: str = "", **figures: float | None) -> None:
+    def evaluate(
+        score: float | None, *, seed: int = 0, test_set: str = "", data: str = "data/test", **figures: float | None
+    ) -> None:
         folder = write_classifier(tmp_path / str(seed) / "classifier", seed=seed, validation_roc_auc=score)
-        with tracking.evaluation(defaults, f"{request.node.name} {seed}"):
+        with tracking.evaluation(settings(data={"test": data}), f"{request.node.name} {seed}"):
             tracking.log_evaluation(figures, folder, test_set)
 
     return evaluate
@@ -109,6 +113,23 @@ def test_evaluating_again_brings_the_card_up_to_date(client, evaluated, tmp_path
     assert version.tags["test_f1_macro"] == "nan"
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{tracking.REGISTERED_MODEL}/1", dst_path=str(tmp_path)))
     assert card.read(folder).test == {"accuracy": 0.6, "f1_macro": None}
+
+
+def test_another_test_set_has_a_run_of_its_own(client, evaluated):
+    evaluated(0.75, accuracy=0.8)
+    evaluated(0.75, data="data/o'ther", accuracy=0.9)
+    evaluated(0.75, data="data/o'ther", accuracy=0.95)
+    (version,) = versions(client)
+    assert version.tags["test_accuracy"] == "0.8"
+    assert client.get_run(version.run_id).data.metrics == {"test_accuracy": 0.8}
+    [experiment] = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")
+    others = [
+        one.data.metrics for one in client.search_runs([experiment.experiment_id], "params.`data.test` LIKE '%ther'")
+    ]
+    assert others == [{"test_accuracy": 0.95}]
+    # Scored on the first again, the version is brought up to date.
+    evaluated(0.75, accuracy=0.7)
+    assert versions(client)[0].tags["test_accuracy"] == "0.7"
 
 
 def test_a_version_that_was_registered_meanwhile_is_not_overlooked(client, evaluated, monkeypatch):

@@ -31,7 +31,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from transformers import TrainerCallback
 
@@ -73,7 +73,8 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
     A run of the same fingerprint that was killed is taken up again, so that its curves go on.
     """
     connect(params)
-    killed = _search(f"tags.`{_TRAINING_TAG}` = '{fingerprint}' and attributes.status = 'RUNNING'")
+    running = _search(f"tags.`{_TRAINING_TAG}` = '{fingerprint}' and attributes.status = 'RUNNING'")
+    killed = running[0].info.run_id if running else None
     tags = {
         _TRAINING_TAG: fingerprint,
         "git.commit": _git_commit(),
@@ -116,25 +117,31 @@ class Curves(TrainerCallback):
 
 @contextmanager
 def evaluation(params: Params, weights_sha256: str) -> Iterator[None]:
-    """The run that these weights were trained in; a new one where they came from elsewhere (dvc pull, say)."""
+    """The run of these weights and this test set, as a rule the one that they were trained in.
+
+    A new one where the weights came from elsewhere (dvc pull, say), or were trained with another test set in mind: no
+    run has the figures of two.
+    """
     connect(params)
-    experiment = mlflow.get_experiment_by_name(EXPERIMENT).experiment_id
-    tags = {_WEIGHTS_TAG: weights_sha256}
+    client, test_set = mlflow.MlflowClient(), str(params.data.test)
     # Two that evaluate the same weights would both make a run of them, and both register them below.
     with _one_at_a_time():
-        known = _search(f"tags.`{_WEIGHTS_TAG}` = '{weights_sha256}'")
-        run_id = known or mlflow.MlflowClient().create_run(experiment, tags=tags).info.run_id
+        known = (one for one in _runs_of(weights_sha256) if one.data.params.get("data.test") == test_set)
+        run_id = next((one.info.run_id for one in known), None)
+        if run_id is None:
+            experiment = mlflow.get_experiment_by_name(EXPERIMENT).experiment_id
+            tags = {_WEIGHTS_TAG: weights_sha256, "git.commit": _git_commit()}
+            run_id = client.create_run(experiment, tags=tags).info.run_id
+            client.log_batch(run_id, params=[Param(name, str(value)) for name, value in _flat(params).items()])
     with mlflow.start_run(run_id=run_id):
-        if not known:
-            mlflow.log_params(_flat(params))
-            mlflow.set_tag("git.commit", _git_commit())
         yield
 
 
 def log_evaluation(metrics: Mapping[str, float | None], classifier: Path, test_set: str = "") -> None:
     """Log final metrics to the current run, and register its model with its card.
 
-    A run has one version: where it is evaluated again, the version's card and tags are brought up to date.
+    Weights have one version. Where its run is evaluated again, the version's card and tags are brought up to date;
+    figures of another test set stay in the run alone.
 
     Parameters
     ----------
@@ -146,10 +153,13 @@ def log_evaluation(metrics: Mapping[str, float | None], classifier: Path, test_s
     """
     about = card.read(classifier).with_test(metrics, test_set)
     mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items() if value is not None})
-    client, run_id = mlflow.MlflowClient(), mlflow.active_run().info.run_id
+    client, run = mlflow.MlflowClient(), mlflow.active_run()
     tags = _tags(about)
     with _one_at_a_time():
-        found = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and run_id = '{run_id}'")
+        alike = {one.info.run_id for one in _runs_of(run.data.tags[_WEIGHTS_TAG])}
+        found = [one for one in client.search_model_versions(f"name = '{REGISTERED_MODEL}'") if one.run_id in alike]
+        if found and all(one.run_id != run.info.run_id for one in found):
+            return
         version = found[0] if found else _register(classifier, about, tags)
         _store_card(client, version, about)
         client.update_model_version(REGISTERED_MODEL, version.version, description=about.body())
@@ -238,12 +248,14 @@ def _tags(about: Card) -> dict[str, str]:
     return {name: "nan" if value is None else str(value) for name, value in facts.items()}
 
 
-def _search(where: str) -> str | None:
-    """Id of the newest run for which a filter holds."""
-    runs = mlflow.search_runs(
-        filter_string=where, max_results=1, order_by=["attributes.start_time DESC"], output_format="list"
-    )
-    return runs[0].info.run_id if runs else None
+def _search(where: str) -> list[Run]:
+    """The runs for which a filter holds, the newest first."""
+    return mlflow.search_runs(filter_string=where, order_by=["attributes.start_time DESC"], output_format="list")
+
+
+def _runs_of(weights_sha256: str) -> list[Run]:
+    """The runs that gave or scored these weights."""
+    return _search(f"tags.`{_WEIGHTS_TAG}` = '{weights_sha256}'")
 
 
 def _flat(params: Params) -> dict[str, object]:

@@ -61,7 +61,7 @@ def test_a_folder_of_mixed_junk(songs, model, capsys):
         assert f"{songs / name}: " in said.err
         assert name not in said.out
     assert "ney        100%  0:00-0:07" in said.out
-    assert "1 files have no recording's ending, left out" in said.err
+    assert "files without a recording's ending, left out: 1" in said.err
     assert "4 of 7 recordings could not be read" in said.err
     assert "Traceback" not in said.err
 
@@ -132,6 +132,7 @@ def test_a_picture_of_one_recording(songs, model, tmp_path):
     ("options", "words"),
     [
         (["--plot", "one.png"], "--plot one.png: give a folder"),
+        (["--plot", "one.svg"], "--plot one.svg: PNG is drawn"),
         (["--format", "jams"], "give a folder with --out"),
         (["--skip-existing"], "--skip-existing: needs --out or --plot"),
         (["--model", "nowhere"], "nowhere: no such model"),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {"table": ".txt", "csv": ".csv", "json": ".json", "jams": ".jams"}
 
+_PICTURES = frozenset({".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".gif", ".eps"})
+"""Endings of pictures that are not drawn, and are no name that one gives a folder."""
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -123,7 +126,7 @@ def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
             others += len(visible) - len(sounds)
             found += [Path(place, name) for name in sounds]
         if others:
-            print(f"{one}: {others} files have no recording's ending, left out", file=sys.stderr)
+            print(f"{one}: files without a recording's ending, left out: {others}", file=sys.stderr)
         if not found:
             print(f"{one}: holds no recordings ({' '.join(sorted(audio.SUFFIXES))})", file=sys.stderr)
         yield from (_task(file, file.relative_to(one), options) for file in found)
@@ -144,6 +147,8 @@ def _check(options: argparse.Namespace, tasks: list[_Task]) -> None:
         raise TarkibError("there is nothing to hear; name recordings or folders that hold some")
     if options.skip_existing and not (options.out or options.plot):
         raise TarkibError("--skip-existing: needs --out or --plot, whose files it looks for")
+    if options.plot and options.plot.suffix.lower() in _PICTURES:
+        raise TarkibError(f"--plot {options.plot}: PNG is drawn; name a file that ends in .png, or a folder")
     if options.plot and options.plot.suffix.lower() == ".png" and len(tasks) > 1:
         raise TarkibError(f"--plot {options.plot}: give a folder for the pictures of several recordings")
     if options.format == "jams" and not options.out and len(tasks) > 1:

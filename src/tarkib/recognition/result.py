@@ -93,7 +93,9 @@ class Recognition:
                 if plays:
                     frames = list(run)
                     start_s, end_s = self.frames_s[frames[0]], self.frames_s[frames[-1] + 1]
-                    found.append(Segment(instrument, float(start_s), float(end_s), self.activity[frames, k].mean()))
+                    found.append(
+                        Segment(instrument, float(start_s), float(end_s), float(self.activity[frames, k].mean()))
+                    )
         return found
 
     def thinned(self, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from tarkib.recognition.result import Recognition
 from tarkib.text import clock
@@ -16,6 +16,7 @@ from tarkib.vocabulary import PERSIAN
 
 _COLUMNS = 1_200  # as many as the picture has; of a longer recording each shows the most that it holds
 _PRESENT, _ABSENT, _GREY = "#117733", "#88CCEE", "#666666"
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)  # whole seconds between two marks
 _ROW = 0.86  # height of a row, of which probability 1 fills all
 
 
@@ -60,5 +61,5 @@ def _draw(axes: Axes, found: Recognition) -> None:
         xlabel="minutes:seconds (height: probability; dark green: at or above the threshold, the dotted line)",
     )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10]))
+    axes.xaxis.set_major_locator(MultipleLocator(next((s for s in _STEPS if found.seconds <= 12 * s), _STEPS[-1])))
     axes.spines[["top", "right", "left"]].set_visible(False)
