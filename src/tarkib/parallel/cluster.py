@@ -21,6 +21,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _RETRIES = 3  # of a job whose process or node died
+_CANCELLED_WITHIN_S = 30  # a job has so long to clear up before its process is killed
 
 
 def map_jobs(
@@ -57,8 +58,12 @@ def map_jobs(
             # None may still write when its stage clears away what is half-written.
             for one in running:
                 ray.cancel(one)
-            if running:
-                ray.wait(running, num_returns=len(running))
+            # An interrupt is lost on a worker that ignores it, as what a shell starts in the background does.
+            left = ray.wait(running, num_returns=len(running), timeout=_CANCELLED_WITHIN_S)[1] if running else []
+            for one in left:
+                ray.cancel(one, force=True)
+            if left:
+                ray.wait(left, num_returns=len(left))
 
 
 def _ray() -> ModuleType:
