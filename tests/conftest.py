@@ -1,9 +1,12 @@
 """What several tests need: parameters, and small recordings that the tests make."""
 
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ import yaml
 
 from tarkib import params
 from tarkib.audio import SAMPLE_RATE
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -49,6 +54,19 @@ def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: s
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, **options)
     return path
+
+
+@contextmanager
+def chromium(*flags: str) -> Iterator[Any]:
+    """A Chromium that is installed here, as playwright drives it; a test is skipped where either is not."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser is installed; tried {', '.join(_BROWSERS)}")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", *flags])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import write
+from conftest import chromium, write
 
 from app.serving import RATE, served, tone, write_classifier
 from tarkib.evaluation import testset
@@ -20,7 +20,6 @@ from tarkib.vocabulary import INSTRUMENTS, PERSIAN
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _NAMES = ("a.wav", "b.wav", "c.aiff", "sub/d.flac")
 HEADING = "sample_id,recording," + ",".join(INSTRUMENTS)
 
@@ -28,14 +27,8 @@ HEADING = "sample_id,recording," + ",".join(INSTRUMENTS)
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
     """A Chromium that is installed here, in which sound needs no click."""
-    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if executable is None:
-        pytest.skip(f"no browser is installed; tried {', '.join(_BROWSERS)}")
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        chromium = driver.chromium.launch(executable_path=executable, args=flags)
-        yield chromium
-        chromium.close()
+    with chromium("--autoplay-policy=no-user-gesture-required") as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

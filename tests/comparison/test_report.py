@@ -1,11 +1,11 @@
 """The report's tables, Markdown and page."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from conftest import chromium
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
@@ -17,7 +17,6 @@ from tarkib.params import MODES
 from .synthetic import FIXED, clips, experiments, runs
 
 _EVIL = "<script>alert(1)</script> | `x` *y*"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def _made(skills=None, seeds=(1, 2), lacking=(), **of) -> Report:
@@ -180,14 +179,8 @@ def test_a_single_recording_and_two_modes_can_be_drawn():
 @pytest.fixture(scope="module")
 def browser():
     """A Chromium that is installed here."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if executable is None:
-        pytest.skip(f"no browser is installed; tried {', '.join(_BROWSERS)}")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as one:
+        yield one
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,29 +1,23 @@
 """The page in a real browser, opened as a file."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import chromium
 
 from tarkib.cli import main
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _SEEK = "article:first-of-type .seek"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
     """A Chromium that is installed here."""
-    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if executable is None:
-        pytest.skip(f"no browser is installed; tried {', '.join(_BROWSERS)}")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as one:
+        yield one
 
 
 @pytest.fixture(scope="module", params=["mixtures", "slices"])

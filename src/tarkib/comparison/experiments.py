@@ -148,9 +148,8 @@ def run(
         f"{len(found)} experiments: {there} there, {len(waiting)} on their way, {len(lacking)} to run; "
         f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
     )
-    for one in lacking:
-        _queue(one, overrides)
-        waiting[one.name] = one
+    _queue(lacking, overrides)
+    waiting.update({one.name: one for one in lacking})
     tasks = queue.status().tasks
     others = sum(tasks[name] == queue.QUEUED for name in tasks.keys() - waiting.keys())
     if others:
@@ -167,13 +166,16 @@ def run(
     return collect(expectation, modes, seeds)
 
 
-def _queue(one: Experiment, overrides: Mapping[str, str]) -> None:
-    """Put an experiment into the queue, after what is left there of an earlier try of the same name."""
-    if one.name in queue.status().tasks:
-        queue.remove(one.name)
-    if one.name in dvc("exp", "list", "--name-only").split():
-        dvc("exp", "remove", one.name)
-    queue.put(one.name, TARGET, {**overrides, MODE: one.mode, **dict.fromkeys(SEEDS, one.seed)})
+def _queue(lacking: Sequence[Experiment], overrides: Mapping[str, str]) -> None:
+    """Put experiments into the queue, after what is left there of earlier tries of the same names."""
+    # Asked once for all: each call of DVC takes a second or two.
+    tasks, made = queue.status().tasks, dvc("exp", "list", "--name-only").split()
+    for one in lacking:
+        if one.name in tasks:
+            queue.remove(one.name)
+        if one.name in made:
+            dvc("exp", "remove", one.name)
+        queue.put(one.name, TARGET, {**overrides, MODE: one.mode, **dict.fromkeys(SEEDS, one.seed)})
 
 
 def _watch(
@@ -216,7 +218,7 @@ def _watch(
                 queue.abandon(name)
                 del alone[name]
                 started.pop(name, None)
-                _queue(waiting[name], overrides)
+                _queue([waiting[name]], overrides)
         time.sleep(min(pause_s[1], max(pause_s[0], 0.25 * (time.monotonic() - changed))))
 
 
