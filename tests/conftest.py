@@ -80,3 +80,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_path() -> Iterator[None]:
+    """The module path as it was: MLflow puts the code that a model brings before all other and leaves it there."""
+    before = sys.path
+    sys.path = list(before)
+    yield
+    sys.path = before

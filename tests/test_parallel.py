@@ -187,6 +187,10 @@ def surroundings(_: int) -> tuple[Path, Path, str]:
 def test_a_cluster_runs_this_code_in_this_folder_for_this_project(cluster, mapped, tmp_path, monkeypatch):
     import tarkib
 
+    # As MLflow leaves it that loaded a model, which brings its code along.
+    (tmp_path / "code/tarkib").mkdir(parents=True)
+    (tmp_path / "code/tarkib/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "code")
     monkeypatch.chdir(tmp_path)
     assert mapped("ray", 1, surroundings, [0]) == [(tmp_path, tmp_path, tarkib.__file__)]
     monkeypatch.setenv("DVC_ROOT", str(tmp_path.parent))

@@ -10,9 +10,11 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import tarkib
 from tarkib import project
 from tarkib.errors import TarkibError
 from tarkib.parallel.processes import THREAD_SETTINGS, died
@@ -104,8 +106,10 @@ def _knock(address: str) -> None:
 
 def _worker_environment() -> dict[str, str]:
     """What a worker on a cluster must share with this process for the same code to give the same bytes."""
+    # First where this code lies: a model that MLflow loaded before puts the code it brought before all other.
+    path = [str(Path(tarkib.__file__).parents[1]), *sys.path]
     return {
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(entry) for entry in sys.path)),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(entry) for entry in path)),
         "DVC_ROOT": str(project.root()),
         **dict.fromkeys(THREAD_SETTINGS, "1"),
     }
