@@ -23,6 +23,7 @@ import numpy as np
 
 from tarkib import audio, vocabulary
 from tarkib.errors import TarkibError
+from tarkib.text import some
 
 _COLUMNS = ("path", "instrument", "dastgah", "tonic_hz", "bpm", "performer")
 _RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
@@ -72,17 +73,11 @@ def find(root: Path) -> list[Recording]:
         if path.is_file() or path.is_symlink():
             found.append(_hashed(root, _labelled(relative.as_posix(), said.pop(relative.as_posix(), {}))))
     if said:
-        raise TarkibError(f"{root / 'recordings.csv'}: names files that are not there: {_some(said)}")
+        raise TarkibError(f"{root / 'recordings.csv'}: names files that are not there: {some(sorted(said))}")
     if not found:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
     return _without_twins(found)
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    names = sorted(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _read_csv(root: Path) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""How times, pitches and file names are written for people."""
+"""How times, pitches, file names and lists of them are written for people."""
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
@@ -35,3 +36,14 @@ def printable(path: Path | str) -> str:
     ('نی.mp3', 'caf\\xe9.mp3')
     """
     return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first few names, and how many more there are.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from tarkib import plotting
 from tarkib.annotation import Conclusion, Labels, onset, pitch, tonality
 from tarkib.annotation.evidence import Evidence
 from tarkib.params import Annotate
-from tarkib.text import clock, note_name
+from tarkib.text import note_name
 from tarkib.vocabulary import SCALES
 
 _POINTS = 3_000  # as many as a screen shows; a longer recording's onsets are drawn by the highest of each stretch
@@ -22,18 +19,14 @@ _BLUE, _ROSE, _GREEN, _GREY = "#332288", "#CC6677", "#117733", "#666666"
 
 def draw(heard: Evidence, conclusion: Conclusion, labels: Labels, params: Annotate, title: str, path: Path) -> None:
     """Draw a recording's annotation into a PNG file of 1500 by 1125 pixels; equal annotations give equal bytes."""
-    # Not the reader's own matplotlib settings, which would change the picture from machine to machine.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        picture = Figure(figsize=(12, 9), dpi=125, layout="constrained")
-        FigureCanvasAgg(picture)
+    with plotting.picture(path, 12, 9) as picture:
         onsets, tempi, pitches = picture.subplots(3, 1)
         tempi.sharex(onsets)
         _draw_onsets(onsets, heard, conclusion.beats_s)
         _draw_tempo(tempi, heard, conclusion, labels, params)
         _draw_pitch(pitches, heard, conclusion.tonality)
-        picture.suptitle(title, fontsize=12)
-        picture.savefig(path, format="png", metadata={"Software": None})
+        # File names are the user's: a dollar sign in one is not the beginning of a formula.
+        picture.suptitle(title, fontsize=12, parse_math=False)
 
 
 def _draw_onsets(axes: Axes, heard: Evidence, beats_s: np.ndarray) -> None:
@@ -50,9 +43,8 @@ def _draw_onsets(axes: Axes, heard: Evidence, beats_s: np.ndarray) -> None:
         title += f" ({len(beats_s)} beats, too many to draw)"
     else:
         title += "; no beats: nowhere is the tempo trusted"
-    axes.set(title=title, ylabel="strength", ylim=(0, None), xlim=(0, max(heard.seconds, 0.1)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10]))
+    axes.set(title=title, ylabel="strength", ylim=(0, None))
+    plotting.time_axis(axes, max(heard.seconds, 0.1))
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from tarkib.comparison import predictions as reading
 from tarkib.comparison import statistics
-from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE, Statistic
+from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.evaluation import bootstrap, calibration, metrics
 from tarkib.evaluation.scores import CALIBRATION, NO_NEGATIVES, NO_POSITIVES, NOT_LABELLED, NOT_TRAINED
+from tarkib.evaluation.statistic import Statistic
 
 ROUNDS = 9_999
 """Resamples: with many fewer no p-value could be below 0.05 after correction. One less than a round number, so that
@@ -105,7 +106,6 @@ def compare(
     played = np.sum(first.targets == 1, axis=1)
     runs = {run: Statistic(targets, one.probabilities, one.decisions, played) for run, one in predictions.items()}
     estimates = _Estimates(runs, seeds, reference, paired, first.recordings, rng, rounds)
-    estimates.drop_lone(targets, played)
     family = [(mode, name) for mode in paired for name in HEADLINE if paired[mode]]
     p_values = [estimates.p(mode, name) for mode, name in family]
     corrected = dict(zip(family, statistics.holm(p_values), strict=True))
@@ -225,6 +225,11 @@ class _Estimates:
         level = statistics.expanded_level(self.clusters) if self.clusters > 1 else bootstrap.LEVEL
         self.points = {run: self._first(one) for run, one in runs.items()}
         self.ends = bootstrap.intervals(self._resampled, recordings, rng, rounds=rounds, level=level)
+        # The same for all: they were scored on the same clips.
+        lone = next(iter(runs.values())).lone(recordings)
+        for (_, _, name), ends in self.ends.items():
+            if name in lone:
+                ends[:, lone[name]] = np.nan
 
     def _first(self, statistic: Statistic) -> dict[str, np.ndarray]:
         return {name: values[0] for name, values in statistic(np.ones((1, len(self.recordings)))).items()}
@@ -243,16 +248,6 @@ class _Estimates:
                 if name in HEADLINE:
                     self._drawn.setdefault((mode, name), []).append(means["difference", mode, name])
         return means
-
-    def drop_lone(self, targets: np.ndarray, played: np.ndarray) -> None:
-        """Take away intervals for which only one recording stands: each resample has that one or nothing to say."""
-        lone_classes = [min(len(set(self.recordings[target == side])) for side in (0, 1)) < 2 for target in targets.T]
-        lone_numbers = [len(set(self.recordings[played == number])) < 2 for number in np.unique(played)]
-        for (_, _, name), ends in self.ends.items():
-            if name in BY_CLASS:
-                ends[:, lone_classes] = np.nan
-            elif name in BY_POLYPHONY:
-                ends[:, lone_numbers] = np.nan
 
     def p(self, mode: str, name: str) -> float:
         """p-value of a difference."""

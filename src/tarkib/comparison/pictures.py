@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from tarkib import plotting
 from tarkib.comparison.analysis import Comparison, Mean
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
 from tarkib.comparison.notation import counted, spread, value
@@ -124,30 +123,23 @@ def reliability(one: Comparison, paper: Paper = LIGHT) -> bytes:
 @contextmanager
 def _drawn(size: tuple[float, float], paper: Paper) -> Iterator[tuple[Figure, io.BytesIO]]:
     """A figure to draw into, and where its PNG will be when the block has ended."""
-    # Not the reader's own matplotlib settings, which would change the picture from machine to machine.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "font.size": 10.5,
-                "text.color": paper.ink,
-                "axes.edgecolor": paper.soft,
-                "axes.labelcolor": paper.ink,
-                "axes.facecolor": paper.ground,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "xtick.color": paper.soft,
-                "ytick.color": paper.soft,
-                "xtick.labelcolor": paper.ink,
-                "ytick.labelcolor": paper.ink,
-            }
-        )
-        figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor=paper.ground)
-        FigureCanvasAgg(figure)
-        png = io.BytesIO()
+    settings = {
+        "font.size": 10.5,
+        "text.color": paper.ink,
+        "figure.facecolor": paper.ground,
+        "axes.edgecolor": paper.soft,
+        "axes.labelcolor": paper.ink,
+        "axes.facecolor": paper.ground,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": paper.soft,
+        "ytick.color": paper.soft,
+        "xtick.labelcolor": paper.ink,
+        "ytick.labelcolor": paper.ink,
+    }
+    png = io.BytesIO()
+    with plotting.picture(png, *size, dpi=_DPI, settings=settings) as figure:
         yield figure, png
-        # Without the program's name and version, the bytes depend on the numbers alone.
-        figure.savefig(png, format="png", facecolor=paper.ground, metadata={"Software": None})
 
 
 def _look(mode: str, paper: Paper) -> tuple[str, str]:

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from tarkib import plotting
 from tarkib.evaluation import curves
 from tarkib.evaluation.scores import ClassScore, Estimate, Scores
 
@@ -31,17 +29,11 @@ _GREY = "#666666"
 
 def draw(scores: Scores, path: Path) -> None:
     """Draw scores into a PNG file of 1500 by 750 pixels; equal scores give equal bytes."""
-    # Not the reader's own matplotlib settings, which would change the picture from machine to machine.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        picture = Figure(figsize=(12, 6), dpi=125, layout="constrained")
-        FigureCanvasAgg(picture)
+    with plotting.picture(path, 12, 6) as picture:
         bars, roc = picture.subplots(1, 2, width_ratios=(1.15, 1))
         _draw_classes(bars, scores)
         _draw_roc(roc, scores)
         picture.suptitle(_title(scores), fontsize=11)
-        # Without the program's name and version, the bytes depend on the scores alone.
-        picture.savefig(path, format="png", metadata={"Software": None})
 
 
 def _title(scores: Scores) -> str:

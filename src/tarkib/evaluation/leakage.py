@@ -14,7 +14,7 @@ Findings are sentences for the reader. They warn, and stop nothing: only a perso
 import hashlib
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,8 +24,6 @@ from tarkib.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.evaluation import acoustic
 from tarkib.evaluation.testset import TestSet
-
-_NAMED_AT_MOST = 10
 
 
 def warnings(test: TestSet, excerpts: Sequence[np.ndarray], folder: Path) -> list[str]:
@@ -106,7 +104,7 @@ class _Comparison:
                 if k not in self.found and (alike := called.get(_plain(name))) and not _plain(name).isdecimal():
                     self.found.add(k)
                     # Clips of one recording make one entry.
-                    yield name, _some(alike, 3)
+                    yield name, text.some(alike, 3)
 
 
 def _plain(name: str) -> str:
@@ -118,11 +116,5 @@ def _plain(name: str) -> str:
 
 def _told(what: str, found: dict[str, str]) -> Iterator[str]:
     if found:
-        named = _some([f"{name} = {other}" for name, other in found.items()], _NAMED_AT_MOST)
+        named = text.some([f"{name} = {other}" for name, other in found.items()])
         yield f"warning: test clips {what} ({len(found)}): {named}"
-
-
-def _some(names: Iterable[str], most: int) -> str:
-    names = list(names)
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.evaluation import bootstrap, calibration, metrics
+from tarkib.evaluation.statistic import AT_HALF, BY_CLASS, BY_POLYPHONY, Statistic
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = (
@@ -31,10 +32,6 @@ NOT_LABELLED = "not labelled in the test set"
 NOT_TRAINED = "no training material"
 NO_POSITIVES = "no positives in the test set"
 NO_NEGATIVES = "no negatives in the test set"
-
-_AT_HALF = ("accuracy", "exact_match", "f1_macro", "f1_micro")
-_BY_CLASS = ("f1", "f1_at_half", "roc_auc", "average_precision")
-_BY_POLYPHONY = ("accuracy", "exact_match", "f1_micro")
 
 
 @dataclass(frozen=True)
@@ -144,23 +141,25 @@ def score(
     scored = np.where(trained, labels, np.nan)
     thresholds = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(classes),))
     played = np.sum(labels == 1, axis=1)
-    statistic = _Statistic(scored, probabilities, thresholds, played)
+    decisions = metrics.predict(probabilities, thresholds)
+    statistic = Statistic(scored, probabilities, decisions, played)
     points = {name: values[0] for name, values in statistic(np.ones((1, len(labels)))).items()}
     ends = bootstrap.intervals(statistic, groups, rng, rounds=rounds)
-    _drop_lone(ends, scored, played, np.asarray(groups, dtype=str))
+    for name, lone in statistic.lone(groups).items():
+        ends[name][:, lone] = np.nan
 
     def estimate(name: str, *index: int) -> Estimate:
         return Estimate(*(_number(part[index]) for part in (points[name], *ends[name])))
 
     labelled = ~np.isnan(scored)
     error = calibration.expected_calibration_error(probabilities[labelled], scored[labelled])
-    counts = metrics.confusion(labels, statistic.predictions)
+    counts = metrics.confusion(labels, decisions)
     return Scores(
         clips=len(labels),
         recordings=len(set(groups)),
         rounds=rounds,
         figures={
-            **{name: estimate(name) for name in (*HEADLINE, *(f"{name}_at_half" for name in _AT_HALF[1:]))},
+            **{name: estimate(name) for name in (*HEADLINE, *(f"{name}_at_half" for name in AT_HALF[1:]))},
             CALIBRATION: Estimate(_number(error), None, None),
         },
         accuracy_of_silence=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
@@ -170,7 +169,7 @@ def score(
                 {part: int(values[k]) for part, values in counts.items()},
                 float(thresholds[k]),
                 bool(trained[k]),
-                {figure: estimate(f"class_{figure}", k) for figure in _BY_CLASS},
+                {figure: estimate(f"class_{figure}", k) for figure in BY_CLASS},
             )
             for k, name in enumerate(classes)
         ),
@@ -178,55 +177,13 @@ def score(
             PolyphonyScore(
                 instruments=int(number),
                 clips=int(np.sum(played == number)),
-                **{figure: estimate(f"polyphony_{figure}", i) for figure in _BY_POLYPHONY},
+                **{figure: estimate(f"polyphony_{figure}", i) for figure in BY_POLYPHONY},
             )
             for i, number in enumerate(statistic.numbers)
         ),
         targets=scored,
         probabilities=probabilities,
     )
-
-
-def _drop_lone(ends: dict[str, np.ndarray], targets: np.ndarray, played: np.ndarray, groups: np.ndarray) -> None:
-    """Take away intervals for which only one recording stands: each resample has that one or nothing to say."""
-    for k, target in enumerate(targets.T):
-        if min(len(set(groups[target == side])) for side in (0, 1)) < 2:
-            for figure in _BY_CLASS:
-                ends[f"class_{figure}"][:, k] = np.nan
-    for i, number in enumerate(np.unique(played)):
-        if len(set(groups[played == number])) < 2:
-            for figure in _BY_POLYPHONY:
-                ends[f"polyphony_{figure}"][:, i] = np.nan
-
-
-class _Statistic:
-    """Every figure that gets an interval, as a function of the clips' weights."""
-
-    def __init__(self, targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, played: np.ndarray):
-        self.targets, self.probabilities = targets, probabilities
-        self.predictions = metrics.predict(probabilities, thresholds)
-        self.at_half = metrics.predict(probabilities, metrics.HALF)
-        self.played, self.numbers = played, np.unique(played)
-
-    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        figures = {}
-        for suffix, predictions in (("", self.predictions), ("_at_half", self.at_half)):
-            for name in _AT_HALF:
-                figures[name + suffix] = getattr(metrics, name)(self.targets, predictions, weights)
-        figures["class_f1"] = metrics.f1(self.targets, self.predictions, weights)
-        figures["class_f1_at_half"] = metrics.f1(self.targets, self.at_half, weights)
-        figures["class_roc_auc"] = metrics.roc_auc(self.targets, self.probabilities, weights)
-        figures["class_average_precision"] = metrics.average_precision(self.targets, self.probabilities, weights)
-        figures["roc_auc"] = metrics.macro(figures["class_roc_auc"])
-        figures["average_precision"] = metrics.macro(figures["class_average_precision"])
-        for name in _BY_POLYPHONY:
-            figure = getattr(metrics, name)
-            columns = [
-                figure(self.targets[clips], self.predictions[clips], weights[:, clips])
-                for clips in (self.played == number for number in self.numbers)
-            ]
-            figures[f"polyphony_{name}"] = np.stack(columns, axis=1)
-        return figures
 
 
 def _class_score(

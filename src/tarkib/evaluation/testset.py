@@ -28,14 +28,13 @@ import numpy as np
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, table_in
-from tarkib.text import printable
+from tarkib.text import printable, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
 _ID_COLUMNS = ("sample_id", "file", "path")
 _FILE_COLUMNS = ("path", "file", "sample_id")
 _RECORDING = "recording"
 _LAYOUT = f"write a heading such as: sample_id,recording,{','.join(INSTRUMENTS[:3])},..."
-_NAMED_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def load(place: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     absent = [row.id for row in rows if row.id not in there]
     if not found:
         raise TarkibError(
-            f"{path}: not one of its clips ({_some(absent)}) has an audio file in {folder}; "
+            f"{path}: not one of its clips ({some(absent)}) has an audio file in {folder}; "
             f"put the audio files there, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
         )
     return TestSet(
@@ -162,7 +161,7 @@ def _remarks(place: Path, path: Path, others: list[Path]) -> Iterator[str]:
     if place == path:
         yield f"{path}: DVC sees changes of this file, not of the audio files; let data.test be its folder"
     if others:
-        yield f"{path}: other tables that are there, not read: {_some([other.name for other in others])}"
+        yield f"{path}: other tables that are there, not read: {some([other.name for other in others])}"
 
 
 def _notes(path: Path, columns: Columns, absent: list[str], unlabelled_files: int) -> Iterator[str]:
@@ -172,14 +171,9 @@ def _notes(path: Path, columns: Columns, absent: list[str], unlabelled_files: in
     if missing:
         yield f"{path}: instruments without a column, not labelled and so not scored: {', '.join(missing)}"
     if absent:
-        yield f"{path}: rows without an audio file, left out ({len(absent)}): {_some(absent)}"
+        yield f"{path}: rows without an audio file, left out ({len(absent)}): {some(absent)}"
     if unlabelled_files:
         yield f"{path}: audio files without a row, left out: {unlabelled_files}"
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -2,21 +2,16 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from tarkib import plotting
 from tarkib.recognition.result import Recognition
-from tarkib.text import clock
 from tarkib.vocabulary import PERSIAN
 
 _COLUMNS = 1_200  # as many as the picture has; of a longer recording each shows the most that it holds
 _PRESENT, _ABSENT, _GREY = "#117733", "#88CCEE", "#666666"
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)  # whole seconds between two marks
 _ROW = 0.86  # height of a row, of which probability 1 fills all
 
 
@@ -25,16 +20,11 @@ def draw(found: Recognition, path: Path, title: str = "") -> None:
 
     The height of an instrument's curve is its probability, strong where it reaches the threshold, a dotted line.
     """
-    # Not the reader's own matplotlib settings, which would change the picture from machine to machine.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        picture = Figure(figsize=(12, 6), dpi=125, layout="constrained")
-        FigureCanvasAgg(picture)
+    with plotting.picture(path, 12, 6) as picture:
         axes = picture.subplots()
         _draw(axes, found)
         # File names are the user's: a dollar sign in one is not the beginning of a formula.
         axes.set_title(title, fontsize=12, parse_math=False)
-        picture.savefig(path, format="png", metadata={"Software": None})
 
 
 def _draw(axes: Axes, found: Recognition) -> None:
@@ -55,11 +45,9 @@ def _draw(axes: Axes, found: Recognition) -> None:
             axes.stairs(tops, borders, baseline=floor, fill=True, color=to_rgba(colour, 0.9), linewidth=0)
         axes.axhline(floor - _ROW * found.thresholds[row], color=_GREY, linewidth=0.5, linestyle=":")
     axes.set(
-        xlim=(0, found.seconds),
         ylim=(len(found.labels) - 0.45, -0.55),
         yticks=[],
         xlabel="minutes:seconds (height: probability; dark green: at or above the threshold, the dotted line)",
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-    axes.xaxis.set_major_locator(MultipleLocator(next((s for s in _STEPS if found.seconds <= 12 * s), _STEPS[-1])))
+    plotting.time_axis(axes, found.seconds)
     axes.spines[["top", "right", "left"]].set_visible(False)
