@@ -11,7 +11,6 @@ recordings: `best` compares like with like only while all versions were made of 
 """
 
 import dataclasses
-import fcntl
 import json
 import logging
 import math
@@ -37,6 +36,7 @@ from transformers import TrainerCallback
 
 from tarkib import project, pyfunc
 from tarkib.audio import CLIP_SECONDS
+from tarkib.locks import one_at_a_time
 from tarkib.models import card
 from tarkib.models.card import Card
 from tarkib.params import Params
@@ -59,7 +59,7 @@ def connect(params: Params) -> None:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(params.run.tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
     # A store is set up by the first process that uses it, and two at once would spoil it.
-    with _one_at_a_time():
+    with one_at_a_time(project.cache("tracking.lock")):
         # A server decides by itself where artifacts go; for a local store it must not depend on where one stands.
         if mlflow.get_tracking_uri().startswith("sqlite:") and mlflow.get_experiment_by_name(EXPERIMENT) is None:
             mlflow.create_experiment(EXPERIMENT, (root / "mlruns").as_uri())
@@ -125,7 +125,7 @@ def evaluation(params: Params, weights_sha256: str) -> Iterator[None]:
     connect(params)
     client, test_set = mlflow.MlflowClient(), str(params.data.test)
     # Two that evaluate the same weights would both make a run of them, and both register them below.
-    with _one_at_a_time():
+    with one_at_a_time(project.cache("tracking.lock")):
         known = (one for one in _runs_of(weights_sha256) if one.data.params.get("data.test") == test_set)
         run_id = next((one.info.run_id for one in known), None)
         if run_id is None:
@@ -155,7 +155,7 @@ def log_evaluation(metrics: Mapping[str, float | None], classifier: Path, test_s
     mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items() if value is not None})
     client, run = mlflow.MlflowClient(), mlflow.active_run()
     tags = _tags(about)
-    with _one_at_a_time():
+    with one_at_a_time(project.cache("tracking.lock")):
         alike = {one.info.run_id for one in _runs_of(run.data.tags[_WEIGHTS_TAG])}
         found = [one for one in client.search_model_versions(f"name = '{REGISTERED_MODEL}'") if one.run_id in alike]
         if found and all(one.run_id != run.info.run_id for one in found):
@@ -185,16 +185,6 @@ def _best(client: mlflow.MlflowClient) -> ModelVersion | None:
         if not math.isnan(score):
             scores[score, int(version.version)] = version
     return scores[max(scores)] if scores else None
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hold other processes of this project off, such as a second worker of DVC's queue."""
-    path = project.cache("tracking.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVersion:

@@ -1,5 +1,6 @@
 """Experiments as DVC runs them, in a repository whose pipeline takes no time: queue, failure, resumption, staleness."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -91,7 +92,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "dvc.yaml").write_text(yaml.safe_dump(_PIPELINE))
     (folder / "data").mkdir()
     (folder / "data/raw").write_text("recordings")
-    (folder / ".gitignore").write_text("/hold\n/broken\n/made.log\n/reports/\n")
+    (folder / ".gitignore").write_text("/.cache/\n/hold\n/broken\n/made.log\n/reports/\n")
     git("init", "-q", "-b", "main")
     git("config", "user.name", "t")
     git("config", "user.email", "t@example.org")
@@ -216,6 +217,29 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     again, told = _run(("random", "dastgah"), (1, 2))
     assert again == found
     assert told == ["all 4 experiments are there"]
+
+
+def test_another_comparison_waits_while_this_one_looks_and_queues(project, monkeypatch):
+    held = []
+
+    def holds_others_off() -> bool:
+        with (project / ".cache/comparison.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def looked(*_: object) -> list[Experiment]:
+        held.append(("look", holds_others_off()))
+        return [Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")]
+
+    monkeypatch.setattr(experiments, "collect", looked)
+    monkeypatch.setattr(experiments, "_queue", lambda *_: held.append(("queue", holds_others_off())))
+    monkeypatch.setattr(queue, "start", lambda *_: None)
+    monkeypatch.setattr(experiments, "_watch", lambda *_: held.append(("watch", holds_others_off())))
+    _run(("bpm",), (9,))
+    assert held == [("look", True), ("queue", True), ("watch", False), ("look", False)]
 
 
 def test_predictions_come_from_the_experiments(compared):

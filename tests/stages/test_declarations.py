@@ -16,6 +16,7 @@ SOURCE = REPOSITORY / "src" / "tarkib"
 # What cannot change a result: messages, workers, tracking, caches; parameters come through their declared values.
 WITHOUT_EFFECT = {
     "errors",
+    "locks",
     "outputs",
     "params",
     "parallel",

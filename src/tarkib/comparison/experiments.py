@@ -4,17 +4,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
+from tarkib import project
 from tarkib.comparison import queue
 from tarkib.comparison.commands import dvc, git
 from tarkib.comparison.notation import counted
 from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Expectation
 from tarkib.errors import TarkibError
+from tarkib.locks import one_at_a_time
 
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
@@ -136,19 +139,21 @@ def run(
     tell : given a line for whatever is worth knowing.
     pause_s : least and greatest pause between two looks at the queue; it grows while nothing happens.
     """
-    found = collect(expectation, modes, seeds)
-    waiting = {one.name: one for one in found if one.state in (RUNNING, QUEUED)}
-    lacking = [one for one in found if one.state in (FAILED, MISSING)]
-    if not waiting and not lacking:
-        tell(f"all {len(found)} experiments are there")
-        return found
-    at_once, threads = queue.shares(devices, len(waiting) + len(lacking), jobs)
-    there = sum(one.state == DONE for one in found)
-    tell(
-        f"{len(found)} experiments: {there} there, {len(waiting)} on their way, {len(lacking)} to run; "
-        f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
-    )
-    _queue(lacking, overrides)
+    # Another comparison that is started meanwhile shall find in the queue what is put there, not put it there again.
+    with _alone():
+        found = collect(expectation, modes, seeds)
+        waiting = {one.name: one for one in found if one.state in (RUNNING, QUEUED)}
+        lacking = [one for one in found if one.state in (FAILED, MISSING)]
+        if not waiting and not lacking:
+            tell(f"all {len(found)} experiments are there")
+            return found
+        at_once, threads = queue.shares(devices, len(waiting) + len(lacking), jobs)
+        there = sum(one.state == DONE for one in found)
+        tell(
+            f"{len(found)} experiments: {there} there, {len(waiting)} on their way, {len(lacking)} to run; "
+            f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
+        )
+        _queue(lacking, overrides)
     waiting.update({one.name: one for one in lacking})
     tasks = queue.status().tasks
     others = sum(tasks[name] == queue.QUEUED for name in tasks.keys() - waiting.keys())
@@ -164,6 +169,11 @@ def run(
         )
         raise
     return collect(expectation, modes, seeds)
+
+
+def _alone() -> AbstractContextManager[None]:
+    """Keep other comparisons of this project from changing the queue."""
+    return one_at_a_time(project.cache("comparison.lock"))
 
 
 def _queue(lacking: Sequence[Experiment], overrides: Mapping[str, str]) -> None:
@@ -214,11 +224,14 @@ def _watch(
         for name in running:
             alone[name] = alone[name] + 1 if pids is not None and not queue.alive(pids.get(name)) else 0
             if alone[name] >= _LOST_AFTER:
-                tell(f"{waiting[name].title}: its worker is gone; it is run anew")
-                queue.abandon(name)
                 del alone[name]
                 started.pop(name, None)
-                _queue([waiting[name]], overrides)
+                with _alone():
+                    # Another comparison that waits for it may have done so before.
+                    if queue.status().tasks.get(name) == queue.RUNNING and not queue.alive(queue.processes().get(name)):
+                        tell(f"{waiting[name].title}: its worker is gone; it is run anew")
+                        queue.abandon(name)
+                        _queue([waiting[name]], overrides)
         time.sleep(min(pause_s[1], max(pause_s[0], 0.25 * (time.monotonic() - changed))))
 
 

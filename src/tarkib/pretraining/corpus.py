@@ -5,9 +5,7 @@ A corpus is a folder of shards (`tarkib.clips`) with two tables: `pieces.parquet
 lie end to end and are a clip long but for the last one. An hour takes about 100 MB.
 """
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pyarrow as pa
 from tarkib import audio, clips, fingerprint, parallel
 from tarkib.clips import ClipStore, Place
 from tarkib.errors import TarkibError
+from tarkib.locks import one_at_a_time
 from tarkib.outputs import whole_folder
 from tarkib.tables import Table
 
@@ -89,21 +88,11 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     readable = [root / path for path in paths if (root / path).is_file()]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), paths, code)[:16]
     if not folder.is_dir():
-        with _one_at_a_time(folder):
+        # All would use one partial folder.
+        with one_at_a_time(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _fill(folder, root, paths, workers, engine)
     return Corpus(folder, str(root))
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process cuts into this folder, and keep others waiting: all would use one partial folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # It stays, empty: to delete it would let one that waits on the old file and one that makes a new file in together.
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # The system lets go of it when the process ends, however it ends.
-        yield
 
 
 def _fill(folder: Path, root: Path, paths: list[str], workers: int | None, engine: str) -> None:
