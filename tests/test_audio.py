@@ -110,6 +110,17 @@ def test_a_truncated_mp3_is_read_as_far_as_it_goes(tmp_path):
     assert sound.file_seconds + sound.missing_seconds == pytest.approx(10, abs=0.2)
 
 
+def test_what_a_stream_cannot_tell_the_header_can(tmp_path):
+    whole = write(tmp_path / "whole.mp3", noise(10)).read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])
+    there = sum(map(len, audio.stream(tmp_path / "cut.mp3"))) / audio.SAMPLE_RATE
+    assert 4.0 < there < 6.0
+    assert audio.promised_seconds(tmp_path / "cut.mp3") == pytest.approx(10, abs=0.2)
+    assert audio.promised_seconds(tmp_path / "video.mp4") == 0.0
+    assert audio.cut_short(there, 10 - there) == f"it ends at {there:.2f} of 10.00 s; is it cut short?"
+    assert audio.cut_short(9.6, 0.4) == ""
+
+
 def test_a_wav_written_by_a_stream_has_no_length_and_is_read(tmp_path):
     content = bytearray(write(tmp_path / "a.wav", tone(24_000), subtype="PCM_16").read_bytes())
     at = content.index(b"data") + 4

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,15 @@ def test_files_that_cannot_be_used_are_named_and_the_rest_is_done(songs, capsys)
     for name, reason in zip(BAD, ("is empty", "cannot be decoded", "NaN", "No such file"), strict=True):
         (line,) = (line for line in said.err.splitlines() if name in line)
         assert reason in line
+
+
+def test_a_file_that_is_cut_short_is_annotated_as_far_as_it_goes_and_remarked_on(tmp_path, capsys):
+    whole = write(tmp_path / "song.mp3", noise(20.0)).read_bytes()
+    (tmp_path / "song.mp3").write_bytes(whole[: len(whole) // 2])
+    assert main(["annotate", str(tmp_path / "song.mp3")]) == 0
+    said = capsys.readouterr()
+    assert "song.mp3, 0:09" in said.out
+    assert re.fullmatch(r".*song\.mp3: it ends at 9\.\d\d of 20\.\d\d s; is it cut short\?\n", said.err)
 
 
 def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):

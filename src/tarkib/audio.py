@@ -34,6 +34,7 @@ SUFFIXES = LIBSNDFILE_SUFFIXES | FFMPEG_SUFFIXES
 """Endings of the files that count as recordings, in lower case; of a video the sound is heard."""
 
 _BLOCK_SECONDS = 60
+_MISSED = 0.5  # seconds that a length which was guessed may well be off
 _RATES = (1_000, 768_000)
 
 
@@ -69,7 +70,7 @@ def stream(path: Path) -> Iterator[np.ndarray]:
     """Decode as `load` does, but a minute at a time: blocks of samples, shape (n,), for recordings of any length.
 
     Memory does not grow with the recording. Resampling in a stream rounds a little differently than resampling at once.
-    Errors as in `load`, but that a file's cut end is not noticed.
+    Errors as in `load`, but that a file's cut end is not noticed: see `promised_seconds`.
     """
     _check_file(path)
     opened = _opened_by_ffmpeg if _needs_ffmpeg(path) else _opened
@@ -113,6 +114,21 @@ def seconds(path: Path) -> float:
         return soundfile.info(path).duration
     except (TarkibError, RuntimeError, UnicodeEncodeError):
         return 0.0
+
+
+def promised_seconds(path: Path) -> float:
+    """The length that a file must have to be whole, 0 where that is not known, as of what FFmpeg decodes.
+
+    The header's of a video may be that of its picture, so that a shorter sound is no sign of a cut.
+    """
+    return 0.0 if _needs_ffmpeg(path) else seconds(path)
+
+
+def cut_short(there_s: float, missing_s: float) -> str:
+    """A remark on a recording of `there_s` seconds that calls itself `missing_s` longer; empty where that is little."""
+    if missing_s <= _MISSED:
+        return ""
+    return f"it ends at {there_s:.2f} of {there_s + missing_s:.2f} s; is it cut short?"
 
 
 def _needs_ffmpeg(path: Path) -> bool:

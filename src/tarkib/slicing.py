@@ -132,11 +132,8 @@ def _examined(job: Job, one: Recording) -> tuple[dict, list[Cut]]:
     elif sound.file_sample_rate < audio.SAMPLE_RATE * 2 // 3:
         rate = sound.file_sample_rate
         one = replace(one, reason=f"used, but at {rate} Hz it holds nothing above {rate // 2} Hz")
-    elif sound.missing_seconds > 0.5:
-        promised = sound.file_seconds + sound.missing_seconds
-        one = replace(
-            one, reason=f"used, but it ends at {sound.file_seconds:.2f} of {promised:.2f} s; is it cut short?"
-        )
+    elif remark := audio.cut_short(sound.file_seconds, sound.missing_seconds):
+        one = replace(one, reason=f"used, but {remark}")
     return recording_row(one, sound), cuts
 
 

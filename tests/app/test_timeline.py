@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -89,3 +90,9 @@ def test_a_short_thing_is_seen_in_a_long_recording():
 def test_silence_and_nothing_found_are_told_apart():
     assert "1:00 heard: silence" in timeline.section(recognition(60.0, level=0.0), "song", "/sound")
     assert "no instrument reaches its threshold" in timeline.section(recognition(60.0, level=0.3), "song", "/sound")
+
+
+def test_a_recording_that_is_cut_short_is_remarked_on():
+    cut = dataclasses.replace(recognition(60.0), missing_seconds=12.5)
+    assert "(it ends at 60.00 of 72.50 s; is it cut short?)</p>" in timeline.section(cut, "song", "/sound")
+    assert "cut short" not in timeline.section(recognition(60.0), "song", "/sound")

@@ -66,6 +66,14 @@ def test_a_folder_of_mixed_junk(songs, model, capsys):
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("kind", ["table", "csv", "json", "jams"])
+def test_a_recording_that_is_cut_short_is_remarked_on_once(songs, model, capsys, kind):
+    (songs / "song.mp3").write_bytes((songs / "song.mp3").read_bytes()[:9_000])
+    assert main(["predict", str(songs / "song.mp3"), "--model", model, "--format", kind]) == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err).count(" of 6.00 s; is it cut short?") == 1
+
+
 def test_where_nothing_can_be_read_the_exit_code_says_so(songs, model, capsys):
     assert main(["predict", *(str(songs / name) for name in BAD), "--model", model]) == 1
     assert main(["predict", str(songs / "song.wav"), str(songs / "empty.wav"), "--model", model]) == 0

@@ -41,7 +41,7 @@ def _summary(found: Recognition) -> str:
         said = f"{len(playing)} of {int(found.trained.sum())} instruments reach their threshold"
     else:
         said = "no instrument reaches its threshold"
-    return f"{clock(found.seconds)} heard: {said}"
+    return f"{clock(found.seconds)} heard: {said}" + (f" ({found.remark})" if found.remark else "")
 
 
 def _timeline(found: Recognition) -> str:

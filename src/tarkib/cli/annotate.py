@@ -96,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _annotated(file: Path, labels: Labels, settings: params.Annotate, options: argparse.Namespace) -> Report:
     heard = evidence.listen(audio.stream(file))
+    if remark := audio.cut_short(heard.seconds, audio.promised_seconds(file) - heard.seconds):
+        print(f"{file}: {remark}", file=sys.stderr)
     conclusion = conclude(heard, labels, settings)
     starts_s = tuple(np.arange(0.0, max(heard.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist())
     doubts = suspects.find(heard, conclusion.tempo, labels, settings.suspect_confidence)

@@ -105,6 +105,9 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{task.file}: {written}; give it a shorter name", file=sys.stderr)
                 continue
             heard += 1
+            # The table says it itself.
+            if found.remark and (options.format != "table" or options.out):
+                print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
             printed.add(found, task)
     if heard < len(left):
         print(f"{len(left) - heard} of {len(left)} recordings could not be read or written", file=sys.stderr)

@@ -85,6 +85,7 @@ class Recogniser:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         windows = _Windows(_blocks(sound), hop_s, batch_size, progress)
         probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
+        promised = audio.promised_seconds(Path(sound)) if isinstance(sound, str | os.PathLike) else 0.0
         silent = np.array(windows.silent)
         trained = np.isin(self.labels, self.trained_classes)
         probabilities[silent] = 0.0
@@ -98,6 +99,7 @@ class Recogniser:
             labels=self.labels,
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
+            missing_seconds=max(0.0, promised - windows.samples / SAMPLE_RATE),
         )
 
 

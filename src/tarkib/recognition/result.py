@@ -17,6 +17,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
+from tarkib import audio
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.text import clock
 
@@ -42,6 +43,7 @@ class Recognition:
     silent : which windows are silent, bool, shape (w,).
     labels, thresholds, trained : the classes; the probability from which each counts as present, shape (10,); whether
         the classifier was trained on it, bool, shape (10,).
+    missing_seconds : how much longer the file calls itself, where it does.
     """
 
     seconds: float
@@ -52,11 +54,17 @@ class Recognition:
     labels: tuple[str, ...]
     thresholds: np.ndarray
     trained: np.ndarray
+    missing_seconds: float = 0.0
 
     @property
     def ends_s(self) -> np.ndarray:
         """Where the windows end, shape (w,)."""
         return np.minimum(self.starts_s + CLIP_SECONDS, self.seconds)
+
+    @property
+    def remark(self) -> str:
+        """What one should know of the recording before one relies on what was heard; empty, mostly."""
+        return audio.cut_short(self.seconds, self.missing_seconds)
 
     @cached_property
     def frames_s(self) -> np.ndarray:
@@ -125,6 +133,8 @@ class Recognition:
         if not self.trained.all():
             unknown = [name for name, known in zip(self.labels, self.trained, strict=True) if not known]
             lines.append(f"  (never trained on, so not looked for: {', '.join(unknown)})")
+        if self.remark:
+            lines.append(f"  ({self.remark})")
         return "\n".join(lines)
 
 
