@@ -44,6 +44,7 @@ function tarkibLabelling(element) {
     if (!response.ok || !answer) {
       throw new Error(answer?.error || `tarkib app could not do that (${response.status}); its terminal says why. Reload the page.`);
     }
+    say(".tarkib-message", "");
     return answer;
   };
 
@@ -57,7 +58,6 @@ function tarkibLabelling(element) {
       if (mine !== round) return;
       try {
         await action();
-        say(".tarkib-message", "");
       } catch (error) {
         round += 1;
         say(".tarkib-message", error.message);
@@ -153,7 +153,12 @@ function tarkibLabelling(element) {
     tellDraft();
   });
   recording.addEventListener("change", () => {
-    if (state?.labelled) then(() => change({}));
+    if (!state) return;
+    const { key } = state;
+    // The first label may still be on its way.
+    then(async () => {
+      if (state.key === key && state.labelled) await change({});
+    });
   });
   recording.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") recording.blur();
