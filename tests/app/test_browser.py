@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ pytest.importorskip("gradio", reason="gradio is not installed")
 
 _NAMES = ("a.wav", "b.wav", "c.aiff", "sub/d.flac")
 HEADING = "sample_id,recording," + ",".join(INSTRUMENTS)
+
+# How long to wait for what must come: longer than the slowest machine takes, as only a failure waits for so long.
+_PATIENCE_S = 120
+# The sound of a recording lasts longer than any wait with this many seconds heard in one.
+_SLOWLY = "document.querySelector('.tarkib-heard audio').playbackRate = 0.0625"
 
 
 @pytest.fixture(scope="module")
@@ -60,27 +66,34 @@ def folder(shared: Path) -> Path:
 
 @pytest.fixture
 def opened(browser, address: str) -> Iterator[Callable]:
-    """Open the page in a window of its own; at the end nothing went wrong in it and no one else was asked."""
-    wrong, contexts = [], []
+    """Open the page in a window of its own; at the end nothing went wrong in it and no one else was asked.
+
+    What a test lets go wrong it adds to `foreseen`, as a pattern: the browser tells of it when it likes.
+    """
+    wrong, foreseen, contexts = [], [], []
 
     def page(where: str = address, tab: str = "Label", width: int = 1280, **options: object) -> "playwright.Page":
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        contexts[-1].set_default_timeout(1_000 * _PATIENCE_S)
         one = contexts[-1].new_page()
-        one.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        one.on("console", lambda message: wrong.append(told(message)) if message.type == "error" else None)
         one.on("pageerror", lambda error: wrong.append(str(error)))
         one.on("request", lambda request: wrong.append(request.url[:80]) if is_foreign(request.url, where) else None)
         one.goto(where)
         one.get_by_role("tab", name=tab).click()
         return one
 
+    def told(message: "playwright.ConsoleMessage") -> str:
+        return f"{message.text} {message.location['url'][:80]}"
+
     def is_foreign(asked: str, where: str) -> bool:
         return not asked.startswith((where, "data:", "blob:"))
 
-    page.wrong = wrong
+    page.foreseen = foreseen
     yield page
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert [one for one in wrong if not any(re.search(pattern, one) for pattern in foreseen)] == []
 
 
 def upload(page: "playwright.Page", path: Path) -> None:
@@ -88,6 +101,8 @@ def upload(page: "playwright.Page", path: Path) -> None:
     clear = page.get_by_role("button", name="Clear")
     if clear.count():
         clear.first.click()
+        # Else what is shown next may be of the file before, or be taken away with it.
+        page.wait_for_selector("#heard :is(.tarkib-heard, .tarkib-message)", state="detached")
     page.set_input_files("#recording input[type=file]", path)
 
 
@@ -103,8 +118,8 @@ def left_of_playhead(page: "playwright.Page") -> float:
 
 
 def at(page: "playwright.Page", place: int) -> None:
-    """Wait until the excerpt of a place, from 1, is shown."""
-    page.wait_for_function(f"document.querySelector('.place')?.textContent.startsWith('{place} of ')")
+    """Wait until the excerpt of a place, from 1, is shown, and its tab: keys are heard where it can be seen."""
+    page.locator(".place", has_text=re.compile(f"^{place} of ")).wait_for()
 
 
 def pressed(page: "playwright.Page") -> list[str]:
@@ -116,7 +131,7 @@ def text_of(folder: Path) -> str:
 
 
 def press(page: "playwright.Page", key: str) -> None:
-    """Press a key and wait until the server has answered."""
+    """Press a key and wait until the server has answered; the page shows the answer a moment later."""
     with page.expect_response(lambda response: "/tarkib/labels" in response.url and response.request.method == "POST"):
         page.keyboard.press(key)
 
@@ -152,6 +167,7 @@ def test_a_click_hears_from_there_and_the_playhead_follows(opened, folder, tmp_p
     page = opened(tab="What plays when")
     hear(page, write(tmp_path / "song.wav", tone(20.0, silent_from=10.0), RATE))
     width = page.locator(".seek").bounding_box()["width"]
+    page.evaluate(_SLOWLY)
     page.locator(".seek").click(position={"x": width / 4, "y": 50})
     page.wait_for_function("!document.querySelector('.tarkib-heard audio').paused")
     page.wait_for_function("parseFloat(document.querySelector('.playhead').style.left) > 25.5")
@@ -159,7 +175,7 @@ def test_a_click_hears_from_there_and_the_playhead_follows(opened, folder, tmp_p
     page.locator(".seek").focus()
     page.keyboard.press(" ")
     page.wait_for_function("document.querySelector('.tarkib-heard audio').paused")
-    assert page.locator(".names .now").count() == 0
+    page.wait_for_selector(".names .now", state="detached")
     page.locator(".from").first.click()
     page.wait_for_function("document.querySelector('.tarkib-heard audio').currentTime < 4")
 
@@ -198,36 +214,46 @@ def test_what_was_heard_can_be_taken_away(opened, folder, tmp_path):
     assert page.evaluate("document.querySelector('.tarkib-heard audio').duration") == pytest.approx(6.0, abs=0.01)
 
 
-def test_what_was_heard_before_takes_no_room(opened, folder, tmp_path, monkeypatch):
+def test_what_was_heard_before_takes_no_room(opened, folder, model, tmp_path, monkeypatch):
     from tarkib.app import routes
 
-    page = opened(tab="What plays when")
-    scratch = Path(os.environ["GRADIO_TEMP_DIR"]).parent
-    emptied, drop = threading.Event(), routes.Sounds.drop
-    # Pages of other tests, which may still be leaving, drop theirs too.
-    monkeypatch.setattr(routes.Sounds, "drop", lambda *of: (drop(*of), kept() or emptied.set()))
+    dropped, drop = threading.Condition(), routes.Sounds.drop
+
+    def drop_and_tell(*of: object) -> None:
+        drop(*of)
+        with dropped:
+            dropped.notify_all()
 
     def kept() -> list[str]:
-        return sorted(path.name for path in scratch.rglob("room*") if path.is_file())
+        # Files go while this looks, which rglob does not bear. Gradio leaves a temporary file, which is empty.
+        files = [name for _, _, files in os.walk(scratch) for name in files if not name.startswith("tmp")]
+        return sorted("flac" if name.endswith(".flac") else name for name in files)
 
-    for number in range(3):
-        song = write(tmp_path / f"room{number}.aiff", tone(6.0 + number), RATE)
+    def is_emptied() -> bool:
+        with dropped:
+            return dropped.wait_for(lambda: not kept(), _PATIENCE_S)
+
+    monkeypatch.setattr(routes.Sounds, "drop", drop_and_tell)
+    # A player may still ask for the sound of what is taken away.
+    opened.foreseen.append("404 .*/tarkib/sound/")
+    # A server of its own: the pages of other tests may still be leaving theirs.
+    with served(folder, model) as where:
+        scratch = Path(os.environ["GRADIO_TEMP_DIR"]).parent
+        page = opened(where, tab="What plays when")
+        for number in range(3):
+            song = write(tmp_path / f"room{number}.aiff", tone(6.0 + number), RATE)
+            upload(page, song)
+            page.wait_for_selector(f".tarkib-heard h2:text('room{number}.aiff')")
+        page.wait_for_selector("#csv")
+        assert kept() == ["flac", "room2.aiff", "room2.csv", "room2.json"]
+        page.get_by_role("button", name="Clear").first.click()
+        assert is_emptied()
+        page.wait_for_selector(".tarkib-heard", state="detached")
         upload(page, song)
-        page.wait_for_selector(f".tarkib-heard h2:text('room{number}.aiff')")
-    page.wait_for_selector("#csv")
-    assert kept() == ["room2.aiff", "room2.csv", "room2.json"]
-    assert len(list(scratch.rglob("*.flac"))) == 1
-    emptied.clear()
-    page.get_by_role("button", name="Clear").first.click()
-    assert emptied.wait(60)
-    page.wait_for_selector(".tarkib-heard", state="detached")
-    upload(page, song)
-    page.wait_for_selector(".tarkib-heard")
-    assert kept() == ["room2.aiff", "room2.csv", "room2.json"]
-    emptied.clear()
-    page.close()
-    assert emptied.wait(60)
-    assert list(scratch.rglob("*.flac")) == []
+        page.wait_for_selector(".tarkib-heard")
+        assert kept() == ["flac", "room2.aiff", "room2.csv", "room2.json"]
+        page.close()
+        assert is_emptied()
 
 
 @pytest.mark.parametrize(
@@ -275,6 +301,7 @@ def test_without_a_model_the_page_says_what_to_do_and_labels(opened, folder, tmp
         at(page, 1)
         press(page, "2")
         assert text_of(folder) == f"{HEADING}\na,,0,1,0,0,0,0,0,0,0,0\n"
+        page.close()  # before its server goes, which it would tell
 
 
 # Labels
@@ -380,6 +407,7 @@ def test_opened_again_and_started_again_it_goes_on_where_labels_end(opened, fold
         again.keyboard.press("p")
         at(again, 1)
         assert pressed(again) == ["ney"]
+        again.close()  # before its server goes, which it would tell
 
 
 def test_the_mouse_does_what_the_keys_do(opened, folder):
@@ -389,7 +417,8 @@ def test_the_mouse_does_what_the_keys_do(opened, folder):
     page.wait_for_selector("[data-instrument=santur][aria-pressed=true]")
     # The key that replays must not press the button that was clicked.
     page.keyboard.press(" ")
-    page.wait_for_function("!document.querySelector('.tarkib-labelling audio').paused")
+    # Not whether it plays now: it may have come to its end.
+    page.wait_for_function("document.querySelector('.tarkib-labelling audio').played.length")
     page.get_by_label("Cut from").fill("golha 012")
     page.get_by_role("button", name="Confirm and next").click()
     at(page, 2)
@@ -411,7 +440,7 @@ def test_what_was_typed_before_the_first_label_waits_for_it(opened, folder):
     field.fill("golha  012")
     assert draft.inner_text() == "saved with the first label"
     page.keyboard.press("Enter")
-    with page.expect_response(lambda response: "/tarkib/labels/" in response.url):
+    with page.expect_response(lambda response: re.search(r"/tarkib/labels/\w+$", response.url)):
         page.evaluate("window.dispatchEvent(new Event('focus'))")  # as when one comes back from another window
     page.get_by_role("button", name="Skip").click()
     at(page, 2)
@@ -449,6 +478,24 @@ def test_what_is_typed_is_no_key(opened, folder):
     at(page, 2)
 
 
+def test_what_is_typed_while_the_first_label_is_on_its_way_is_saved_too(opened, folder):
+    page = opened()
+    at(page, 1)
+    with page.expect_response(lambda response: "golha" in (response.request.post_data or "")):
+        # The key has asked the server when the promises before it are kept; no answer comes before this ends.
+        page.evaluate(
+            """async () => {
+              document.body.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, key: "1" }));
+              for (let k = 0; k < 50; k += 1) await null;
+              const field = document.querySelector(".recording");
+              field.value = "golha 012";
+              for (const type of ["input", "change"]) field.dispatchEvent(new Event(type));
+            }"""
+        )
+    assert text_of(folder).splitlines()[1:] == ["a,golha 012,1,0,0,0,0,0,0,0,0,0"]
+    page.wait_for_selector(".draft", state="hidden")
+
+
 def test_a_button_reached_with_the_keyboard_is_pressed_with_it(opened, folder):
     page = opened()
     at(page, 1)
@@ -475,7 +522,8 @@ def test_every_excerpt_sounds_and_where_wished_at_once(opened, folder):
     page.get_by_label("Play each at once").check()
     page.keyboard.press("p")
     at(page, 3)
-    page.wait_for_function(f"!{audio}.paused && {audio}.currentTime > 0.05")
+    # Not whether it plays now: it may have come to its end.
+    page.wait_for_function(f"{audio}.played.length && {audio}.played.end(0) > 0.05")
     page.reload()
     page.get_by_role("tab", name="Label").click()
     at(page, 1)
@@ -522,6 +570,7 @@ def test_another_program_s_change_is_told_and_kept(opened, folder):
 def test_a_damaged_table_is_told_and_left(opened, folder):
     damaged = f"{HEADING}\na,,1,0,0,0,0,0,0,0,0,yes\n"
     (folder / "labels.csv").write_text(damaged)
+    opened.foreseen.append("409 .*/tarkib/labels$")
     page = opened()
     message = page.locator(".tarkib-labelling .tarkib-message")
     message.wait_for()
@@ -529,7 +578,6 @@ def test_a_damaged_table_is_told_and_left(opened, folder):
     assert page.locator(".desk").is_hidden()
     page.keyboard.press("1")
     assert text_of(folder) == damaged
-    opened.wrong[:] = [text for text in opened.wrong if "409" not in text]
     (folder / "labels.csv").write_text(damaged.replace("yes", "1"))
     page.reload()
     page.get_by_role("tab", name="Label").click()
@@ -538,14 +586,15 @@ def test_a_damaged_table_is_told_and_left(opened, folder):
 
 def test_a_folder_without_excerpts_says_what_belongs_there(opened, folder):
     shutil.rmtree(folder)
+    opened.foreseen.append("409 .*/tarkib/labels$")
     page = opened()
     message = page.locator(".tarkib-labelling .tarkib-message")
     message.wait_for()
     assert "no such folder; make it and put five-second excerpts into it" in message.inner_text()
-    opened.wrong[:] = [text for text in opened.wrong if "409" not in text]
 
 
 def test_a_server_that_is_gone_is_told(opened, folder, model):
+    opened.foreseen.append("net::ERR_")
     with served(folder, model, label=True) as where:
         page = opened(where)
         at(page, 1)
@@ -555,18 +604,20 @@ def test_a_server_that_is_gone_is_told(opened, folder, model):
     )
     assert pressed(page) == []
     assert not (folder / "labels.csv").exists()
-    opened.wrong.clear()
 
 
 def test_an_answer_that_was_not_foreseen_is_told_in_words(opened, folder):
     page = opened()
     at(page, 1)
+    opened.foreseen.append("500 .*/tarkib/labels/")
     page.route("**/tarkib/labels/*", lambda route: route.fulfill(status=500, body="Internal Server Error"))
     page.keyboard.press("1")
     message = page.locator(".tarkib-labelling .tarkib-message")
     message.wait_for()
     assert message.inner_text().startswith("tarkib app could not do that (500); its terminal says why.")
-    opened.wrong[:] = [text for text in opened.wrong if "500" not in text]
+    page.unroute("**/tarkib/labels/*")
+    page.keyboard.press("1")
+    message.wait_for(state="hidden")
 
 
 def test_names_of_excerpts_are_shown_as_they_are(opened, folder):
@@ -576,6 +627,7 @@ def test_names_of_excerpts_are_shown_as_they_are(opened, folder):
         write(folder / name, tone(0.2), RATE)
     (folder / os.fsdecode(b"latin-\xe9.wav")).write_bytes((folder / names[0]).read_bytes())
     shown = []
+    opened.foreseen.append("404 .*/sound$")
     page = opened()
     for place in range(1, 7):
         at(page, place)
@@ -585,7 +637,6 @@ def test_names_of_excerpts_are_shown_as_they_are(opened, folder):
             assert page.locator(".length").inner_text().startswith("The name of this file is no text")
         page.keyboard.press("n")
     assert sorted(shown) == sorted([*names, "latin-\\xe9.wav"])
-    opened.wrong[:] = [text for text in opened.wrong if "404" not in text]
 
 
 def test_a_long_excerpt_is_remarked_on(opened, folder):
@@ -609,6 +660,7 @@ def test_the_page_is_never_wider_than_the_screen(opened, folder, tmp_path, width
     assert page.evaluate(wide) <= width
     page.get_by_role("tab", name="What plays when").click()
     hear(page, write(tmp_path / f"{'long-name' * 20}.wav", tone(20.0), RATE))
+    page.wait_for_selector("#json")
     assert page.evaluate(wide) <= width
     # The table scrolls in a box of its own where it must.
     cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.outerHTML)"
@@ -618,6 +670,8 @@ def test_the_page_is_never_wider_than_the_screen(opened, folder, tmp_path, width
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(opened, folder, tmp_path, scheme):
     """WCAG 2.2, contrast (minimum): 4.5 to 1."""
+    # A player may still ask for the sound of what is taken away.
+    opened.foreseen.append("404 .*/tarkib/sound/")
     page = opened(color_scheme=scheme)
     at(page, 1)
     press(page, "2")
@@ -626,13 +680,15 @@ def test_text_stands_out_from_its_ground(opened, folder, tmp_path, scheme):
     worst["label"] = page.evaluate(_CONTRAST, ".tarkib-labelling")
     page.get_by_role("tab", name="What plays when").click()
     hear(page, write(tmp_path / "song.wav", tone(20.0, silent_from=10.0), RATE))
+    page.evaluate(_SLOWLY)
     page.evaluate("document.querySelector('.tarkib-heard audio').play()")
     page.wait_for_selector(".names .now")
     worst["heard"] = page.evaluate(_CONTRAST, ".tarkib-heard")
     upload(page, folder / "labels.csv")
     page.wait_for_selector("#heard .tarkib-message")
     worst["message"] = page.evaluate(_CONTRAST, "#heard")
-    assert min(worst.values()) >= 4.5, worst
+    # Black on white is 21; where no text was found it is infinite.
+    assert all(4.5 <= one <= 21 for one in worst.values()), worst
 
 
 _CONTRAST = """(within) => {
