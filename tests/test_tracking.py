@@ -173,7 +173,8 @@ def test_two_workers_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2, timeout=60)
+    # Long, since one may have to import for minutes where others are at work.
+    barrier = context.Barrier(2, timeout=600)
     workers = [context.Process(target=_worker, args=(tmp_path, tmp_path, own, barrier)) for own in (1, 2)]
     for worker in workers:
         worker.start()

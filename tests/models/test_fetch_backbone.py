@@ -130,10 +130,8 @@ def test_from_end_to_end_a_killed_download_resumes_and_then_no_network_is_needed
         environment = {**kept, "HF_ENDPOINT": fake.url, "HF_HOME": str(cache), "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
         fake.stall_after = 50_000
         killed = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        began = time.monotonic()
         while not (found := list(cache.rglob("*.tarkib.incomplete"))) or found[0].stat().st_size < 30_000:
             assert killed.poll() is None, killed.communicate()
-            assert time.monotonic() - began < 100
             time.sleep(0.05)
         killed.kill()
         killed.communicate()

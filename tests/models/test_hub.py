@@ -147,9 +147,8 @@ def test_a_revision_without_weights_is_named(served):
 
 def test_no_network_is_told_at_once_with_the_remedy(tmp_path, monkeypatch):
     use(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
-    began = time.monotonic()
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"tried again after {seconds} s"))
     told = refused("95M is not in the local cache and the Hugging Face hub cannot be reached")
-    assert time.monotonic() - began < 5
     assert f"run `tarkib fetch-backbone {NAME}` once with a network, or give model.backbone a directory" in told
 
 
