@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from tarkib import audio
 from tarkib.app import sound
@@ -191,9 +192,9 @@ def router(sounds: Sounds, desk: Desk) -> APIRouter:
     @routes.get(SOUND + "/{key}")
     def heard(key: str) -> FileResponse:
         path = sounds.get(key)
-        if path is None or not path.is_file():
+        if path is None:
             raise HTTPException(404)
-        return FileResponse(path, media_type=sound.media_type(path))
+        return _sound(path)
 
     @routes.get(LABELS)
     def opened() -> JSONResponse:
@@ -213,9 +214,32 @@ def router(sounds: Sounds, desk: Desk) -> APIRouter:
             path = desk.sound(key)
         except (TarkibError, OSError) as error:
             raise HTTPException(404) from error
-        return FileResponse(path, media_type=sound.media_type(path))
+        return _sound(path)
 
     return routes
+
+
+class _Opened(FileResponse):
+    """A file that is sent whole, though it may be taken away meanwhile, since the page that asked may be left.
+
+    Raises OSError where it cannot be opened.
+    """
+
+    def __init__(self, path: Path, media_type: str):
+        self._file = path.open("rb")
+        super().__init__(f"/dev/fd/{self._file.fileno()}", media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+def _sound(path: Path) -> FileResponse:
+    try:
+        return _Opened(path, sound.media_type(path))
+    except (OSError, RuntimeError) as error:
+        raise HTTPException(404) from error
 
 
 def _version(path: Path) -> tuple[int, int]:
