@@ -49,7 +49,7 @@ def noise(seconds: float, seed: int = 0, rate: int = SAMPLE_RATE, level: float =
     return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * level).astype(np.float32)
 
 
-def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:
+def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: Any) -> Path:
     """Write a sound file, its folders too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, **options)

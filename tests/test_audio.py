@@ -1,10 +1,12 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import avioflow
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 from conftest import noise, write
 
@@ -68,7 +70,7 @@ def test_the_extra_brings_the_other_formats_too():
 def test_without_the_extra_its_formats_name_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "avioflow", None)
     (tmp_path / "a.m4a").write_bytes(b"sound")
-    with pytest.raises(TarkibError, match=r"\.m4a needs a decoder: pip install 'tarkib\[formats\]'"):
+    with pytest.raises(TarkibError, match=r"this \.m4a file needs a decoder: pip install 'tarkib\[formats\]'"):
         audio.load(tmp_path / "a.m4a")
 
 
@@ -116,9 +118,64 @@ def test_what_a_stream_cannot_tell_the_header_can(tmp_path):
     there = sum(map(len, audio.stream(tmp_path / "cut.mp3"))) / audio.SAMPLE_RATE
     assert 4.0 < there < 6.0
     assert audio.promised_seconds(tmp_path / "cut.mp3") == pytest.approx(10, abs=0.2)
-    assert audio.promised_seconds(tmp_path / "video.mp4") == 0.0
     assert audio.cut_short(there, 10 - there) == f"it ends at {there:.2f} of 10.00 s; is it cut short?"
     assert audio.cut_short(9.6, 0.4) == ""
+
+
+def test_what_ffmpeg_decodes_promises_nothing(tmp_path):
+    path = str(tmp_path / "a.aac")
+    avioflow.save(path, tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
+    assert audio.seconds(Path(path)) > 0
+    assert audio.promised_seconds(Path(path)) == 0.0
+
+
+@pytest.fixture
+def joined(tmp_path) -> Path:
+    """Two MP3 files one after the other; libsndfile stops at the end of the first, whose length is told."""
+    files = [write(tmp_path / name, noise(length, seed)) for name, length, seed in (("a.mp3", 7, 1), ("b.mp3", 5, 2))]
+    (tmp_path / "joined.mp3").write_bytes(b"".join(file.read_bytes() for file in files))
+    return tmp_path / "joined.mp3"
+
+
+def test_joined_mp3_files_are_heard_to_the_end(joined):
+    sound = audio.load(joined)
+    assert sound.file_seconds == pytest.approx(12, abs=0.2)
+    assert sound.missing_seconds == 0.0
+    assert sum(map(len, audio.stream(joined))) == sound.samples.size
+    second = audio.load(joined.with_name("b.mp3")).samples
+    near = sound.samples[-len(second) - 4_000 :]
+    at = int(np.argmax(scipy.signal.correlate(near, second, "valid")))
+    assert np.corrcoef(near[at : at + len(second)], second)[0, 1] > 0.99
+
+
+def test_joined_mp3_files_are_remarked_on_where_nothing_reads_them_to_the_end(joined, monkeypatch):
+    monkeypatch.setitem(sys.modules, "avioflow", None)
+    sound = audio.load(joined)
+    assert sound.file_seconds == pytest.approx(7, abs=0.1)
+    assert sound.file_seconds + sound.missing_seconds == pytest.approx(12, abs=0.2)
+    assert audio.promised_seconds(joined) == pytest.approx(12, abs=0.2)
+
+
+def test_a_variable_mp3_without_a_length_is_heard_to_the_end(tmp_path):
+    """Its length is guessed from how it begins: here with silence, which takes few bytes."""
+    samples = np.concatenate([noise(2), np.zeros(20 * 24_000, np.float32), noise(40)])
+    whole = write(tmp_path / "whole.mp3", samples, bitrate_mode="VARIABLE", compression_level=0.5).read_bytes()
+    begins = whole.index(b"\xff", whole.index(b"Xing"))
+    (tmp_path / "bare.mp3").write_bytes(whole[begins:])
+    assert audio.load(tmp_path / "bare.mp3").file_seconds == pytest.approx(62, abs=0.2)
+
+
+def test_a_flac_written_by_a_stream_has_no_length_and_is_read(tmp_path, monkeypatch):
+    content = bytearray(write(tmp_path / "a.flac", tone(24_000)).read_bytes())
+    # The last 36 bits before the checksum of the sound: how many samples there are.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "stream.flac").write_bytes(content)
+    assert audio.load(tmp_path / "stream.flac").samples.size == 48_000
+    assert audio.seconds(tmp_path / "stream.flac") < 10
+    monkeypatch.setitem(sys.modules, "avioflow", None)
+    with pytest.raises(TarkibError, match=r"this \.flac file needs a decoder"):
+        audio.load(tmp_path / "stream.flac")
 
 
 def test_a_wav_written_by_a_stream_has_no_length_and_is_read(tmp_path):

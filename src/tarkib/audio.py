@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from tarkib import mpeg
 from tarkib.errors import TarkibError
 
 SAMPLE_RATE = 24_000
@@ -34,7 +35,8 @@ SUFFIXES = LIBSNDFILE_SUFFIXES | FFMPEG_SUFFIXES
 """Endings of the files that count as recordings, in lower case; of a video the sound is heard."""
 
 _BLOCK_SECONDS = 60
-_MISSED = 0.5  # seconds that a length which was guessed may well be off
+_MISSED = 0.5  # seconds; encoders and decoders alike add and take away some hundredths
+_UNKNOWN = 2**63 - 1  # samples, libsndfile says of a FLAC file that was written by a stream
 _RATES = (1_000, 768_000)
 
 
@@ -42,7 +44,7 @@ _RATES = (1_000, 768_000)
 class Sound:
     """A decoded file: `samples` as the project has them, and the rate and length that the file had.
 
-    `missing_seconds` is how much longer an MP3 file calls itself: some guess their length, others are cut short.
+    `missing_seconds` is how much longer an MP3 file calls itself; it was cut short, mostly.
     """
 
     samples: np.ndarray
@@ -70,7 +72,8 @@ def stream(path: Path) -> Iterator[np.ndarray]:
     """Decode as `load` does, but a minute at a time: blocks of samples, shape (n,), for recordings of any length.
 
     Memory does not grow with the recording. Resampling in a stream rounds a little differently than resampling at once.
-    Errors as in `load`, but that a file's cut end is not noticed: see `promised_seconds`.
+    Errors as in `load`; where a cut file is found out only at its end, the blocks before have been given.
+    `promised_seconds` tells what the end of an MP3 file does not.
     """
     _check_file(path)
     opened = _opened_by_ffmpeg if _needs_ffmpeg(path) else _opened
@@ -107,21 +110,24 @@ def check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
 
 
 def seconds(path: Path) -> float:
-    """Length of a file in seconds as its header says, 0 where none can be read: a guess to plan with."""
+    """Length of a file in seconds as its header says, 0 where it says none: a guess to plan with."""
     try:
         if _needs_ffmpeg(path):
-            return float(_ffmpeg(path).info(str(path)).duration)
+            return max(0.0, float(_ffmpeg(path).info(str(path)).duration))
         return soundfile.info(path).duration
     except (TarkibError, RuntimeError, UnicodeEncodeError):
         return 0.0
 
 
 def promised_seconds(path: Path) -> float:
-    """The length that a file must have to be whole, 0 where that is not known, as of what FFmpeg decodes.
+    """The length that a file has if it is whole, 0 where that is not known, as of what FFmpeg decodes.
 
     The header's of a video may be that of its picture, so that a shorter sound is no sign of a cut.
     """
-    return 0.0 if _needs_ffmpeg(path) else seconds(path)
+    if _needs_ffmpeg(path):
+        return 0.0
+    said, by_frames = seconds(path), _frames_seconds(path)
+    return by_frames if by_frames > said + _MISSED else said
 
 
 def cut_short(there_s: float, missing_s: float) -> str:
@@ -132,14 +138,24 @@ def cut_short(there_s: float, missing_s: float) -> str:
 
 
 def _needs_ffmpeg(path: Path) -> bool:
-    """Whether libsndfile cannot read a file: by its ending, or by trying where the ending says nothing."""
-    if path.suffix.lower() in SUFFIXES:
-        return path.suffix.lower() in FFMPEG_SUFFIXES
+    """Whether libsndfile cannot read a file, or not all of it."""
+    suffix = path.suffix.lower()
+    if suffix in FFMPEG_SUFFIXES:
+        return True
     try:
-        soundfile.info(path)
+        info = soundfile.info(path)
     except RuntimeError:
-        return importlib.util.find_spec("avioflow") is not None
-    return False
+        # What libsndfile says of its own formats is to be told; another ending says nothing.
+        return suffix not in SUFFIXES and _has_ffmpeg()
+    if info.frames == _UNKNOWN:
+        return True
+    # It stops where an MP3 file without a length, or the first of several joined ones, would end by its guess.
+    return _has_ffmpeg() and _frames_seconds(path) > info.duration + _MISSED
+
+
+def _frames_seconds(path: Path) -> float:
+    """Length of an MP3 file by its frames, 0 for other files."""
+    return mpeg.seconds(path) if path.suffix.lower() == ".mp3" else 0.0
 
 
 def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
@@ -149,7 +165,7 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
     """
     with _opened(path) as (rate, blocks):
         mono = _joined(blocks)
-    promised = soundfile.info(path).frames
+    promised = round(promised_seconds(path) * rate)
     if mono.size < promised and path.suffix.lower() != ".mp3":
         raise TarkibError(
             f"is cut short: its header promises {promised / rate:.2f} s, "
@@ -252,12 +268,16 @@ def _check_length(path: Path) -> None:
         raise TarkibError(f"is cut short: its header promises {length} bytes of sound, {there} are there; copy it anew")
 
 
+def _has_ffmpeg() -> bool:
+    return importlib.util.find_spec("avioflow") is not None
+
+
 def _ffmpeg(path: Path) -> ModuleType:
     """The library of the extra `formats`, which brings FFmpeg's decoders for what libsndfile does not read."""
     try:
         import avioflow
     except ImportError as error:
-        raise TarkibError(f"{path.suffix} needs a decoder: pip install 'tarkib[formats]'") from error
+        raise TarkibError(f"this {path.suffix} file needs a decoder: pip install 'tarkib[formats]'") from error
     avioflow.set_log_level("quiet")
     return avioflow
 
