@@ -219,8 +219,10 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     assert told == ["all 4 experiments are there"]
 
 
-def test_another_comparison_waits_while_this_one_looks_and_queues(project, monkeypatch):
-    held = []
+def test_another_comparison_waits_while_this_one_looks_or_changes_the_queue(project, monkeypatch):
+    """The worker of the only experiment is lost, and what queues it anew succeeds at once."""
+    one = Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")
+    done, now = [], {}
 
     def holds_others_off() -> bool:
         with (project / ".cache/comparison.lock").open() as file:
@@ -230,16 +232,45 @@ def test_another_comparison_waits_while_this_one_looks_and_queues(project, monke
                 return True
         return False
 
-    def looked(*_: object) -> list[Experiment]:
-        held.append(("look", holds_others_off()))
-        return [Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")]
+    def note(what: str, state: str | None = None) -> None:
+        done.append((what, holds_others_off()))
+        if state:
+            now[one.name] = state
 
-    monkeypatch.setattr(experiments, "collect", looked)
-    monkeypatch.setattr(experiments, "_queue", lambda *_: held.append(("queue", holds_others_off())))
-    monkeypatch.setattr(queue, "start", lambda *_: None)
-    monkeypatch.setattr(experiments, "_watch", lambda *_: held.append(("watch", holds_others_off())))
-    _run(("bpm",), (9,))
-    assert held == [("look", True), ("queue", True), ("watch", False), ("look", False)]
+    def queued(*_: object) -> None:
+        note("queue", queue.SUCCESS if ("abandon", True) in done else queue.RUNNING)
+
+    monkeypatch.setattr(experiments, "collect", lambda *_: [note("look") or one])
+    monkeypatch.setattr(experiments, "_queue", queued)
+    monkeypatch.setattr(queue, "status", lambda: note("status") or queue.Status(dict(now), 0, 0))
+    monkeypatch.setattr(queue, "processes", dict)
+    monkeypatch.setattr(queue, "start", lambda *_: note("start"))
+    monkeypatch.setattr(queue, "abandon", lambda _: note("abandon"))
+    _, told = _run(("bpm",), (9,))
+    assert [line.partition(";")[0] for line in told[1:]] == [
+        "bpm, seed 9: its worker is gone",
+        "bpm, seed 9: done in 0 s",
+    ]
+    ours = [("look", True), ("queue", True), ("status", False), ("start", True)]
+    watched = [("status", True)] * 5 + [("status", True), ("abandon", True), ("queue", True), ("status", True)]
+    assert done == [*ours, *watched, ("look", False)]
+
+
+def test_what_was_taken_out_of_the_queue_is_no_success(compared, tmp_path, monkeypatch):
+    (there,) = experiments.collect(provenance.expected({}), ("random",), (1,))
+    asked = []
+
+    def run(*_: object, devices: str, **__: object) -> list[Experiment]:
+        asked.append(devices)
+        return [there, *lacking]
+
+    monkeypatch.setattr(experiments, "run", run)
+    call = ["compare", "-S", "run.devices=cpu x 2", "--out", str(tmp_path / "x.html")]
+    lacking = []
+    assert main(call) == 0
+    lacking = [Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")]
+    assert main(call) == 1
+    assert asked == ["cpu x 2"] * 2
 
 
 def test_predictions_come_from_the_experiments(compared):

@@ -84,7 +84,7 @@ def _override(text: str) -> tuple[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run, collect and report; 1 where an experiment failed or the wait was broken off."""
+    """Run, collect and report; 1 where an experiment failed, was taken out of the queue, or the wait was broken off."""
     from tarkib.comparison import experiments, provenance, report  # these take seconds to load
 
     overrides = dict(options.set_param)
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     if options.collect:
         found = experiments.collect(expectation, options.modes, options.seeds)
     else:
-        devices = params.load().run.devices
+        devices = overrides.get("run.devices", params.load().run.devices)
         try:
             found = experiments.run(
                 expectation, options.modes, options.seeds, overrides, jobs=options.jobs, devices=devices, tell=_tell
@@ -102,12 +102,16 @@ def run(options: argparse.Namespace) -> int:
             return 1
     found, predictions = report.gather(found)
     made = report.make(found, predictions, expectation.fixed, overrides)
-    written = report.write(made, options.out)
+    with experiments.exclusively():
+        written = report.write(made, options.out)
     for one in found:
         if one.state != experiments.DONE:
             _tell(f"{one.title}: {one.state}" + (f": {one.reason}" if one.reason else ""))
     _tell(f"{made.words.headline}\n{', '.join(map(str, written))} written")
-    return int(any(one.state == experiments.FAILED for one in found))
+    lacking = (
+        (experiments.FAILED,) if options.collect else (experiments.FAILED, experiments.MISSING, experiments.QUEUED)
+    )
+    return int(any(one.state in lacking for one in found))
 
 
 def _tell(line: str) -> None:

@@ -140,7 +140,7 @@ def run(
     pause_s : least and greatest pause between two looks at the queue; it grows while nothing happens.
     """
     # Another comparison that is started meanwhile shall find in the queue what is put there, not put it there again.
-    with _alone():
+    with exclusively():
         found = collect(expectation, modes, seeds)
         waiting = {one.name: one for one in found if one.state in (RUNNING, QUEUED)}
         lacking = [one for one in found if one.state in (FAILED, MISSING)]
@@ -159,7 +159,8 @@ def run(
     others = sum(tasks[name] == queue.QUEUED for name in tasks.keys() - waiting.keys())
     if others:
         tell(f"{others} other experiment{'s' * (others > 1)} in the queue will be run too")
-    queue.start(at_once, threads)
+    with exclusively():
+        queue.start(at_once, threads)
     try:
         _watch(waiting, overrides, at_once, threads, tell, pause_s)
     except KeyboardInterrupt:
@@ -171,8 +172,8 @@ def run(
     return collect(expectation, modes, seeds)
 
 
-def _alone() -> AbstractContextManager[None]:
-    """Keep other comparisons of this project from changing the queue."""
+def exclusively() -> AbstractContextManager[None]:
+    """Keep other comparisons of this project out, which would change the queue or write the same report."""
     return one_at_a_time(project.cache("comparison.lock"))
 
 
@@ -202,7 +203,9 @@ def _watch(
     alone: Counter[str] = Counter()
     idle = 0
     while True:
-        now = queue.status()
+        # Not while another comparison takes a lost task out and puts it in anew: it would look as if it had ended.
+        with exclusively():
+            now = queue.status()
         states = {name: now.tasks.get(name) for name in waiting}
         for name, state in states.items():
             if state == queue.RUNNING:
@@ -216,7 +219,8 @@ def _watch(
         # A worker that has just started, or is busy, may not answer once.
         idle = idle + 1 if queue.QUEUED in states.values() and now.active + now.idle == 0 else 0
         if idle > 1:
-            queue.start(jobs, threads)
+            with exclusively():
+                queue.start(jobs, threads)
             idle = 0
         running = [name for name, state in states.items() if state == queue.RUNNING and name in waiting]
         # More tasks than workers: one has died, or is too busy to answer. Whose process is there is told by the system.
@@ -226,7 +230,7 @@ def _watch(
             if alone[name] >= _LOST_AFTER:
                 del alone[name]
                 started.pop(name, None)
-                with _alone():
+                with exclusively():
                     # Another comparison that waits for it may have done so before.
                     if queue.status().tasks.get(name) == queue.RUNNING and not queue.alive(queue.processes().get(name)):
                         tell(f"{waiting[name].title}: its worker is gone; it is run anew")

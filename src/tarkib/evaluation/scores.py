@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.evaluation import bootstrap, calibration, metrics
-from tarkib.evaluation.statistic import AT_HALF, BY_CLASS, BY_POLYPHONY, Statistic
+from tarkib.evaluation.statistic import BY_CLASS, BY_POLYPHONY, Statistic
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = (
@@ -32,6 +32,8 @@ NOT_LABELLED = "not labelled in the test set"
 NOT_TRAINED = "no training material"
 NO_POSITIVES = "no positives in the test set"
 NO_NEGATIVES = "no negatives in the test set"
+
+_AT_HALF = ("exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def score(
         recordings=len(set(groups)),
         rounds=rounds,
         figures={
-            **{name: estimate(name) for name in (*HEADLINE, *(f"{name}_at_half" for name in AT_HALF[1:]))},
+            **{name: estimate(name) for name in (*HEADLINE, *_AT_HALF)},
             CALIBRATION: Estimate(_number(error), None, None),
         },
         accuracy_of_silence=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),

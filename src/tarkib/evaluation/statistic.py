@@ -10,14 +10,12 @@ import numpy as np
 
 from tarkib.evaluation import metrics
 
-AT_HALF = ("accuracy", "exact_match", "f1_macro", "f1_micro")
-"""Figures that are told at the thresholds from validation and, called `<name>_at_half`, at 0.5."""
-
 BY_CLASS = ("f1", "f1_at_half", "roc_auc", "average_precision")
 """Figures of each class, called `class_<name>`, shape (r, c)."""
 
 BY_POLYPHONY = ("accuracy", "exact_match", "f1_micro")
-"""Figures of the clips in which so many instruments play, called `polyphony_<name>`, shape (r, numbers)."""
+"""Figures of all cells pooled; of the clips in which so many instruments play called `polyphony_<name>`, shape (r,
+numbers)."""
 
 
 class Statistic:
@@ -40,13 +38,16 @@ class Statistic:
         self._clips_with = [played == number for number in self.numbers]
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Figures by name, each of shape (r, ...), of weights of shape (r, n)."""
+        """Figures by name, each of shape (r, ...), of weights of shape (r, n).
+
+        Those of decisions are told at the thresholds from validation and, called `<name>_at_half`, at 0.5.
+        """
         figures = {}
         for suffix, decisions in (("", self.decisions), ("_at_half", self.at_half)):
-            for name in AT_HALF:
+            for name in BY_POLYPHONY:
                 figures[name + suffix] = getattr(metrics, name)(self.targets, decisions, weights)
-        figures["class_f1"] = metrics.f1(self.targets, self.decisions, weights)
-        figures["class_f1_at_half"] = metrics.f1(self.targets, self.at_half, weights)
+            figures["class_f1" + suffix] = metrics.f1(self.targets, decisions, weights)
+            figures["f1_macro" + suffix] = metrics.macro(figures["class_f1" + suffix])
         figures["class_roc_auc"] = metrics.roc_auc(self.targets, self.probabilities, weights)
         figures["class_average_precision"] = metrics.average_precision(self.targets, self.probabilities, weights)
         figures["roc_auc"] = metrics.macro(figures["class_roc_auc"])
