@@ -198,6 +198,25 @@ def test_an_unknown_mlflow_model_is_named(tmp_path, monkeypatch):
         Recogniser.load("models:/nothing@best")
 
 
+@pytest.mark.parametrize("uri", ["models:/tarkib@best", "runs:/0123/classifier"])
+def test_outside_of_a_project_no_store_is_made(tmp_path, monkeypatch, uri):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    words = f"{uri}: MLflow's store {tmp_path}/mlflow.db is not there; call from the project's folder, or set MLFLOW"
+    with pytest.raises(TarkibError, match=words):
+        Recogniser.load(uri)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_mlflow_reads_needs_no_store(classifier, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Recogniser.load(classifier.as_uri()).trained_classes == INSTRUMENTS[:9]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_package_offers_no_other_names():
     with pytest.raises(AttributeError, match="no attribute 'Recognizer'"):
         _ = tarkib.Recognizer

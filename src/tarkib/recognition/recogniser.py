@@ -105,11 +105,17 @@ class Recogniser:
 
 def _fetched(uri: str) -> Path:
     """A model that MLflow keeps, as a folder."""
+    store = project.root() / "mlflow.db"
+    unnamed = not os.environ.get("MLFLOW_TRACKING_URI")
+    # A file is read without a store; of all else MLflow, left to itself, would make an empty store here and ask that.
+    if unnamed and not store.is_file() and not uri.startswith("file:/"):
+        raise TarkibError(
+            f"{uri}: MLflow's store {store} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
+        )
     import mlflow  # takes seconds to load, and few need it
     from mlflow.exceptions import MlflowException
 
-    store = project.root() / "mlflow.db"
-    if not os.environ.get("MLFLOW_TRACKING_URI") and store.is_file():
+    if unnamed and store.is_file():
         mlflow.set_tracking_uri(f"sqlite:///{store}")
     try:
         return Path(mlflow.artifacts.download_artifacts(uri))
