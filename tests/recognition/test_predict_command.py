@@ -144,13 +144,28 @@ def test_a_picture_of_one_recording(songs, model, tmp_path):
         (["--format", "jams"], "give a folder with --out"),
         (["--skip-existing"], "--skip-existing: needs --out or --plot"),
         (["--model", "nowhere"], "nowhere: no such model"),
-        (["--device", "tpu"], "'tpu' is unknown"),
     ],
 )
 def test_calls_that_make_no_sense(songs, model, capsys, options, words):
     assert main(["predict", str(songs), "--model", model, *options]) == 1
     said = capsys.readouterr()
     assert words in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("tpu", "'tpu' is unknown; choose auto, cpu, cuda"), ("cuda", "cuda, but torch finds no GPU here")],
+)
+def test_a_device_that_is_not_there_is_the_calls_fault_and_no_recordings(
+    songs, model, capsys, monkeypatch, device, reason
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    files = [str(songs / name) for name in GOOD]
+    assert main(["predict", *files, "--model", model, "--device", device]) == 1
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"error: --device: {reason}")
     assert said.out == ""
 
 
@@ -178,12 +193,30 @@ def test_an_output_that_cannot_be_written_is_named(songs, model, tmp_path, capsy
     assert "make room, or name another folder" in said
 
 
+def test_of_a_recordings_two_files_the_one_that_cannot_be_written_is_named(songs, model, tmp_path, capsys):
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    pictures.write_text("a file")
+    call = ["predict", str(songs / "song.wav"), "--model", model, "--out", str(out), "--plot", str(pictures)]
+    assert main(call) == 1
+    said = capsys.readouterr().err
+    assert f"error: {pictures / 'song.wav.png'}: cannot be written (" in said
+    assert "song.wav.txt" not in said
+    assert names(out) == ["song.wav.txt"]
+
+
 def test_a_name_too_long_to_be_written_stops_no_other(songs, model, tmp_path, capsys):
     (songs / "song.wav").rename(songs / ("a" * 250 + ".wav"))
     out = tmp_path / "out"
     assert main(["predict", str(songs), "--model", model, "--out", str(out)]) == 0
     assert names(out) == [f"{name}.txt" for name in GOOD[:2]]
     assert "give it a shorter name" in capsys.readouterr().err
+    # Nor where one looks for what is there, or the call itself names no file that could be.
+    call = ["predict", str(songs), "b" * 300, "--model", model, "--out", str(out), "--skip-existing"]
+    assert main(call) == 0
+    said = capsys.readouterr().err
+    assert "2 of 8 recordings skipped" in said
+    assert "give it a shorter name" in said
+    assert f"{'b' * 300}: File name too long" in said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are text there")

@@ -1,7 +1,6 @@
 """``tarkib predict FILE…``: which instruments play when, in recordings of any length."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -12,18 +11,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from tarkib import audio
+from tarkib.cli import written
 from tarkib.cli.options import number, whole_number
 from tarkib.errors import TarkibError
-from tarkib.outputs import whole_file
 from tarkib.text import printable
 
 if TYPE_CHECKING:
     from tarkib.recognition import Recogniser, Recognition
 
 _SUFFIXES = {"table": ".txt", "csv": ".csv", "json": ".json", "jams": ".jams"}
-
-_PICTURES = frozenset({".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".gif", ".eps"})
-"""Endings of pictures that are not drawn, and are no name that one gives a folder."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,8 @@ class _Task:
     @property
     def done(self) -> bool:
         """Whether all that is asked for is there."""
-        return all(one.exists() for one in (self.document, self.picture) if one)
+        # Path.exists raises where a name is longer than names may be.
+        return all(os.path.exists(one) for one in (self.document, self.picture) if one)
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -86,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     from tarkib.recognition import Recogniser  # torch takes seconds to load
 
+    _check_device(options.device)
     recogniser = Recogniser.load(options.model, device=options.device)
     heard = 0
     with _Printed(options.format, options.out is not None) as printed:
@@ -98,11 +96,8 @@ def run(options: argparse.Namespace) -> int:
                 continue
             try:
                 _write(found, task, options.format)
-            except OSError as error:
-                written = f"{task.document or task.picture}: cannot be written ({error.strerror})"
-                if error.errno != errno.ENAMETOOLONG:
-                    raise TarkibError(f"{written}; make room, or name another folder") from error
-                print(f"{task.file}: {written}; give it a shorter name", file=sys.stderr)
+            except written.NameTooLongError as error:
+                print(f"{printable(task.file)}: {error}", file=sys.stderr)
                 continue
             heard += 1
             # The table says it itself.
@@ -117,7 +112,8 @@ def run(options: argparse.Namespace) -> int:
 def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
     """What is to be heard: files as they are named, and of folders all that has a recording's ending."""
     for one in options.files:
-        if not one.is_dir():
+        # Path.is_dir raises where a name is longer than names may be; it is the recording's fault when it is heard.
+        if not os.path.isdir(one):
             yield _task(one, Path(one.name), options)
             continue
         others = 0
@@ -138,9 +134,7 @@ def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
 def _task(file: Path, name: Path, options: argparse.Namespace) -> _Task:
     """The whole file name is kept in what is written, since song.mp3 and song.wav may stand in one folder."""
     document = options.out and options.out / f"{name}{_SUFFIXES[options.format]}"
-    picture = options.plot
-    if picture and picture.suffix.lower() != ".png":
-        picture = picture / f"{name}.png"
+    picture = options.plot and written.picture_of(name, options.plot)
     return _Task(file, document, picture)
 
 
@@ -150,17 +144,21 @@ def _check(options: argparse.Namespace, tasks: list[_Task]) -> None:
         raise TarkibError("there is nothing to hear; name recordings or folders that hold some")
     if options.skip_existing and not (options.out or options.plot):
         raise TarkibError("--skip-existing: needs --out or --plot, whose files it looks for")
-    if options.plot and options.plot.suffix.lower() in _PICTURES:
-        raise TarkibError(f"--plot {options.plot}: PNG is drawn; name a file that ends in .png, or a folder")
-    if options.plot and options.plot.suffix.lower() == ".png" and len(tasks) > 1:
-        raise TarkibError(f"--plot {options.plot}: give a folder for the pictures of several recordings")
+    written.check_plot(options.plot, len(tasks))
     if options.format == "jams" and not options.out and len(tasks) > 1:
         raise TarkibError("--format jams: a document holds one recording; give a folder with --out")
-    written: dict[Path, Path] = {}
-    for task in tasks:
-        for path in filter(None, (task.document, task.picture)):
-            if written.setdefault(path, task.file) != task.file:
-                raise TarkibError(f"{task.file} and {written[path]} would both be written to {path}; call them apart")
+    written.check_apart((task.file, path) for task in tasks for path in (task.document, task.picture) if path)
+
+
+def _check_device(text: str) -> None:
+    """Refuse a device that is unknown or not there, before each recording would be told so."""
+    from tarkib import devices  # torch takes seconds to load
+
+    try:
+        devices.first(text)
+    except TarkibError as error:
+        # The parameter of the pipeline that is written alike is not what was given here.
+        raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error
 
 
 def _heard(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":
@@ -177,20 +175,20 @@ def _write(found: "Recognition", task: _Task, format_: str) -> None:
 
     if task.document:
         text = getattr(formats, format_)(found, str(task.file))
-        with whole_file(task.document) as partial:
+        with written.whole(task.document) as partial:
             partial.write_text(text, encoding="utf-8")
     if task.picture:
         from tarkib.recognition import timeline  # matplotlib takes a second to load
 
-        with whole_file(task.picture) as partial:
+        with written.whole(task.picture) as partial:
             timeline.draw(found, partial, task.file.name)
 
 
 class _Printed:
     """What goes to the standard output: one document of all recordings, or where each file was written."""
 
-    def __init__(self, format_: str, written: bool) -> None:
-        self._format, self._written, self._count = format_, written, 0
+    def __init__(self, format_: str, to_files: bool) -> None:
+        self._format, self._to_files, self._count = format_, to_files, 0
 
     def __enter__(self) -> "_Printed":
         return self
@@ -199,7 +197,7 @@ class _Printed:
         """Print one more recording."""
         from tarkib.recognition import formats
 
-        if self._written:
+        if self._to_files:
             print(task.document)
         else:
             text = getattr(formats, self._format)(found, str(task.file))
@@ -212,5 +210,5 @@ class _Printed:
 
     def __exit__(self, *_: object) -> None:
         """End the document, also where the call was cut off."""
-        if self._format == "json" and not self._written:
+        if self._format == "json" and not self._to_files:
             print("[]" if self._count == 0 else "\n]")
