@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import noise, write
 
-from tarkib.cli import main
+from tarkib.cli import annotate, main
 from tarkib.demo import orchestra
 
 BAD = ["empty.wav", "text.flac", "nan.wav", "absent.wav"]
@@ -102,6 +102,76 @@ def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "all").iterdir()} == {"tar.flac.png", "tonbak.flac.png"}
     assert main(["annotate", *both, "--plot", str(target)]) == 1
     assert "give a folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def namesakes(tmp_path) -> list[str]:
+    """Two recordings of one name."""
+    return [str(write(tmp_path / folder / "x.wav", noise(6.0, seed=k))) for k, folder in enumerate("ab")]
+
+
+def test_two_pictures_are_never_written_to_one_file(namesakes, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    assert main(["annotate", *namesakes, "--plot", str(pictures)]) == 1
+    said = capsys.readouterr()
+    assert f"would both be written to {pictures / 'x.wav.png'}; call them apart" in said.err
+    assert said.out == ""
+    assert not pictures.exists()
+    assert main(["annotate", namesakes[0], namesakes[0], "--plot", str(pictures)]) == 0
+
+
+@pytest.mark.parametrize("ending", ["svg", "PDF"])
+def test_a_picture_of_another_kind_is_no_folder(namesakes, tmp_path, capsys, ending):
+    target = tmp_path / f"out.{ending}"
+    assert main(["annotate", namesakes[0], "--plot", str(target)]) == 1
+    assert f"--plot {target}: PNG is drawn; name a file that ends in .png, or a folder" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_its_recording_is_told_of(namesakes, tmp_path, capsys):
+    (tmp_path / "file").write_text("a file")
+    target = tmp_path / "file" / "x.wav.png"
+    assert main(["annotate", namesakes[0], "--plot", str(tmp_path / "file"), "--format", "json"]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"error: {target}: cannot be written (File exists); make room, or name another folder\n"
+    (told,) = json.loads(said.out)
+    assert told["file"] == namesakes[0]
+
+
+def test_a_name_too_long_for_a_picture_stops_no_other(namesakes, tmp_path, capsys):
+    long = Path(namesakes[0]).rename(tmp_path / ("a" * 250 + ".wav"))
+    assert main(["annotate", str(long), namesakes[1], "--plot", str(tmp_path / "all")]) == 1
+    said = capsys.readouterr()
+    assert f"{long}: {tmp_path / 'all' / long.name}.png: cannot be written (" in said.err
+    assert "give it a shorter name" in said.err
+    assert f"{long}, 0:06" in said.out
+    assert [path.name for path in (tmp_path / "all").iterdir()] == ["x.wav.png"]
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "json"])
+@pytest.mark.parametrize("told", [0, 1])
+def test_what_was_found_before_an_interruption_is_told(namesakes, capsys, monkeypatch, kind, told):
+    main(["annotate", *namesakes[:told], "--format", kind] if told else ["annotate", "absent.wav", "--format", kind])
+    expected = capsys.readouterr().out
+    listen, calls = annotate.evidence.listen, []
+
+    def interrupted(blocks):
+        calls.append(blocks)
+        if len(calls) > told:
+            raise KeyboardInterrupt
+        return listen(blocks)
+
+    monkeypatch.setattr(annotate.evidence, "listen", interrupted)
+    assert main(["annotate", *namesakes, "--format", kind]) == 130
+    assert capsys.readouterr().out == expected
+
+
+def test_json_is_laid_out_as_one_list(namesakes, capsys):
+    for files in ([], namesakes[:1], namesakes):
+        main(["annotate", "absent.wav", *files, "--format", "json"])
+        said = capsys.readouterr().out
+        assert said == json.dumps(json.loads(said), indent=1, ensure_ascii=False) + "\n"
+        assert [one["file"] for one in json.loads(said)] == files
 
 
 @pytest.mark.parametrize(

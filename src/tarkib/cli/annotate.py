@@ -12,10 +12,12 @@ import numpy as np
 
 from tarkib import audio, params, vocabulary
 from tarkib.annotation import Annotation, Conclusion, Labels, annotate, conclude, evidence, suspects
+from tarkib.cli import written
 from tarkib.cli.options import number
 from tarkib.errors import TarkibError
-from tarkib.outputs import whole_file
 from tarkib.text import clock, note_name
+
+_FORMATS = ("table", "csv", "json")
 
 _SAME_TEMPO = 0.02  # slices whose tempi differ by less stand in one line of the table
 
@@ -53,7 +55,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--tonic", type=number(20.0, 5_000.0), metavar="HZ", help="first degree of the scale")
     parser.add_argument("--bpm", type=number(20.0, 400.0), help="tempo of the whole recording")
-    parser.add_argument("--format", choices=tuple(_WRITERS), default="table")
+    parser.add_argument("--format", choices=_FORMATS, default="table")
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw onsets, beats, tempo and pitch; a folder if FILEs are several"
     )
@@ -76,45 +78,85 @@ def _word(read: Callable[[str], str | None], known: Sequence[str]) -> Callable[[
 
 
 def run(options: argparse.Namespace) -> int:
-    """Annotate each file; 1 where one of them could not be used."""
+    """Annotate each file and tell of it at once; 1 where one of them could not be used."""
     file = options.params or Path("params.yaml")
     settings = params.load(file).annotate if options.params or file.is_file() else params.Annotate()
     labels = Labels(options.instrument, options.dastgah, options.tonic, options.bpm)
-    if options.plot and len(options.files) > 1 and options.plot.suffix.lower() == ".png":
-        raise TarkibError(f"--plot {options.plot}: give a folder for the pictures of several files")
-    reports, failed = [], 0
-    for one in options.files:
-        try:
-            reports.append(_annotated(one, labels, settings, options))
-        except (TarkibError, OSError) as error:
-            reason = error.strerror or error if isinstance(error, OSError) else error
-            print(f"{one}: {reason}", file=sys.stderr)
-            failed = 1
-    _WRITERS[options.format](reports)
+    written.check_plot(options.plot, len(options.files))
+    if options.plot:
+        written.check_apart((one, written.picture_of(one.name, options.plot)) for one in options.files)
+    failed = 0
+    with _Printed(options.format) as printed:
+        for one in options.files:
+            try:
+                heard = _heard(one)
+                report = _report(one, heard, labels, settings)
+            except (TarkibError, OSError) as error:
+                reason = error.strerror or error if isinstance(error, OSError) else error
+                print(f"{one}: {reason}", file=sys.stderr)
+                failed = 1
+                continue
+            # Before the picture, so that one that cannot be written costs no more than itself.
+            printed.add(report)
+            try:
+                if options.plot:
+                    _draw(report, heard, labels, settings, written.picture_of(one.name, options.plot))
+            except written.NameTooLongError as error:
+                print(f"{one}: {error}", file=sys.stderr)
+                failed = 1
     return failed
 
 
-def _annotated(file: Path, labels: Labels, settings: params.Annotate, options: argparse.Namespace) -> Report:
+def _heard(file: Path) -> evidence.Evidence:
+    """What a file sounds like; one that ends too early is remarked on."""
     heard = evidence.listen(audio.stream(file))
     if remark := audio.cut_short(heard.seconds, audio.promised_seconds(file) - heard.seconds):
         print(f"{file}: {remark}", file=sys.stderr)
+    return heard
+
+
+def _report(file: Path, heard: evidence.Evidence, labels: Labels, settings: params.Annotate) -> Report:
     conclusion = conclude(heard, labels, settings)
     starts_s = tuple(np.arange(0.0, max(heard.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist())
     doubts = suspects.find(heard, conclusion.tempo, labels, settings.suspect_confidence)
-    if options.plot:
-        from tarkib.annotation import picture  # matplotlib takes a second to load
-
-        target = options.plot if options.plot.suffix.lower() == ".png" else options.plot / f"{file.name}.png"
-        with whole_file(target) as partial:
-            picture.draw(heard, conclusion, labels, settings, file.name, partial)
-        print(f"{target} written", file=sys.stderr)
     slices = annotate(conclusion, starts_s, labels, settings)
     return Report(file, heard.seconds, conclusion, starts_s, slices, doubts)
 
 
-def _write_table(reports: Sequence[Report]) -> None:
-    for one in reports:
-        print(*_lines(one), sep="\n")
+def _draw(report: Report, heard: evidence.Evidence, labels: Labels, settings: params.Annotate, target: Path) -> None:
+    from tarkib.annotation import picture  # matplotlib takes a second to load
+
+    with written.whole(target) as partial:
+        picture.draw(heard, report.conclusion, labels, settings, report.file.name, partial)
+    print(f"{target} written", file=sys.stderr)
+
+
+class _Printed:
+    """Reports on the standard output, each as soon as it is there; all of them together are one document."""
+
+    def __init__(self, format_: str) -> None:
+        self._format, self._count = format_, 0
+
+    def __enter__(self) -> "_Printed":
+        if self._format == "csv":
+            _write_csv_row("file", "start_s", *(one.name for one in fields(Annotation)))
+        return self
+
+    def add(self, report: Report) -> None:
+        """Print one more report."""
+        if self._format == "table":
+            print(*_lines(report), sep="\n")
+        elif self._format == "csv":
+            _write_csv(report)
+        else:
+            print("[" if self._count == 0 else ",", _json(report), sep="\n", end="")
+        sys.stdout.flush()
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        """End the document, also where the call was cut off."""
+        if self._format == "json":
+            print("[]" if self._count == 0 else "\n]")
 
 
 def _lines(one: Report) -> Iterator[str]:
@@ -157,32 +199,27 @@ def _stretches(one: Report) -> Iterator[tuple[float, float, float | None, float,
         yield one.starts_s[group[0]], ends[group[-1]], bpm, confidence, pieces[0].bpm_octaves
 
 
-def _write_csv(reports: Sequence[Report]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = [one.name for one in fields(Annotation)]
-    writer.writerow(("file", "start_s", *columns))
-    for one in reports:
-        for start, piece in zip(one.starts_s, one.slices, strict=True):
-            values = {**asdict(piece), "bpm_octaves": " ".join(f"{other:.2f}" for other in piece.bpm_octaves)}
-            writer.writerow((one.file, start, *(_cell(values[name]) for name in columns)))
+def _write_csv(one: Report) -> None:
+    for start, piece in zip(one.starts_s, one.slices, strict=True):
+        values = {**asdict(piece), "bpm_octaves": " ".join(f"{other:.2f}" for other in piece.bpm_octaves)}
+        _write_csv_row(one.file, start, *(_cell(values[column.name]) for column in fields(Annotation)))
+
+
+def _write_csv_row(*cells: object) -> None:
+    csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
 
 
 def _cell(value: object) -> object:
     return f"{value:.4f}" if isinstance(value, float) else value
 
 
-def _write_json(reports: Sequence[Report]) -> None:
-    told = [
-        {
-            "file": str(one.file),
-            "seconds": one.seconds,
-            "beats_s": [round(float(beat), 3) for beat in one.conclusion.beats_s],
-            "slices": [{"start_s": s, **asdict(piece)} for s, piece in zip(one.starts_s, one.slices, strict=True)],
-            "suspects": [doubt._asdict() for doubt in one.suspects],
-        }
-        for one in reports
-    ]
-    print(json.dumps(told, indent=1, ensure_ascii=False))
-
-
-_WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json}
+def _json(one: Report) -> str:
+    """A report as an item of a list: indented, without the list's brackets."""
+    told = {
+        "file": str(one.file),
+        "seconds": one.seconds,
+        "beats_s": [round(float(beat), 3) for beat in one.conclusion.beats_s],
+        "slices": [{"start_s": s, **asdict(piece)} for s, piece in zip(one.starts_s, one.slices, strict=True)],
+        "suspects": [doubt._asdict() for doubt in one.suspects],
+    }
+    return json.dumps([told], indent=1, ensure_ascii=False).removeprefix("[\n").removesuffix("\n]")
