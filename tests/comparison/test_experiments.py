@@ -247,10 +247,8 @@ def test_another_comparison_waits_while_this_one_looks_or_changes_the_queue(proj
     monkeypatch.setattr(queue, "start", lambda *_: note("start"))
     monkeypatch.setattr(queue, "abandon", lambda _: note("abandon"))
     _, told = _run(("bpm",), (9,))
-    assert [line.partition(";")[0] for line in told[1:]] == [
-        "bpm, seed 9: its worker is gone",
-        "bpm, seed 9: done in 0 s",
-    ]
+    assert told[1].startswith("bpm, seed 9: its worker is gone")
+    assert told[2].startswith("bpm, seed 9: done in ")
     ours = [("look", True), ("queue", True), ("status", False), ("start", True)]
     watched = [("status", True)] * 5 + [("status", True), ("abandon", True), ("queue", True), ("status", True)]
     assert done == [*ours, *watched, ("look", False)]
