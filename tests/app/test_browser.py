@@ -618,6 +618,13 @@ def test_an_answer_that_was_not_foreseen_is_told_in_words(opened, folder, monkey
         page.keyboard.press("1")
         message.wait_for()
         assert message.inner_text().startswith("tarkib app could not do that (500); its terminal says why.")
+        # It stays though one leaves a field, or comes back from the terminal and the page looks again.
+        page.get_by_label("Cut from").fill("golha 012")
+        page.keyboard.press("Enter")
+        (folder / "labels.csv").write_text(f"{HEADING}\nb,,1,0,0,0,0,0,0,0,0,0\n")
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.wait_for_function("document.querySelector('.notice').textContent.includes('changed by another program')")
+        assert message.is_visible()
     page.keyboard.press("1")
     message.wait_for(state="hidden")
 

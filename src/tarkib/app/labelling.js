@@ -44,6 +44,11 @@ function tarkibLabelling(element) {
     if (!response.ok || !answer) {
       throw new Error(answer?.error || `tarkib app could not do that (${response.status}); its terminal says why. Reload the page.`);
     }
+    return answer;
+  };
+  // Asks for what a person did; looking again after coming back to the window takes no message away.
+  const request = async (...what) => {
+    const answer = await ask(...what);
     say(".tarkib-message", "");
     return answer;
   };
@@ -117,14 +122,14 @@ function tarkibLabelling(element) {
 
   const visible = () => root.offsetParent !== null;
   const move = async (where) => {
-    if (state[where]) show(await ask(state[where]));
+    if (state[where]) show(await request(state[where]));
   };
   // What was written of where it was cut from goes along, so that it can be written before the first label.
   const change = async (said) => {
     const { key } = state;
     const written = recording.value;
     const told = written !== state.recording ? { recording: written } : {};
-    const answer = await ask(key, { ...said, ...told });
+    const answer = await request(key, { ...said, ...told });
     if (drafts.get(key) === written) drafts.delete(key);
     show(answer);
   };
