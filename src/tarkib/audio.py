@@ -60,7 +60,7 @@ def load(path: Path) -> Sound:
     its header says it does, or holds NaN or infinite samples.
     """
     _check_file(path)
-    decode = _decode_ffmpeg if _needs_ffmpeg(path) else _decode_libsndfile
+    decode = _decode_ffmpeg if needs_ffmpeg(path) else _decode_libsndfile
     mono, rate, promised = decode(path)
     if mono.size == 0:
         raise TarkibError("holds no samples")
@@ -76,7 +76,7 @@ def stream(path: Path) -> Iterator[np.ndarray]:
     `promised_seconds` tells what the end of an MP3 file does not.
     """
     _check_file(path)
-    opened = _opened_by_ffmpeg if _needs_ffmpeg(path) else _opened
+    opened = _opened_by_ffmpeg if needs_ffmpeg(path) else _opened
     with opened(path) as (rate, blocks):
         stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         before = 0
@@ -112,7 +112,7 @@ def check_finite(mono: np.ndarray, rate: int, before: int = 0) -> None:
 def seconds(path: Path) -> float:
     """Length of a file in seconds as its header says, 0 where it says none: a guess to plan with."""
     try:
-        if _needs_ffmpeg(path):
+        if needs_ffmpeg(path):
             return max(0.0, float(_ffmpeg(path).info(str(path)).duration))
         return soundfile.info(path).duration
     except (TarkibError, RuntimeError, UnicodeEncodeError):
@@ -124,7 +124,7 @@ def promised_seconds(path: Path) -> float:
 
     The header's of a video may be that of its picture, so that a shorter sound is no sign of a cut.
     """
-    if _needs_ffmpeg(path):
+    if needs_ffmpeg(path):
         return 0.0
     said, by_frames = seconds(path), _frames_seconds(path)
     return by_frames if by_frames > said + _MISSED else said
@@ -137,8 +137,8 @@ def cut_short(there_s: float, missing_s: float) -> str:
     return f"it ends at {there_s:.2f} of {there_s + missing_s:.2f} s; is it cut short?"
 
 
-def _needs_ffmpeg(path: Path) -> bool:
-    """Whether libsndfile cannot read a file, or not all of it."""
+def needs_ffmpeg(path: Path) -> bool:
+    """Whether libsndfile cannot read a file, or does not know how long it is and would not read all of it."""
     suffix = path.suffix.lower()
     if suffix in FFMPEG_SUFFIXES:
         return True

@@ -42,6 +42,15 @@ def test_what_they_do_not_is_made_playable(tmp_path, name, options):
     assert np.std(heard) == pytest.approx(np.std(samples), rel=0.25)
 
 
+def test_what_does_not_know_its_length_is_made_playable(tmp_path):
+    """Two files joined, of which the first one's length is told; browsers go by that."""
+    files = [write(tmp_path / name, noise(length)).read_bytes() for name, length in (("a.mp3", 4), ("b.mp3", 3))]
+    (tmp_path / "joined.mp3").write_bytes(b"".join(files))
+    made = sound.playable(tmp_path / "joined.mp3", tmp_path)
+    assert sound.media_type(made) == "audio/flac"
+    assert soundfile.info(made).duration == pytest.approx(7, abs=0.2)
+
+
 def test_what_is_no_sound_leaves_nothing_behind(tmp_path):
     path = tmp_path / "x.aiff"
     path.write_text("no music")

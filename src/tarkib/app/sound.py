@@ -83,4 +83,7 @@ def _is_played(path: Path) -> bool:
         info = soundfile.info(path)
     except RuntimeError:
         return False
+    if audio.needs_ffmpeg(path):
+        # Browsers know no better how long it is: the playhead would not stand where the sound is.
+        return False
     return info.subtype in _PLAYED.get(info.format, ())
