@@ -124,10 +124,7 @@ def promised_seconds(path: Path) -> float:
 
     The header's of a video may be that of its picture, so that a shorter sound is no sign of a cut.
     """
-    if needs_ffmpeg(path):
-        return 0.0
-    said, by_frames = seconds(path), _frames_seconds(path)
-    return by_frames if by_frames > said + _MISSED else said
+    return 0.0 if needs_ffmpeg(path) else _whole_seconds(path, seconds(path))
 
 
 def cut_short(there_s: float, missing_s: float) -> str:
@@ -150,12 +147,13 @@ def needs_ffmpeg(path: Path) -> bool:
     if info.frames == _UNKNOWN:
         return True
     # It stops where an MP3 file without a length, or the first of several joined ones, would end by its guess.
-    return _has_ffmpeg() and _frames_seconds(path) > info.duration + _MISSED
+    return _whole_seconds(path, info.duration) > info.duration and _has_ffmpeg()
 
 
-def _frames_seconds(path: Path) -> float:
-    """Length of an MP3 file by its frames, 0 for other files."""
-    return mpeg.seconds(path) if path.suffix.lower() == ".mp3" else 0.0
+def _whole_seconds(path: Path, said_s: float) -> float:
+    """Length that a file says it has, or of an MP3 file that of its frames where they last longer."""
+    by_frames = mpeg.seconds(path) if path.suffix.lower() == ".mp3" else 0.0
+    return by_frames if by_frames > said_s + _MISSED else said_s
 
 
 def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
@@ -165,7 +163,7 @@ def _decode_libsndfile(path: Path) -> tuple[np.ndarray, int, int]:
     """
     with _opened(path) as (rate, blocks):
         mono = _joined(blocks)
-    promised = round(promised_seconds(path) * rate)
+    promised = round(_whole_seconds(path, soundfile.info(path).duration) * rate)
     if mono.size < promised and path.suffix.lower() != ".mp3":
         raise TarkibError(
             f"is cut short: its header promises {promised / rate:.2f} s, "

@@ -31,7 +31,7 @@ def picture(
         figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        # Without the program's name and version, which are written else.
+        # Without the program's name and version, the bytes depend on what is drawn alone.
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
