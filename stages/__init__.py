@@ -16,6 +16,7 @@ import yaml
 
 from tarkib import fingerprint
 from tarkib.errors import TarkibError
+from tarkib.text import escaped_output
 
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
@@ -40,16 +41,25 @@ def code_of(stage: str) -> str:
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage; what the user can put right is told in a few lines, without a traceback."""
+    with escaped_output():
+        error = _error(stage)
+        if error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _error(stage: Callable[[], None]) -> str:
+    """Run a stage; what went wrong that the user can put right, nothing where it did not."""
     try:
         stage()
     except TarkibError as error:
-        sys.exit(f"error: {error}")
+        return str(error)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         # A file that was opened before the disk was full is not named in the error.
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(
-            f"error: {where}{error.strerror}; make room (or raise the limit) and run dvc repro again; "
-            "nothing was half-written"
+        return (
+            f"{where}{error.strerror}; make room (or raise the limit) and run dvc repro again; nothing was half-written"
         )
+    return ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, verify
 from tarkib.errors import TarkibError
+from tarkib.text import escaped_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (predict, annotate, compare, app, preview, export, verify, fetch_backbone):
         command.add_to(commands)
     options = parser.parse_args(arguments)
+    with escaped_output():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the subcommand; what the user can put right is a line, without a traceback."""
     try:
         return options.run(options)
     except TarkibError as error:
