@@ -41,6 +41,8 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (tmp_path / "link").symlink_to(root)
     assert paths(root) == paths(tmp_path / "link") == ["ney/a.wav", "ney/cached.wav", "tar/shur/b.wav"]
     assert problems(root) == {}
+    (remark,) = folders.remarks(root)
+    assert remark.startswith(f"{root / 'tar'}: a link to a folder, read, but DVC neither keeps nor watches")
 
 
 def test_a_loop_is_named_once_and_a_folder_is_walked_once(tmp_path):

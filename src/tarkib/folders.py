@@ -27,10 +27,15 @@ class Entry(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What is in a folder, in the order of its paths, and how many visible files are no recordings by their endings."""
+    """What is in a folder, in the order of its paths.
+
+    others : how many visible files are no recordings by their endings.
+    links : paths of the links to folders that were followed.
+    """
 
     entries: list[Entry]
     others: int
+    links: list[str]
 
 
 def listing(root: Path, *, for_tables: bool = False) -> Listing:
@@ -43,9 +48,11 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
     walked: dict[tuple[int, int], str] = {}
     folders: list[str] = [""]
     links: list[tuple[str, ...]] = []
+    followed = []
     while folders or links:
         # Links wait for the folders, so that a folder with a link beside it is walked under its own name.
-        place = folders.pop() if folders else "/".join(heapq.heappop(links))
+        linked = not folders
+        place = "/".join(heapq.heappop(links)) if linked else folders.pop()
         try:
             found = os.stat(root / place)
             before = walked.setdefault((found.st_dev, found.st_ino), place)
@@ -57,6 +64,8 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
         except OSError as error:
             entries.append(Entry(place or ".", _reason(root / place, error)))
             continue
+        if linked:
+            followed.append(place)
         for one in visible:
             path = f"{place}/{one.name}" if place else one.name
             try:
@@ -72,7 +81,16 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
                 others += 1
             else:
                 entries.append(Entry(path, _problem(path, mode, for_tables)))
-    return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), others)
+    return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), others, followed)
+
+
+def remarks(root: Path, found: Listing | None = None) -> list[str]:
+    """What a person must know of a folder that DVC watches: DVC follows links to files, and none to folders."""
+    return [
+        f"{printable(root / link)}: a link to a folder, read, but DVC neither keeps nor watches what is in it; "
+        "put the folder itself here, or force the stage (dvc repro -f) after a change"
+        for link in (found or listing(root)).links
+    ]
 
 
 def _problem(path: str, mode: int, for_tables: bool) -> str | None:

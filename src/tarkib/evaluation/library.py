@@ -88,9 +88,10 @@ class Library:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        entries = folders.listing(folder).entries
-        self.files = [folder / entry.path for entry in entries if entry.problem is None]
-        self.problems = [f"{printable(entry.path)} {entry.problem}" for entry in entries if entry.problem]
+        found = folders.listing(folder)
+        self.files = [folder / entry.path for entry in found.entries if entry.problem is None]
+        self.problems = [f"{printable(entry.path)} {entry.problem}" for entry in found.entries if entry.problem]
+        self.remarks = folders.remarks(folder, found)
         self._by_path: dict[str, list[Path]] = defaultdict(list)
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_number: dict[str, list[Path]] = defaultdict(list)

@@ -230,6 +230,7 @@ def _notes(where: str, columns: Columns, absent: list[str], library: Library, us
         yield f"{where}: audio files without a row, left out: {unlabelled}"
     if library.problems:
         yield f"{library.folder}: left out ({len(library.problems)}): {some(library.problems)}"
+    yield from library.remarks
 
 
 def columns_of(path: Path, heading: list[str]) -> Columns:
