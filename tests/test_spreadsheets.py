@@ -29,8 +29,9 @@ def sheet(path, content):
         PERSIAN.replace(",", "\t").encode("utf-16"),
         PERSIAN.replace("\n", "\r\n").encode(),
         PERSIAN.replace(",", " , ").encode(),
+        PERSIAN.replace("\n", ",,\n").encode(),
     ],
-    ids=["utf-8", "bom", "utf-16", "utf-16-be", "cp1256", "semicolons", "tabs", "crlf", "spaces"],
+    ids=["utf-8", "bom", "utf-16", "utf-16-be", "cp1256", "semicolons", "tabs", "crlf", "spaces", "empty columns"],
 )
 def test_a_table_is_read_however_it_is_stored(tmp_path, content):
     assert sheet(tmp_path, content) == (["path", "performer"], ROWS)

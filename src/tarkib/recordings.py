@@ -78,10 +78,10 @@ def find(root: Path) -> list[Recording]:
 def _examined(root: Path, entry: folders.Entry, said: dict[str, Any]) -> Recording:
     """A file labelled and hashed, or the reason why it is not used."""
     one = _labelled(entry.path, said)
-    # A path that cannot be used is never opened again, so that it need only be read by people.
-    return (
-        _hashed(root, one) if entry.problem is None else replace(one.rejected(entry.problem), path=printable(one.path))
-    )
+    if entry.problem is None:
+        return _hashed(root, one)
+    # Its path is never opened again, so that it need only be readable.
+    return replace(one.rejected(entry.problem), path=printable(one.path))
 
 
 def _read_csv(path: Path, files: list[str]) -> dict[str, dict[str, Any]]:
@@ -104,18 +104,19 @@ def _read_csv(path: Path, files: list[str]) -> dict[str, dict[str, Any]]:
         if not named:
             raise TarkibError(f"{where}: path is blank; name the recording or remove the row")
         alike = by_form[folders.form(named)]
-        file = named if named in alike or not alike else alike[0]
-        if len(alike) > 1 and file != named:
+        meant = [named] if named in alike else alike
+        if not meant:
+            absent.append(shown(named))
+            continue
+        if len(meant) > 1:
             raise TarkibError(
                 f"{where}: {shown(named)} may be any of {some(map(printable, alike))}; rename one of them"
             )
-        if file in described:
+        if meant[0] in described:
             raise TarkibError(f"{where}: {shown(named)} stands there twice; keep one of the two rows")
         for column in _RANGES.keys() & said.keys():
             said[column] = _number(said[column], column, where)
-        described[file] = said
-        if not alike:
-            absent.append(shown(named))
+        described[meant[0]] = said
     if absent:
         raise TarkibError(f"{path}: names files that are not there: {some(absent)}")
     return described
@@ -150,7 +151,7 @@ def _labelled(path: str, said: dict[str, Any]) -> Recording:
         performer=said.get("performer") or None,
     )
     if instrument is None:
-        where = f"folder {shown(instrument_name)}" if parents or "instrument" in said else "file outside any folder"
+        where = f"folder {shown(instrument_name)}" if parents or said.get("instrument") else "file outside any folder"
         return one.rejected(f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}")
     dastgah_name = said.get("dastgah") or (parents[1] if len(parents) > 1 else "")
     if instrument in vocabulary.PERCUSSION:

@@ -49,7 +49,10 @@ def read(path: Path) -> Sheet:
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    return checked(path, rows)
+    heading, rows = checked(path, rows)
+    # Spreadsheets store columns that hold nothing where something once was.
+    width = max((k for _, cells in [(0, heading), *rows] for k, cell in enumerate(cells, start=1) if cell), default=0)
+    return Sheet(heading[:width], [(line, cells[:width]) for line, cells in rows])
 
 
 def content(path: Path) -> bytes | None:

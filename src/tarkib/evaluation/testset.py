@@ -284,13 +284,3 @@ def _label(path: Path, line: int, column: str, cell: str) -> float:
         remedy = "write 1 (plays), 0 (does not) or a number between"
         raise TarkibError(f"{path}, line {line}: {printable(column)} is {shown(cell) if cell else 'blank'}; {remedy}")
     return value
-
-
-def _check_unique(path: Path, rows: list[Row]) -> None:
-    first: dict[str, int] = {}
-    for row in rows:
-        if row.id in first:
-            raise TarkibError(
-                f"{path}, line {row.line}: {row.id!r} is already in line {first[row.id]}; keep one of the two rows"
-            )
-        first[row.id] = row.line
