@@ -8,6 +8,7 @@ is named too, and nothing raises.
 import errno
 import heapq
 import os
+import re
 import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -96,7 +97,8 @@ def remarks(root: Path, found: Listing | None = None) -> list[str]:
 def _problem(path: str, mode: int, for_tables: bool) -> str | None:
     if not stat.S_ISREG(mode):
         return f"is {_KINDS.get(stat.S_IFMT(mode), 'something else')} and no file; remove it"
-    if for_tables and printable(path) != path and any("\ud800" <= letter <= "\udfff" for letter in path):
+    # What Python cannot decode of a name are lone surrogates.
+    if for_tables and re.search("[\ud800-\udfff]", path):
         return "its name is not UTF-8 text; rename it"
     return None
 

@@ -20,9 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (predict, annotate, compare, app, preview, export, verify, fetch_backbone):
         command.add_to(commands)
-    options = parser.parse_args(arguments)
     with escaped_output():
-        return _run(options)
+        return _run(parser.parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:

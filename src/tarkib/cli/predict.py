@@ -194,7 +194,7 @@ class _Printed:
         from tarkib.recognition import formats
 
         if self._to_files:
-            print(task.document)
+            print(printable(task.document))
         else:
             text = getattr(formats, self._format)(found, str(task.file))
             if self._format == "json":

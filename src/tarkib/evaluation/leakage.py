@@ -116,5 +116,5 @@ def _plain(name: str) -> str:
 
 def _told(what: str, found: dict[str, str]) -> Iterator[str]:
     if found:
-        named = text.some([f"{name} = {other}" for name, other in found.items()])
+        named = text.some([text.printable(f"{name} = {other}") for name, other in found.items()])
         yield f"warning: test clips {what} ({len(found)}): {named}"
