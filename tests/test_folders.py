@@ -50,11 +50,13 @@ def test_a_loop_is_named_once_and_a_folder_is_walked_once(tmp_path):
     put(root / "ney/a.wav")
     (root / "ney/up").symlink_to(root)
     (root / "again").symlink_to(root / "ney")
+    (root / "beside").symlink_to(put(tmp_path / "other/b.wav").parent.parent)
     (root / "self.wav").symlink_to("self.wav")
     assert paths(root) == ["ney/a.wav"]
     assert problems(root) == {
-        "again": "leads to the folder ney, which is read already",
-        "ney/up": "leads to the folder ., which is read already",
+        "beside": f"leads to the folder {tmp_path}; no folder is read twice",
+        "again": "leads to the folder ney; no folder is read twice",
+        "ney/up": "leads to the folder .; no folder is read twice",
         "self.wav": "cannot be opened: a link that leads back to itself, or through too many others",
     }
 

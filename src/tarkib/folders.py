@@ -46,7 +46,8 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
     """
     entries: list[Entry] = []
     others = 0
-    walked: dict[tuple[int, int], str] = {}
+    # A link to a folder above would lead through all that lies beside this one, the whole disk at worst.
+    walked = {_identity(parent): str(parent) for parent in root.resolve().parents}
     folders: list[str] = [""]
     links: list[tuple[str, ...]] = []
     followed = []
@@ -55,10 +56,9 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
         linked = not folders
         place = "/".join(heapq.heappop(links)) if linked else folders.pop()
         try:
-            found = os.stat(root / place)
-            before = walked.setdefault((found.st_dev, found.st_ino), place)
+            before = walked.setdefault(_identity(root / place), place)
             if before != place:
-                entries.append(Entry(place, f"leads to the folder {printable(before) or '.'}, which is read already"))
+                entries.append(Entry(place, f"leads to the folder {printable(before) or '.'}; no folder is read twice"))
                 continue
             with os.scandir(root / place) as inside:
                 visible = [one for one in inside if not one.name.startswith(".")]
@@ -83,6 +83,11 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
             else:
                 entries.append(Entry(path, _problem(path, mode, for_tables)))
     return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), others, followed)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def remarks(root: Path, found: Listing | None = None) -> list[str]:

@@ -250,7 +250,7 @@ def test_links_are_followed_and_what_leads_nowhere_is_noted(folder, tmp_path):
     assert test.paths == [root / "a.wav", root / "more/b.wav"]
     (note,) = (note for note in test.notes if "left out (2)" in note)
     assert "gone.wav cannot be opened" in note
-    assert "more/back leads to the folder ., which is read already" in note
+    assert "more/back leads to the folder .; no folder is read twice" in note
 
 
 def test_labels_csv_may_be_a_folder_by_mistake(folder):

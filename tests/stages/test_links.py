@@ -78,7 +78,7 @@ def test_odd_names_end_no_stage_and_reach_the_terminal_escaped(recordings, tmp_p
     assert "\x1b" not in said.stdout + said.stderr
     assert "ney/caf\\xe9.flac: its name is not UTF-8 text; rename it" in said.stdout
     assert "ney/red \\u001b[31m\\u000aok.flac: cannot be decoded" in said.stdout
-    assert "ney/loop: leads to the folder ., which is read already" in said.stdout
+    assert "ney/loop: leads to the folder .; no folder is read twice" in said.stdout
     assert "data/raw/tar: a link to a folder, read, but DVC neither keeps" in said.stdout
     rows = {row["path"]: row for row in tables.RECORDINGS.read(project / "data/slices/recordings.parquet")}
     assert rows[moved.relative_to(raw).as_posix()]["status"] == "ok"
