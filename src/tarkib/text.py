@@ -52,9 +52,12 @@ def shown(value: str, most: int = 60) -> str:
     >>> shown("fast"), shown("x" * 70, 5)
     ("'fast'", "'xxxxx…' (70 characters)")
     """
-    if len(value) <= most:
-        return f"'{printable(value)}'"
-    return f"'{printable(value[:most])}…' ({len(value)} characters)"
+    return f"'{short(value, most)}'" + (f" ({len(value)} characters)" if len(value) > most else "")
+
+
+def short(value: str, most: int = 60) -> str:
+    """A value from outside in a list of several: printable, and cut where it is long."""
+    return printable(value[:most]) + "…" * (len(value) > most)
 
 
 @contextmanager

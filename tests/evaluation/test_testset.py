@@ -260,6 +260,13 @@ def test_labels_csv_may_be_a_folder_by_mistake(folder):
         testset.load(root)
 
 
+def test_notes_stay_short_and_printable(folder):
+    root = folder(f"sample_id,ney,{'x' * 70_000},o\x1bud\na,1,,\n{'b' * 70_000},1,,\n", "a.wav")
+    notes = "\n".join(testset.load(root).notes)
+    assert len(notes) < 2_000
+    assert "o\\u001bud" in notes
+
+
 def test_files_without_a_row_are_counted(folder):
     root = folder("sample_id,ney\na,1\n", "a.wav", "b.wav", "deep/c.mp3", "notes.txt", "._a.wav", ".cache/d.wav")
     assert testset.load(root).notes[-1].endswith("audio files without a row, left out: 2")
