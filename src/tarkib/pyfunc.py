@@ -48,7 +48,7 @@ REQUIREMENTS = (
     "mlflow",
     "numpy",
     "pandas",
-    "pyyaml",
+    "ruamel.yaml",
     "safetensors",
     "scipy",
     "soundfile",

@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tarkib import params
+from tarkib import params, yaml12
 from tarkib.comparison.commands import git
 from tarkib.errors import TarkibError
+from tarkib.text import bounded
 
 TARGET = "evaluate"
 """The stage whose predictions are compared; what it does not need is nobody's concern."""
@@ -110,8 +109,8 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
 def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
     """All parameters by dotted name, checked, with the overridden ones as they will be."""
     path = Path("params.yaml")
-    params.load(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = params.read(path)
+    params.parse(content, str(path))
     for name, text in overrides.items():
         section, _, key = name.partition(".")
         if name in VARIED:
@@ -119,7 +118,9 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
         if section == "data":
             raise TarkibError(f"-S {name}: set it in params.yaml, since stages depend on the files that it names")
         if "," in text:
-            raise TarkibError(f"-S {name}={text}: one value only; all experiments of a comparison have the same")
+            raise TarkibError(
+                f"-S {name}={bounded(text)}: one value only; all experiments of a comparison have the same"
+            )
         # An unknown section is named by the check below.
         content.setdefault(section, {})
         if isinstance(content[section], dict):
@@ -130,9 +131,11 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
 
 def _parsed(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TarkibError(f"-S {name}={text}: not a value as YAML writes them; quote it where it is text") from error
+        return yaml12.read(text)
+    except ValueError as error:
+        raise TarkibError(
+            f"-S {name}={bounded(text)}: not a value as YAML writes them; quote it where it is text"
+        ) from error
 
 
 def _stages(repo: Any, values: Mapping[str, Any]) -> dict[str, Stage]:
@@ -182,7 +185,7 @@ def _stage_differences(name: str, stage: Stage, entry: Mapping[str, Any], made: 
     for key in sorted(declared.keys() | stage.params.keys()):
         if key in VARIED and key in declared:
             continue
-        if key not in declared or key not in stage.params or _plain(declared[key]) != _plain(stage.params[key]):
+        if key not in declared or key not in stage.params or declared[key] != stage.params[key]:
             found.append(f"{key} of stage {name}")
     return found
 
@@ -204,13 +207,3 @@ def _varied(lock: Mapping[str, Any], stages: Mapping[str, Stage]) -> tuple[str, 
     found = {key: value for name in stages for key, value in _parameters(lock["stages"][name]).items()}
     seeds = {found.get(key) for key in SEEDS}
     return (found[MODE], seeds.pop()) if len(seeds) == 1 and MODE in found else None
-
-
-def _plain(value: Any) -> Any:
-    """A value as one can compare it: `1e-05`, which DVC writes and YAML 1.1 reads as text, is a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

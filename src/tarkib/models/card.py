@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from tarkib import yaml12
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import PACKAGED
 
@@ -143,7 +143,7 @@ trained on it cannot tell apart.
             "tags": ["music", "persian-music", "instrument-recognition"],
             "tarkib": facts,
         }
-        return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n\n{self.body()}"
+        return f"---\n{yaml12.written(head)}---\n\n{self.body()}"
 
     def _class_table(self) -> str:
         rows = [
@@ -202,10 +202,10 @@ def read(folder: Path) -> Card:
     path = folder / NAME
     try:
         _, head, _ = path.read_text(encoding="utf-8").split("---\n", 2)
-        return Card(**yaml.safe_load(head)["tarkib"])
+        return Card(**yaml12.read(head)["tarkib"])
     except FileNotFoundError as error:
         raise TarkibError(f"{path}: missing; train or pull the classifier again, its card belongs to it") from error
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise TarkibError(f"{path}: not a model card as this version writes it; train or pull it again") from error
 
 
