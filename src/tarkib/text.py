@@ -79,4 +79,4 @@ def quoted(value: Any) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxtuple = 3, 4, 4, 4
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 90
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
