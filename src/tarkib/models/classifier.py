@@ -48,6 +48,7 @@ class InstrumentClassifier(nn.Module):
     labels : the classes, in the order of the logits.
     trained_classes : those that the training data had; the logits of the others mean nothing.
     thresholds : class to the probability (0 to 1) from which it counts as present.
+    chosen_thresholds : the classes whose threshold validation chose; of the others it is 0.5.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class InstrumentClassifier(nn.Module):
         self.labels: tuple[str, ...] = INSTRUMENTS
         self.trained_classes: tuple[str, ...] = INSTRUMENTS
         self.thresholds: dict[str, float] = dict.fromkeys(INSTRUMENTS, _DEFAULT_THRESHOLD)
+        self.chosen_thresholds: tuple[str, ...] = ()
         self.source = dict(source or {})
 
     @property
@@ -110,12 +112,13 @@ class InstrumentClassifier(nn.Module):
         *,
         trained_classes: Sequence[str] | None = None,
         thresholds: Mapping[str, float] | None = None,
+        chosen_thresholds: Sequence[str] | None = None,
     ) -> None:
         """Write `model.safetensors` and `config.json`, all that `load` needs: no network, no original checkpoint.
 
         LoRA adapters are merged into the weights in the file, not in this module. Both files are written beside and
         renamed, the configuration last, with the weights' checksum in it: a folder with one old and one new file does
-        not load. `trained_classes` and `thresholds`, where given, become the classifier's own.
+        not load. `trained_classes`, `thresholds` and `chosen_thresholds`, where given, become the classifier's own.
         """
         from safetensors.torch import save
 
@@ -123,6 +126,8 @@ class InstrumentClassifier(nn.Module):
             self.trained_classes = tuple(label for label in self.labels if label in set(trained_classes))
         if thresholds is not None:
             self.thresholds = {label: float(thresholds[label]) for label in self.labels}
+        if chosen_thresholds is not None:
+            self.chosen_thresholds = tuple(chosen_thresholds)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = save(_plain_state(self), metadata={"format": "pt"})
@@ -131,6 +136,7 @@ class InstrumentClassifier(nn.Module):
             "labels": list(self.labels),
             "trained_classes": list(self.trained_classes),
             "thresholds": self.thresholds,
+            "chosen_thresholds": list(self.chosen_thresholds),
             "sample_rate": SAMPLE_RATE,
             "backbone": {
                 "kind": next(kind for kind, cls in _BACKBONES.items() if isinstance(self.backbone, cls)),
@@ -211,6 +217,10 @@ def load(folder: Path | str) -> InstrumentClassifier:
         trained, digest, head = content["trained_classes"], content["weights_sha256"], content["head"]
         if not isinstance(trained, list) or not trained or not all(one in INSTRUMENTS for one in trained):
             raise ValueError(f"trained_classes is {quoted(trained)}; expected a list of some of the classes")
+        # Classifiers of before there was a choice have no such entry.
+        chosen = content.get("chosen_thresholds", trained)
+        if not isinstance(chosen, list) or not all(one in INSTRUMENTS for one in chosen):
+            raise ValueError(f"chosen_thresholds is {quoted(chosen)}; expected a list of some of the classes")
         thresholds = {label: content["thresholds"][label] for label in INSTRUMENTS}
         bounds.check(thresholds, dict.fromkeys(INSTRUMENTS, bounds.SHARE), f"{config_path}: thresholds")
         bounds.check(head, bounds.HEAD, f"{config_path}: head")
@@ -227,7 +237,7 @@ def load(folder: Path | str) -> InstrumentClassifier:
         raise TarkibError(
             f"{config_path}: not a classifier's configuration ({problem}); train or pull it again"
         ) from error
-    classifier.trained_classes = tuple(trained)
+    classifier.trained_classes, classifier.chosen_thresholds = tuple(trained), tuple(chosen)
     classifier.thresholds = {label: float(one) for label, one in thresholds.items()}
     if checksum(weights_path) != digest:
         raise TarkibError(
