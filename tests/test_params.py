@@ -162,6 +162,11 @@ def test_a_file_that_is_no_parameters(tmp_path, content, message):
     assert len(str(error.value)) < 4_000
 
 
+def test_a_file_without_end():
+    with pytest.raises(TarkibError, match="/dev/zero: has more than 1,000,000 bytes"):
+        params.load("/dev/zero")
+
+
 def test_a_folder_in_the_place_of_the_file(tmp_path):
     (tmp_path / "params.yaml").mkdir()
     with pytest.raises(TarkibError, match=r"params\.yaml: cannot be read \(Is a directory\)"):

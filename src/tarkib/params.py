@@ -205,9 +205,11 @@ def read(path: Path | str) -> Any:
     """A parameter file's content, unchecked; TarkibError where it cannot be read or is not YAML."""
     path = Path(path)
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
             raise TarkibError(f"{path}: has more than {_MOST_BYTES:,} bytes, so it is no file of parameters")
-        return yaml12.read(path.read_text(encoding="utf-8"))
+        return yaml12.read(content.decode())
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from error
     except UnicodeDecodeError as error:

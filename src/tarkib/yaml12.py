@@ -31,7 +31,8 @@ def read(text: str) -> Any:
 
     Raises ValueError, in one line, for what is not YAML, and for a value that its type does not have (a 45th day).
     """
-    yaml = YAML(typ="safe")
+    # The parser in Python also where one in C is installed, which deep nesting could crash.
+    yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     try:
         return yaml.load(text)

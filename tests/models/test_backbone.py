@@ -237,8 +237,14 @@ def test_no_name_is_suggested_where_none_is_near(tmp_path):
 
 
 def test_a_file_for_a_directory(folder):
-    with pytest.raises(TarkibError, match=r"config\.json' is a file; give the directory that holds it"):
+    with pytest.raises(TarkibError, match=r"config\.json' is a file; give the directory"):
         load_backbone(str(folder / "config.json"), seed=0)
+
+
+def test_a_name_that_is_too_long_for_any_directory():
+    with pytest.raises(TarkibError, match=r"model\.backbone: 'a+\.\.\.a+': File name too long") as error:
+        load_backbone("a" * 10_000, seed=0)
+    assert len(str(error.value)) < 200
 
 
 def test_a_directory_for_a_file(folder):

@@ -100,6 +100,16 @@ def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
     assert card.read(tmp_path) == tested
 
 
+def test_a_card_of_before_thresholds_were_left_at_half_is_read(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    lines = (tmp_path / "README.md").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "threshold_chosen" not in line and "validation_recordings" not in line]
+    assert len(kept) == len(lines) - 6
+    (tmp_path / "README.md").write_text("".join(kept))
+    assert card.read(tmp_path).unchosen == ""
+    assert "| tar | 7 | 3 | – | 0.25 | 0.900 |" in card.read(tmp_path).body()
+
+
 def test_the_head_is_for_programs(tmp_path):
     card.write(tmp_path, about(RANDOM))
     head = next(yaml.safe_load_all((tmp_path / "README.md").read_text().split("\n---\n")[0]))
@@ -115,6 +125,8 @@ def test_the_head_is_for_programs(tmp_path):
         ("# A card of one's own", r"README\.md: not a model card"),
         ("---\ntarkib: [1]\n---\n", r"README\.md: not a model card"),
         ("---\ntarkib: {mode: bpm}\n---\n", r"README\.md: not a model card"),
+        (about(RANDOM).text().replace("instrument: tar", "instruments: tar"), r"README\.md: not a model card"),
+        ("---\ntarkib: &a [*a]\n---\n", r"README\.md: not a model card"),
     ],
 )
 def test_what_is_no_card_is_told(tmp_path, text, message):

@@ -64,8 +64,8 @@ class Expectation:
     def differences(self, lock: Any) -> list[str]:
         """What of a dvc.lock's content is not as expected, each in a few words; nothing where all is."""
         entries = lock.get("stages") if isinstance(lock, dict) else None
-        if not isinstance(entries, dict):
-            return ["dvc.lock is missing or empty"]
+        if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
+            return ["dvc.lock is missing, empty or not DVC's"]
         found = []
         made: dict[str, str] = {}
         for name in self.stages:

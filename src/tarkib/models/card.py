@@ -85,7 +85,7 @@ class Card:
     @property
     def unchosen(self) -> str:
         """Which thresholds validation did not choose, and why, a sentence; empty where it chose all."""
-        named = [one["instrument"] for one in self.classes if one["mixtures"] and not one["threshold_chosen"]]
+        named = [one["instrument"] for one in self.classes if one["mixtures"] and not one.get("threshold_chosen", True)]
         if not named:
             return ""
         return (
@@ -161,9 +161,10 @@ trained on it cannot tell apart.
 
     def _class_table(self) -> str:
         rows = [
-            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {one['validation_recordings']} "
-            f"| {one['threshold']:.2f} | {_shown(one['validation_roc_auc'])} |"
+            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {validated} | {one['threshold']:.2f} "
+            f"| {_shown(one['validation_roc_auc'])} |"
             for one in self.classes
+            for validated in [one.get("validation_recordings", "–")]
         ]
         head = (
             "| instrument | training mixtures | from recordings | validation recordings | threshold "
@@ -223,10 +224,12 @@ def read(folder: Path) -> Card:
     path = folder / NAME
     try:
         _, head, _ = path.read_text(encoding="utf-8").split("---\n", 2)
-        return Card(**yaml12.read(head)["tarkib"])
+        card = Card(**yaml12.read(head)["tarkib"])
+        card.body()  # what is missing in it, or of another type, is found here and not when it is written again
+        return card
     except FileNotFoundError as error:
         raise TarkibError(f"{path}: missing; train or pull the classifier again, its card belongs to it") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TarkibError(f"{path}: not a model card as this version writes it; train or pull it again") from error
 
 

@@ -234,9 +234,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 def read_json(path: Path) -> Any:
     """Content of a small JSON file; TarkibError where it cannot be read, is not JSON or not small."""
     try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MOST_JSON_BYTES + 1)
+        if len(content) > _MOST_JSON_BYTES:
             raise TarkibError(f"{path}: has more than {_MOST_JSON_BYTES:,} bytes, so it is no configuration")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode())
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
