@@ -59,13 +59,16 @@ class Expectation:
 
     def met_by(self, lock: Any) -> tuple[str, int] | None:
         """Mode and seed that a dvc.lock's content stands for; None where it was made of anything else."""
-        return None if self.differences(lock) else _varied(lock, self.stages)
+        return None if self.differences(lock) else _varied(lock["stages"], self.stages)
 
     def differences(self, lock: Any) -> list[str]:
         """What of a dvc.lock's content is not as expected, each in a few words; nothing where all is."""
-        entries = lock.get("stages") if isinstance(lock, dict) else None
-        if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
-            return ["dvc.lock is missing, empty or not DVC's"]
+        try:
+            return self._differences(lock["stages"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return ["dvc.lock is missing, or not as DVC writes it"]
+
+    def _differences(self, entries: dict[str, Any]) -> list[str]:
         found = []
         made: dict[str, str] = {}
         for name in self.stages:
@@ -75,7 +78,7 @@ class Expectation:
                 found.append(f"stage {name} was not run")
                 continue
             found.extend(_stage_differences(name, stage, entries[name], made))
-        if not found and _varied(lock, self.stages) is None:
+        if not found and _varied(entries, self.stages) is None:
             found.append(f"{' and '.join(SEEDS)} are not one seed")
         return found
 
@@ -202,8 +205,8 @@ def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     return dict((entry.get("params") or {}).get("params.yaml") or {})
 
 
-def _varied(lock: Mapping[str, Any], stages: Mapping[str, Stage]) -> tuple[str, int] | None:
-    """Mode and seed of a lock; None where the seeds are two."""
-    found = {key: value for name in stages for key, value in _parameters(lock["stages"][name]).items()}
+def _varied(entries: Mapping[str, Any], stages: Mapping[str, Stage]) -> tuple[str, int] | None:
+    """Mode and seed of a lock's stages; None where the seeds are two."""
+    found = {key: value for name in stages for key, value in _parameters(entries[name]).items()}
     seeds = {found.get(key) for key in SEEDS}
     return (found[MODE], seeds.pop()) if len(seeds) == 1 and MODE in found else None
