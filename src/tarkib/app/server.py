@@ -50,7 +50,7 @@ def application(model: str, folder: Path, limits: Limits, scratch: Path, label: 
     sounds = routes.Sounds(made)
     blocks = page.build(recogniser, missing, limits, sounds, label)
     blocks.has_launched = True  # else Gradio does not check the paths that a browser names
-    # A little more than is heard, so that what is only just too large is told with the remedy.
+    # Twice what is analysed, so that a recording only just too large arrives and gets the error with the remedy.
     most_bytes = 2_000_000 * limits.megabytes
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(RequestValidationError, _misunderstood)
