@@ -12,9 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import yaml
-
-from tarkib import fingerprint
+from tarkib import fingerprint, yaml12
 from tarkib.errors import TarkibError
 from tarkib.text import escaped_output
 
@@ -35,7 +33,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def code_of(stage: str) -> str:
     """Checksum of the code that dvc.yaml declares for a stage, and of what it computes with."""
     root = Path(__file__).resolve().parents[1]
-    declared = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    declared = yaml12.read((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
     return fingerprint.of_code(root / one for one in declared if one.startswith(("src/", "stages/")))
 
 

@@ -46,13 +46,16 @@ def main() -> None:
         )
         model = result.model
         targets, probabilities = validation_set.targets, expit(result.validation_logits)
-        thresholds = metrics.best_thresholds(targets, probabilities)
+        recordings = validation_set.observed()
+        thresholds = metrics.best_thresholds(targets, probabilities, recordings)
+        chosen = metrics.choosable(targets, recordings)
         found = metrics.predict(probabilities, thresholds)
         with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
             model.save(
                 folder,
                 trained_classes=trained,
                 thresholds=dict(zip(INSTRUMENTS, map(float, thresholds), strict=True)),
+                chosen_thresholds=[name for name, enough in zip(INSTRUMENTS, chosen, strict=True) if enough],
             )
             about = card.Card(
                 source=model.source,
@@ -68,6 +71,8 @@ def main() -> None:
                     train_set.recordings(),
                     thresholds,
                     metrics.roc_auc(targets, probabilities),
+                    validation_recordings=recordings[0],
+                    chosen=chosen,
                 ),
                 validation={
                     "roc_auc": result.best_roc_auc,
@@ -78,6 +83,8 @@ def main() -> None:
                 },
             )
             card.write(folder, about)
+            if about.unchosen:
+                print(about.unchosen)
             pd.DataFrame(result.history).to_csv(plots / "history.csv", index=False, float_format="%.6f")
             shares = softmax(model.layer_weights.detach().cpu().numpy())
             layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tarkib.errors import TarkibError
-from tarkib.text import printable, short, some
+from tarkib.text import bounded, printable, some
 
 _MOST_BYTES = 2**24  # some 200,000 rows; a larger file is no table that somebody wrote
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -125,7 +125,7 @@ def checked(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
     (at, heading), *rows = rows
     names = [name.casefold() for name in heading if name]
     if len(set(names)) < len(names):
-        twice = some(short(name) for name, count in Counter(names).items() if count > 1)
+        twice = some(bounded(name, 60) for name, count in Counter(names).items() if count > 1)
         raise TarkibError(f"{path}, line {at}: column {twice} is there more than once; keep one")
     for line, cells in rows:
         if len(cells) != len(heading):

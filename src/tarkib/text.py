@@ -1,7 +1,8 @@
-"""How times, pitches, file names and lists of them are written for people."""
+"""How times, pitches, file names, values and lists of them are written for people."""
 
 import math
 import re
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -52,12 +53,7 @@ def shown(value: str, most: int = 60) -> str:
     >>> shown("fast"), shown("x" * 70, 5)
     ("'fast'", "'xxxxx…' (70 characters)")
     """
-    return f"'{short(value, most)}'" + (f" ({len(value)} characters)" if len(value) > most else "")
-
-
-def short(value: str, most: int = 60) -> str:
-    """A value from outside in a list of several: printable, and cut where it is long."""
-    return printable(value[:most]) + "…" * (len(value) > most)
+    return f"'{bounded(value, most)}'" + (f" ({len(value)} characters)" if len(value) > most else "")
 
 
 @contextmanager
@@ -98,3 +94,31 @@ def some(names: Iterable[str], most: int = 10, total: int | None = None) -> str:
     names = list(names)
     more = (len(names) if total is None else total) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def bounded(text: Any, most: int = 200) -> str:
+    r"""One printable line of a text of any length, cut after `most` characters.
+
+    >>> bounded("two\nlines"), bounded("a" * 300, 5), bounded("\x1b[1m")
+    ('two lines', 'aaaaa…', '\\u001b[1m')
+    """
+    text = str(text)
+    line = printable(" ".join(text[: 4 * most].split()))
+    return line if len(line) <= most and len(text) <= 4 * most else line[:most] + "…"
+
+
+def quoted(value: Any) -> str:
+    """A value as Python writes it, in one line of at most 80 characters whatever its size.
+
+    >>> quoted("tar"), quoted(["a"] * 1000), quoted("a" * 1000)[-5:]
+    ("'tar'", "['a', 'a', 'a', 'a', ...]", "aaaa'")
+    """
+    try:
+        return bounded(_SHORT.repr(value), 80)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"a value of type {type(value).__name__} too large to be shown"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxtuple = 3, 4, 4, 4
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80

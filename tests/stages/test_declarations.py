@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "fingerprint",
     "cache",
     "text",
+    "yaml12",
 } | {"__init__"}
 
 

@@ -89,6 +89,7 @@ stage.main()
     if stage == "train":
         assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in told
         assert not list((folder / ".cache" / "training").rglob("checkpoint-*"))
+        assert "to choose one, validation must have at least 4 recordings" in told
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
     assert not list(folder.rglob("*.partial"))
 

@@ -27,7 +27,7 @@ from tarkib import audio, spreadsheets
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
 from tarkib.spreadsheets import Sheet
-from tarkib.text import printable, short, shown, some
+from tarkib.text import bounded, printable, shown, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
 _ID_COLUMNS = ("sample_id", "file", "path")
@@ -97,7 +97,7 @@ def load(place: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     absent = list(dict.fromkeys(row.id for row in rows if row.id not in there))
     if not found:
         raise TarkibError(
-            f"{where}: not one of its clips ({some(map(short, absent))}) has an audio file in {folder}; "
+            f"{where}: not one of its clips ({_named(absent)}) has an audio file in {folder}; "
             f"put the audio files there, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
         )
     return TestSet(
@@ -217,15 +217,19 @@ def _remarks(place: Path, tables: list[Path], others: list[Path]) -> Iterator[st
         yield f"{tables[0]}: other tables that are there, not read: {unread}"
 
 
+def _named(names: list[str], most: int = 10) -> str:
+    return some((bounded(one, 60) for one in names), most)
+
+
 def _notes(where: str, columns: Columns, absent: list[str], library: Library, used: int) -> Iterator[str]:
     if columns.ignored:
-        ignored = some(map(short, columns.ignored), 20)
+        ignored = _named(columns.ignored, 20)
         yield f"{where}: columns that are none of the ten instruments, left out: {ignored}"
     missing = [name for k, name in enumerate(INSTRUMENTS) if k not in columns.instruments.values()]
     if missing:
         yield f"{where}: instruments without a column, not labelled and so not scored: {', '.join(missing)}"
     if absent:
-        yield f"{where}: rows without an audio file, left out ({len(absent)}): {some(map(short, absent))}"
+        yield f"{where}: rows without an audio file, left out ({len(absent)}): {_named(absent)}"
     if unlabelled := len(library.files) - used:
         yield f"{where}: audio files without a row, left out: {unlabelled}"
     if library.problems:
@@ -251,7 +255,7 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
             ignored.append(name or f"column {k + 1} (without a name)")
     for canonical, positions in by_class.items():
         if len(positions) > 1:
-            spelt = some(short(heading[k]) for k in positions)
+            spelt = some(bounded(heading[k], 60) for k in positions)
             raise TarkibError(f"{path}: columns {spelt} all mean {canonical}; keep one of them")
     if not by_class:
         raise TarkibError(f"{path}: no column is one of the instruments {', '.join(INSTRUMENTS)}; {_LAYOUT}")
@@ -282,5 +286,5 @@ def _label(path: Path, line: int, column: str, cell: str) -> float:
         value = math.nan
     if not 0 <= value <= 1:
         remedy = "write 1 (plays), 0 (does not) or a number between"
-        raise TarkibError(f"{path}, line {line}: {short(column)} is {shown(cell) if cell else 'blank'}; {remedy}")
+        raise TarkibError(f"{path}, line {line}: {bounded(column, 60)} is {shown(cell) if cell else 'blank'}; {remedy}")
     return value
