@@ -141,7 +141,7 @@ def test_plots_compare_experiments(checkout, tmp_path):
     assert instruments == set(averaged)
     curves = {row["instrument"] for row in shown["ROC curves"][0]["content"]["data"]["values"]}
     assert curves == {"macro", "micro"} | instruments
-    pictures = [one["revisions"] for one in shown["plots/evaluation/overview.png"]]
+    pictures = [one["revisions"] for one in shown["plots/overview.png"]]
     assert pictures == [["HEAD"], ["same-tempo"]]
 
 
