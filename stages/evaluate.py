@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, SLICES, run
-from tarkib import fingerprint, models, params
+from tarkib import fingerprint, models, params, versioning
 from tarkib.datasets import WindowSet
 from tarkib.evaluation import leakage, report, scores, testset
 from tarkib.outputs import whole_folder
@@ -20,6 +20,7 @@ _BOOTSTRAP_PURPOSE = 30
 def main() -> None:
     """Predict, score, tell."""
     settings = params.load()
+    versioning.check(Path(settings.data.test))
     model = models.load(CLASSIFIER)
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)

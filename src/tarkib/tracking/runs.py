@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from mlflow.entities import Metric
 from mlflow.tracking.context import registry as context
 from transformers import TrainerCallback
 
+from tarkib import versioning
 from tarkib.errors import TarkibError
 from tarkib.models import card
 from tarkib.params import Params
@@ -88,7 +88,7 @@ def _begun(params: Params, fingerprint: str, data: Mapping[str, str]) -> str:
     experiment = os.environ.get("DVC_EXP_NAME", "")
     tags = {
         TRAINING_TAG: fingerprint,
-        "git.commit": _git_commit(),
+        "git.commit": versioning.commit(),
         "dvc.experiment": experiment,
         **{f"data.{name}": value for name, value in data.items()},
     }
@@ -137,7 +137,7 @@ def evaluated(
     Raises TarkibError where the folder holds no card.
     """
     card.read(classifier)
-    one = Evaluation(weights_sha256, _flat(params), _git_commit(), dict(metrics), classifier, test_set)
+    one = Evaluation(weights_sha256, _flat(params), versioning.commit(), dict(metrics), classifier, test_set)
     try:
         store.connect(params.run.tracking_uri)
         # What an earlier stage could not log comes first: the run that this evaluation looks for may wait for it.
@@ -161,17 +161,3 @@ def _flat(params: Params) -> dict[str, str]:
         if section not in ("run", "pretrain")
         for key, value in values.items()
     }
-
-
-def _git_commit() -> str:
-    """Hash of the commit that is checked out, with a plus where files differ from it; empty outside of Git."""
-    try:
-        # Of a project that was unpacked inside of another one's repository, Git would name the other's commit.
-        if subprocess.run(["git", "ls-files", "--error-unmatch", "params.yaml"], capture_output=True).returncode:
-            return ""
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"], capture_output=True, text=True
-        )
-    except OSError:
-        return ""
-    return found.stdout.strip()

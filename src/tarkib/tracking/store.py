@@ -42,6 +42,7 @@ _REASONS = {
     "malformed": "it is damaged; move the file away (a new one is made) or bring back a copy",
     "database is locked": "another program keeps it locked; end that program, or wait until it is done",
     "disk is full": "the disk is full; make room",
+    "disk I/O error": "it cannot be written; is the disk full?",
     "readonly database": "it may not be written to; give yourself the permission",
     "unable to open database": "it cannot be opened; is its folder there, and may you write into it?",
 }
@@ -116,7 +117,6 @@ def connect(configured: str | None) -> None:
     choose(configured)
     # A store is set up by the first process that uses it, and two at once would spoil it.
     with usable(), one_at_a_time(project.cache("tracking.lock")):
-        _check_database(mlflow.get_tracking_uri())
         # A server decides by itself where artifacts go; for a local store it must not depend on where one stands.
         if mlflow.get_tracking_uri().startswith("sqlite:") and mlflow.get_experiment_by_name(EXPERIMENT) is None:
             mlflow.create_experiment(EXPERIMENT, (project.root() / "mlruns").as_uri())
@@ -124,7 +124,7 @@ def connect(configured: str | None) -> None:
 
 
 def choose(configured: str | None = None) -> None:
-    """Let MLflow use the store, without asking whether it is there."""
+    """Let MLflow use the store; raises TarkibError for a database that cannot be opened, and asks no server."""
     import mlflow  # takes seconds to load
 
     given = os.environ.get(_URI)
@@ -133,9 +133,11 @@ def choose(configured: str | None = None) -> None:
     os.environ.pop(_URI, None)
     if given is not None:
         os.environ[_URI] = given
+    with usable():
+        _open_database(mlflow.get_tracking_uri())
 
 
-def _check_database(uri: str) -> None:
+def _open_database(uri: str) -> None:
     """Open a database once: MLflow would try for two minutes."""
     if uri.startswith(("sqlite:", "postgresql", "mysql", "mssql")):
         import sqlalchemy
