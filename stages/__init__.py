@@ -25,6 +25,7 @@ CLASSIFIER = Path("models/classifier")
 PREDICTIONS = Path("data/predictions.parquet")
 TRAINING_PLOTS = Path("plots/training")
 EVALUATION_PLOTS = Path("plots/evaluation")
+OVERVIEW = Path("plots/overview.png")
 METRICS = Path("metrics")
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -7,12 +7,13 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of, run
-from tarkib import fingerprint, models, params, project, tracking, training
+from tarkib import fingerprint, models, params, project, training
 from tarkib.cache import Cache
 from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics
 from tarkib.models import card
 from tarkib.outputs import whole_folder
+from tarkib.tracking import runs
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         gradient_checkpointing=settings.run.gradient_checkpointing,
         compile=settings.run.compile,
     )
-    with tracking.training(settings, fingerprint.of(identity, settings.train), {"mixtures": identity["data"]}):
+    with runs.training(settings, fingerprint.of(identity, settings.train), {"mixtures": identity["data"]}) as tracked:
         result = training.train(
             partial(models.build, settings.model, seed=settings.train.seed),
             train_set,
@@ -41,7 +42,7 @@ def main() -> None:
             checkpoints=project.cache("training"),
             cache=Cache(project.cache("hidden_states")),
             machine=machine,
-            callbacks=[tracking.Curves()],
+            callbacks=[runs.Curves(tracked)],
             identity=identity,
         )
         model = result.model
@@ -89,7 +90,7 @@ def main() -> None:
             shares = softmax(model.layer_weights.detach().cpu().numpy())
             layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})
             layers.to_csv(plots / "layers.csv", index=False, float_format="%.6f")
-        tracking.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
+        tracked.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
     shutil.rmtree(result.checkpoints)
 
 

@@ -23,9 +23,10 @@ from conftest import noise, write
 from mlflow.exceptions import MlflowException
 from small_classifier import write_classifier
 
-from tarkib import Recogniser, params, pyfunc, tracking
+from tarkib import Recogniser, params, pyfunc
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recognition
+from tarkib.tracking import runs
 from tarkib.vocabulary import INSTRUMENTS
 
 MODEL = "models:/tarkib@best"
@@ -41,8 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, defaults: params.Params) ->
         patch.setenv("MLFLOW_TRACKING_URI", "")
         classifier = write_classifier(folder / "classifier", untrained=("piano",))
         write(folder / "song.wav", noise(8, rate=RATE), RATE, subtype="FLOAT")
-        with tracking.evaluation(defaults, "weights"):
-            tracking.log_evaluation({"accuracy": 0.8}, classifier)
+        runs.evaluated(defaults, "weights", {"accuracy": 0.8}, classifier)
         yield folder
         mlflow.set_tracking_uri(None)
 

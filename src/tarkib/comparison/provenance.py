@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tarkib import params, yaml12
+from tarkib import params, versioning, yaml12
 from tarkib.comparison.commands import git
 from tarkib.errors import TarkibError
 from tarkib.text import bounded
@@ -22,6 +22,8 @@ TARGET = "evaluate"
 
 MODE = "augment.mode"
 SEEDS = ("augment.seed", "train.seed")
+_NEEDS = "call in the project's folder: git init && git add -A && git commit -m start"
+
 VARIED = (MODE, *SEEDS)
 """The parameters that differ between the experiments of one comparison."""
 
@@ -93,7 +95,12 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
     from dvc.repo import Repo
 
     values = _values(overrides)
-    head = git("rev-parse", "HEAD").strip()
+    try:
+        head = git("rev-parse", "HEAD").strip()
+    except TarkibError as error:
+        raise TarkibError(f"experiments need a Git repository with a commit; {_NEEDS}") from error
+    if not git("ls-files", "dvc.yaml"):
+        raise TarkibError(f"dvc.yaml: Git does not know it, and experiments need that; {_NEEDS}")
     try:
         with Repo(".") as repo:
             stages = _stages(repo, values)
@@ -106,6 +113,9 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
             f"{unknown[0]}: Git does not know it{f' ({len(unknown)} such files)' if len(unknown) > 1 else ''}, so "
             "experiments would run without it; git add it (data: dvc add)"
         )
+    for data in (Path(values["data.raw"]), Path(values["data.test"])):
+        if problem := versioning.untracked(data) or versioning.without_pointer(data):
+            raise TarkibError(problem)
     return Expectation(head, stages)
 
 
