@@ -10,6 +10,11 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,\
 BIN := .venv/bin
 # What stages and tests call as `python` and `dvc` is this environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Without Git (a ZIP of the project, say) DVC runs where its configuration says so: here alone, so that nothing is left
+# of it when there is a repository.
+ifneq ($(shell git rev-parse --is-inside-work-tree 2>/dev/null),true)
+export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/.dvc/without-git
+endif
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, PREDICTIONS, SLICES, run
-from tarkib import fingerprint, models, params, tracking
+from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, SLICES, run
+from tarkib import fingerprint, models, params, versioning
 from tarkib.datasets import WindowSet
 from tarkib.evaluation import leakage, report, scores, testset
 from tarkib.outputs import whole_folder
 from tarkib.prediction import predict_logits
+from tarkib.tracking import runs
 
 _BATCH = 16
 _BOOTSTRAP_PURPOSE = 30
@@ -19,6 +20,7 @@ _BOOTSTRAP_PURPOSE = 30
 def main() -> None:
     """Predict, score, tell."""
     settings = params.load()
+    versioning.check(Path(settings.data.test))
     model = models.load(CLASSIFIER)
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
@@ -37,11 +39,13 @@ def main() -> None:
     print(report.summary(scored), *notes, sep="\n")
     with whole_folder(EVALUATION_PLOTS) as plots:
         report.write_plots(plots, scored)
+    report.draw_overview(OVERVIEW, scored)
     report.write_predictions(PREDICTIONS, test, scored)
     report.write_details(METRICS / "details.json", scored, notes)
     report.write_metrics(METRICS / "metrics.json", scored)
-    with tracking.evaluation(settings, fingerprint.of_files([CLASSIFIER / "model.safetensors"])):
-        tracking.log_evaluation({name: one.value for name, one in scored.figures.items()}, CLASSIFIER, scored.size)
+    weights = fingerprint.of_files([CLASSIFIER / "model.safetensors"])
+    figures = {name: one.value for name, one in scored.figures.items()}
+    runs.evaluated(settings, weights, figures, CLASSIFIER, scored.size)
 
 
 if __name__ == "__main__":

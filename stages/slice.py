@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages import SLICES, run
-from tarkib import parallel, params, recordings, slicing, tables
+from tarkib import folders, parallel, params, recordings, slicing, tables, versioning
 from tarkib.outputs import whole_folder
 
 
@@ -11,6 +11,7 @@ def main() -> None:
     """Find, check, cut and store the recordings; say what was left out and why."""
     settings = params.load()
     root = Path(settings.data.raw)
+    versioning.check(root)
     found = recordings.find(root)
     with whole_folder(SLICES) as folder:
         jobs = slicing.plan(root, folder, found, settings.slice)
@@ -20,7 +21,7 @@ def main() -> None:
             )
         )
         recording_rows, slice_rows = slicing.gather(found, results)
-        print(*slicing.summary(recording_rows, slice_rows), sep="\n")
+        print(*slicing.summary(recording_rows, slice_rows), *folders.remarks(root), sep="\n")
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
 

@@ -7,12 +7,13 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of, run
-from tarkib import fingerprint, models, params, project, tracking, training
+from tarkib import fingerprint, models, params, project, training
 from tarkib.cache import Cache
 from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics
 from tarkib.models import card
 from tarkib.outputs import whole_folder
+from tarkib.tracking import runs
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         gradient_checkpointing=settings.run.gradient_checkpointing,
         compile=settings.run.compile,
     )
-    with tracking.training(settings, fingerprint.of(identity, settings.train), {"mixtures": identity["data"]}):
+    with runs.training(settings, fingerprint.of(identity, settings.train), {"mixtures": identity["data"]}) as tracked:
         result = training.train(
             partial(models.build, settings.model, seed=settings.train.seed),
             train_set,
@@ -41,18 +42,21 @@ def main() -> None:
             checkpoints=project.cache("training"),
             cache=Cache(project.cache("hidden_states")),
             machine=machine,
-            callbacks=[tracking.Curves()],
+            callbacks=[runs.Curves(tracked)],
             identity=identity,
         )
         model = result.model
         targets, probabilities = validation_set.targets, expit(result.validation_logits)
-        thresholds = metrics.best_thresholds(targets, probabilities)
+        recordings = validation_set.observed()
+        thresholds = metrics.best_thresholds(targets, probabilities, recordings)
+        chosen = metrics.choosable(targets, recordings)
         found = metrics.predict(probabilities, thresholds)
         with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
             model.save(
                 folder,
                 trained_classes=trained,
                 thresholds=dict(zip(INSTRUMENTS, map(float, thresholds), strict=True)),
+                chosen_thresholds=[name for name, enough in zip(INSTRUMENTS, chosen, strict=True) if enough],
             )
             about = card.Card(
                 source=model.source,
@@ -68,6 +72,8 @@ def main() -> None:
                     train_set.recordings(),
                     thresholds,
                     metrics.roc_auc(targets, probabilities),
+                    validation_recordings=recordings[0],
+                    chosen=chosen,
                 ),
                 validation={
                     "roc_auc": result.best_roc_auc,
@@ -78,11 +84,13 @@ def main() -> None:
                 },
             )
             card.write(folder, about)
+            if about.unchosen:
+                print(about.unchosen)
             pd.DataFrame(result.history).to_csv(plots / "history.csv", index=False, float_format="%.6f")
             shares = softmax(model.layer_weights.detach().cpu().numpy())
             layers = pd.DataFrame({"layer": range(len(shares)), "share": shares})
             layers.to_csv(plots / "layers.csv", index=False, float_format="%.6f")
-        tracking.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
+        tracked.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
     shutil.rmtree(result.checkpoints)
 
 

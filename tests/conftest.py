@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
 from tarkib import params
 from tarkib.audio import SAMPLE_RATE
@@ -41,7 +40,7 @@ def settings(defaults: params.Params) -> Callable[..., params.Params]:
 @pytest.fixture
 def content() -> dict:
     """params.yaml as nested dicts, to be spoilt."""
-    return yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    return params.read(REPOSITORY / "params.yaml")
 
 
 def noise(seconds: float, seed: int = 0, rate: int = SAMPLE_RATE, level: float = 0.1) -> np.ndarray:

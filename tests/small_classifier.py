@@ -29,6 +29,8 @@ def write_classifier(
         dict.fromkeys(trained, 3),
         thresholds,
         np.full(len(INSTRUMENTS), 0.7),
+        validation_recordings=np.full(len(INSTRUMENTS), 4),
+        chosen=np.full(len(INSTRUMENTS), True),
     )
     about = card.Card(
         source=classifier.source,

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_a_file_that_is_cut_short_is_annotated_as_far_as_it_goes_and_remarked_on
     said = capsys.readouterr()
     assert "song.mp3, 0:09" in said.out
     assert re.fullmatch(r".*song\.mp3: it ends at 9\.\d\d of 20\.\d\d s; is it cut short\?\n", said.err)
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "json"])
+def test_control_characters_of_names_never_reach_the_terminal(songs, tmp_path, capsys, kind):
+    good, bad = tmp_path / "good\x1b[2J.flac", tmp_path / "bad\x1b]0;title\x07\nok.wav"
+    shutil.copy(songs / "tonbak.flac", good)
+    bad.write_text("no music")
+    main(["annotate", str(good), str(bad), "--format", kind])
+    said = capsys.readouterr()
+    assert not {one for one in said.out + said.err if unicodedata.category(one) == "Cc"} - {"\n"}
+    assert "good\\u001b[2J.flac" in said.out
+    assert said.err.startswith(f"{tmp_path}/bad\\u001b]0;title\\u0007\\u000aok.wav: ")
+    if kind == "json":
+        assert json.loads(said.out)[0]["file"] == str(good)
 
 
 def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):

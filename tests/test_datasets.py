@@ -80,6 +80,33 @@ def test_recordings_are_counted_once_an_instrument_and_split(folder):
     assert MixtureSet(folder, "validation").recordings() == {"ney": 1}
 
 
+def test_recordings_for_and_against_an_instrument_are_counted(tmp_path):
+    """Three mixtures of two instruments: two of one tar and two neys, one of two setars."""
+    place = clips.Place(clips.shard_name(0), 512, 1_000)
+    playing = (("tar", "ney"), ("tar", "ney"), ("setar", "santur"))
+    tables.MIXTURES.write(
+        tmp_path / "mixtures.parquet",
+        [{**row(i, place, "validation"), "instruments": list(names)} for i, names in enumerate(playing)],
+    )
+    rest = {"dastgah": None, "bpm": None, "offset_s": 0.0, "stretch": 1.0, "shift_cents": 0.0, "gain_db": 0.0}
+    parts = [(0, "tar-ab-0001"), (0, "ney-ab-0001"), (1, "tar-ab-0002"), (1, "ney-cd-0001")]
+    parts += [(2, "setar-ab-0001"), (2, "santur-ab-0001")]
+    rows = [
+        {
+            "mixture_id": f"validation-{i:06d}",
+            "slice_id": piece,
+            "instrument": piece.partition("-")[0],
+            "metered": False,
+            **rest,
+        }
+        for i, piece in parts
+    ]
+    tables.COMPONENTS.write(tmp_path / "components.parquet", rows)
+    found = dict(zip(INSTRUMENTS, MixtureSet(tmp_path, "validation").observed().T.tolist(), strict=True))
+    # One mixture is without tar, of two recordings; two are without setar, of three; all three without daf, of five.
+    assert (found["tar"], found["ney"], found["setar"], found["daf"]) == ([1, 1], [2, 1], [1, 2], [0, 3])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_shuffled_batch_names_its_clips(folder, workers):
     data = MixtureSet(folder, "train")

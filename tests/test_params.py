@@ -1,8 +1,10 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+from dvc.utils.serialize import YAMLFileCorruptedError, load_yaml
 
 from tarkib import params
 from tarkib.errors import TarkibError
@@ -30,13 +32,27 @@ def test_the_papers_setting():
     ("section", "key", "value", "message"),
     [
         ("augment", "mode", "nonsense", "'nonsense' is unknown; choose one of random, bpm, dastgah, dastgah+bpm"),
-        ("augment", "train_mixtures", 0, "augment.train_mixtures: 0 is out of range; it must be at least 1"),
+        (
+            "augment",
+            "train_mixtures",
+            0,
+            "train_mixtures: 0 is out of range; it must be between 1 and 10,000,000",
+        ),
         ("train", "epochs", "ten", "train.epochs: expected a whole number, found 'ten'"),
         ("train", "epochs", 2.5, "train.epochs: expected a whole number, found 2.5"),
         ("train", "epochs", True, "train.epochs: expected a whole number, found True"),
         ("train", "learning_rate", float("nan"), "train.learning_rate: nan is out of range"),
         ("augment", "align_tonic", 1, "augment.align_tonic: expected true or false, found 1"),
         ("data", "raw", None, "data.raw: expected text, found None"),
+        ("augment", "train_mixtures", 10**12, "augment.train_mixtures: 1000000000000 is out of range"),
+        ("train", "learning_rate", 10**400, "train.learning_rate: 1000"),
+        pytest.param(
+            "train", "epochs", 10**5000, "train.epochs: a value of type int too large to be shown", id="digits"
+        ),
+        ("train", "learning_rate", float("inf"), "train.learning_rate: inf is out of range"),
+        ("train", "seed", 2**32, "train.seed: 4294967296 is out of range; it must be between 0 and 4,294,967,295"),
+        ("data", "raw", "a\0b", "data.raw: 'a\\x00b' holds control characters"),
+        ("data", "raw", "\ud800", "data.raw: '\\ud800' holds control characters"),
         ("data", "raw", " ", "data.raw: must not be empty"),
         ("augment", "modus", "bpm", "augment.modus: unknown key; did you mean augment.mode?"),
         ("annotate", "max_bpm", 60.0, "annotate.max_bpm: must be at least twice annotate.min_bpm"),
@@ -61,21 +77,100 @@ def test_all_that_is_wrong_is_told_at_once(content):
         assert message in str(error.value)
 
 
-def test_numbers_may_be_written_as_people_write_them(content):
-    content["train"]["learning_rate"] = "1e-4"  # YAML 1.1 reads this as text
-    content["annotate"]["min_bpm"] = 40
-    parsed = params.parse(content)
+def test_numbers_may_be_written_as_people_write_them(tmp_path):
+    path = changed(tmp_path, "learning_rate: 1.5e-3", "learning_rate: 1e-4")
+    path.write_text(path.read_text().replace("min_bpm: 50.0", "min_bpm: 40"))
+    parsed = params.load(path)
     assert parsed.train.learning_rate == 1e-4
     assert isinstance(parsed.annotate.min_bpm, float)
-    assert params.parse(content).model.revision is None
+    assert parsed.model.revision is None
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "- 1"])
-def test_a_file_that_is_no_parameters(tmp_path, text):
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(TarkibError, match=r"params\.yaml"):
+def changed(folder: Path, old: str, new: str) -> Path:
+    """The shipped params.yaml with some text changed."""
+    text = (REPOSITORY / "params.yaml").read_text()
+    assert text.count(old) >= 1
+    path = folder / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "read"),
+    [
+        ("epochs: 4", "epochs: 010", ("train", "epochs", 10)),
+        ("epochs: 4", "epochs: 0o10", ("train", "epochs", 8)),
+        ("raw: data/demo/raw", "raw: 1:30", ("data", "raw", "1:30")),
+        ("raw: data/demo/raw", "raw: yes", ("data", "raw", "yes")),
+        ("learning_rate: 1.5e-3", "learning_rate: 2e-4", ("train", "learning_rate", 2e-4)),
+    ],
+)
+def test_the_file_is_read_as_dvc_reads_it(tmp_path, old, new, read):
+    path = changed(tmp_path, old, new)
+    section, key, value = read
+    assert getattr(getattr(params.load(path), section), key) == value
+    assert load_yaml(str(path))[section][key] == value
+
+
+@pytest.mark.parametrize("more", ["  epochs: 4", "train: {}", "\tseed: 1"])
+def test_what_dvc_refuses_is_refused(tmp_path, more):
+    path = changed(tmp_path, "  epochs: 4", f"  epochs: 4\n{more}")
+    with pytest.raises(YAMLFileCorruptedError):
+        load_yaml(str(path))
+    with pytest.raises(TarkibError, match=r"params\.yaml: not valid YAML: line \d+: ") as error:
         params.load(path)
+    assert "\n" not in str(error.value)
+
+
+LAUGHS = "x0: &x0 [ha, ha]\n" + "".join(f"x{k + 1}: &x{k + 1} [{', '.join([f'*x{k}'] * 10)}]\n" for k in range(8))
+MERGES = "x0: &x0 {a: 1}\n" + "".join(f"x{k + 1}: &x{k + 1} {{<<: [{', '.join([f'*x{k}'] * 10)}]}}\n" for k in range(8))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file: expected keys and values, found None"),
+        (b"a: [", "not valid YAML"),
+        (b"- 1", "the file: expected keys and values, found [1]"),
+        ("train: {}".encode("utf-16"), "not UTF-8 (byte 0); save it as UTF-8 text"),
+        (bytes(range(256)), "not UTF-8 (byte 128)"),
+        (b"a: \0", "not valid YAML"),
+        (b"a: " + b"[" * 50_000, "not valid YAML: values are nested too deeply"),
+        (b"{a: " * 50_000, "not valid YAML: values are nested too deeply"),
+        (b"a: 2020-13-45", "not valid YAML: month must be in 1..12"),
+        (b"a: " + b"9" * 5_000, "not valid YAML: Exceeds the limit (4300 digits)"),
+        (b"%YAML 1.3\n---\na: 1", "not valid YAML: version minor part"),
+        (b"a: !!int x", "not valid YAML: invalid literal for int()"),
+        (b"a: &a [*a]", "not valid YAML: has more than 200,000 values"),
+        (LAUGHS.encode(), "not valid YAML: has more than 200,000 values"),
+        (MERGES.encode(), "not valid YAML: has more than 200,000 values"),
+        (b"a: 1\n" * 300_000, "has more than 1,000,000 bytes"),
+        (b"train: [" + b"a, " * 20_000 + b"a]", "train: expected keys and values, found ['a', 'a', 'a', 'a', ...]"),
+        (b"".join(b"key%d: 1\n" % k for k in range(20_000)), "19990 more unknown keys"),
+        (b"? " + b"k" * 100_000 + b"\n: 1", "unknown key"),
+    ],
+    ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else "",
+)
+def test_a_file_that_is_no_parameters(tmp_path, content, message):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(TarkibError) as error:
+        params.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    # However large the file: a line a key, and each of them bounded.
+    assert len(str(error.value)) < 4_000
+
+
+def test_a_file_without_end():
+    with pytest.raises(TarkibError, match="/dev/zero: has more than 1,000,000 bytes"):
+        params.load("/dev/zero")
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(TarkibError, match=r"params\.yaml: cannot be read \(Is a directory\)"):
+        params.load(tmp_path / "params.yaml")
 
 
 def test_a_missing_file(tmp_path):

@@ -23,9 +23,10 @@ from conftest import noise, write
 from mlflow.exceptions import MlflowException
 from small_classifier import write_classifier
 
-from tarkib import Recogniser, params, pyfunc, tracking
+from tarkib import Recogniser, params, pyfunc
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recognition
+from tarkib.tracking import runs
 from tarkib.vocabulary import INSTRUMENTS
 
 MODEL = "models:/tarkib@best"
@@ -41,8 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, defaults: params.Params) ->
         patch.setenv("MLFLOW_TRACKING_URI", "")
         classifier = write_classifier(folder / "classifier", untrained=("piano",))
         write(folder / "song.wav", noise(8, rate=RATE), RATE, subtype="FLOAT")
-        with tracking.evaluation(defaults, "weights"):
-            tracking.log_evaluation({"accuracy": 0.8}, classifier)
+        runs.evaluated(defaults, "weights", {"accuracy": 0.8}, classifier)
         yield folder
         mlflow.set_tracking_uri(None)
 
@@ -149,6 +149,10 @@ GOOD = {"samples": [0.1] * 9_000, "sample_rate": 8_000}
         ({"samples": 0.5, "sample_rate": 8_000}, "row 1: samples are one number"),
         ({"samples": [0.1, -3_000.0], "sample_rate": 8_000}, "row 1: samples reach 3000; give numbers from -1 to 1"),
         ({"samples": [0.1, np.inf], "sample_rate": 8_000}, "row 1: samples reach inf"),
+        ({"samples": [10**400], "sample_rate": 8_000}, "row 1: samples are not numbers"),
+        ({"samples": [0.1, 0.2], "sample_rate": 10**400}, r"row 1: sample_rate is 10+.*; give a whole number"),
+        ({"samples": [0.1, 0.2], "sample_rate": "a" * 100_000}, "row 1: sample_rate is 'a+...a+'; give a whole number"),
+        ({"path": "a\x1b[1m" * 10_000}, r"row 1: (a\\u001b\[1m)+\S{0,9}…: File name too long"),
         ({}, "row 1: gives nothing to hear; a row has one of path, audio, or samples"),
         ({"path": "a.wav", "audio": "AAAA"}, "row 1: gives path and audio; a row has one of"),
     ],

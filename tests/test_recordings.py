@@ -1,10 +1,11 @@
 import os
 import shutil
+import unicodedata
 
 import pytest
 from conftest import noise, write
 
-from tarkib import recordings
+from tarkib import recordings, slicing, tables
 from tarkib.errors import TarkibError
 from tarkib.recordings import Recording
 
@@ -65,16 +66,53 @@ def test_the_same_bytes_under_two_labels_are_not_trusted(tmp_path):
     assert "the same bytes as tar/b.wav, but labelled differently" in one["ney/shur/a.wav"].reason
 
 
-def test_links_out_of_the_folder_and_broken_ones(tmp_path):
+def test_links_are_followed_and_broken_ones_named(tmp_path):
     root = tmp_path / "raw"
     write(root / "ney/a.wav", noise(1, 1))
-    outside = write(tmp_path / "outside.wav", noise(1, 2))
+    outside = write(tmp_path / "cache/3f/outside", noise(1, 2), format="WAV")
+    write(tmp_path / "archive/tar/shur/b.wav", noise(1, 3))
     os.symlink(outside, root / "ney/out.wav")
+    os.symlink(tmp_path / "archive/tar", root / "تار")
     os.symlink(root / "ney/gone.wav", root / "ney/broken.wav")
     one = found(root)
-    assert "a symbolic link out of the folder" in one["ney/out.wav"].reason
     assert "cannot be opened" in one["ney/broken.wav"].reason
-    assert one["ney/a.wav"].usable
+    assert {path for path, recording in one.items() if recording.usable} == {
+        *("ney/a.wav", "ney/out.wav", "تار/shur/b.wav")
+    }
+    assert (one["تار/shur/b.wav"].instrument, one["تار/shur/b.wav"].dastgah) == ("tar", "shur")
+
+
+def test_what_cannot_be_used_is_a_row_with_a_reason(tmp_path):
+    write(tmp_path / "ney/a.wav", noise(1))
+    (tmp_path / "ney/loop").symlink_to(tmp_path)
+    (tmp_path / "ney/self.wav").symlink_to("self.wav")
+    (tmp_path / "ney" / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"sound")
+    os.mkfifo(tmp_path / "ney/pipe.wav")
+    (tmp_path / "ney/empty.wav").touch()
+    one = found(tmp_path)
+    assert [path for path, recording in one.items() if recording.usable] == ["ney/a.wav"]
+    assert one["ney/caf\\xe9.wav"].reason == "its name is not UTF-8 text; rename it"
+    assert one["ney/pipe.wav"].reason == "is a named pipe and no file; remove it"
+    assert one["ney/empty.wav"].reason == "the file is empty"
+    assert "no folder is read twice" in one["ney/loop"].reason
+    assert "leads back to itself" in one["ney/self.wav"].reason
+    rows = [slicing.recording_row(recording) for recording in one.values()]
+    tables.RECORDINGS.write(tmp_path / "recordings.parquet", rows)
+    assert [row["path"] for row in tables.RECORDINGS.read(tmp_path / "recordings.parquet")] == list(one)
+
+
+def test_many_files_of_the_same_bytes_are_named_with_a_few_names(tmp_path):
+    for folder in ("ney", "tar"):
+        (tmp_path / folder).mkdir()
+        for number in range(150):
+            (tmp_path / folder / f"{number:03d}.wav").write_bytes(b"the same")
+            (tmp_path / folder / f"empty-{number}.wav").touch()
+    one = found(tmp_path)
+    assert one["tar/007.wav"].reason == (
+        "the same bytes as ney/000.wav, ney/001.wav, ney/002.wav, ney/003.wav and 295 more, "
+        "but labelled differently; keep the right one"
+    )
+    assert {recording.reason for path, recording in one.items() if "empty" in path} == {"the file is empty"}
 
 
 def test_the_root_itself_may_be_a_link(tmp_path):
@@ -113,17 +151,60 @@ def test_recordings_csv_labels_tonic_and_tempo(tmp_path):
         ("path,bpm\nney/a.wav,fast\n", "line 2: bpm is 'fast'; give a number between 20 and 400"),
         ("path,bpm\nney/a.wav,0\n", "line 2: bpm is '0'"),
         ("path,tonic_hz\nney/a.wav,nan\n", "line 2: tonic_hz is 'nan'; give a number between 20 and 5000"),
-        ("path,performer\nney/none.wav,A\n", "names files that are not there: ney/none.wav"),
+        ("path,performer\nney/none.wav,A\n", "names files that are not there: 'ney/none.wav'"),
         ("file,performer\nney/a.wav,A\n", "columns must be path and any of"),
         ("path,tempo\nney/a.wav,90\n", "columns must be path and any of"),
-        ("path\nney/a.wav\nney/a.wav\n", "line 3: ney/a.wav stands there twice"),
+        ("path\nney/a.wav\nney/a.wav\n", "line 3: 'ney/a.wav' stands there twice"),
         ("", "found nothing"),
+        ("path,bpm\n,90\n", "line 2: path is blank; name the recording"),
+        ("path,bpm\nney/a.wav,90,100\n", "line 2: 3 values where the heading has 2 columns"),
+        ("path,bpm\nney/a.wav\n", "line 2: 1 values where the heading has 2 columns"),
+        ("path,bpm,bpm\nney/a.wav,90,91\n", "line 1: column bpm is there more than once"),
+        ("path,performer\nney/a.wav,Käse\n".encode("latin-1"), "line 2: not UTF-8 text"),
+        ("path,bpm\nney/a.wav," + "9" * 200_000, r"bpm is '9{60}…' \(200000 characters\); give"),
     ],
+    ids=range(14),
 )
 def test_a_wrong_recordings_csv(tmp_path, text, message):
     write(tmp_path / "ney/a.wav", noise(1))
-    (tmp_path / "recordings.csv").write_text(text)
+    (tmp_path / "recordings.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(TarkibError, match=message):
+        recordings.find(tmp_path)
+
+
+def test_recordings_csv_may_be_a_folder_by_mistake(tmp_path):
+    write(tmp_path / "ney/a.wav", noise(1))
+    (tmp_path / "recordings.csv").mkdir()
+    with pytest.raises(TarkibError, match=r"recordings\.csv: is a folder"):
+        recordings.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "codec"), [("ني/شور/كمان.wav;نی;Kassai", "cp1256"), (".\\نی\\شور\\کمان.wav;ني;Kassai", "utf-16")]
+)
+def test_recordings_csv_in_persian_from_a_spreadsheet(tmp_path, row, codec):
+    write(tmp_path / "نی/شور/کمان.wav", noise(1))
+    # No Persian ی is in cp1256: spreadsheets store the Arabic letter, in the path too.
+    row = row.replace("ی", "ي") if codec == "cp1256" else row
+    (tmp_path / "recordings.csv").write_bytes(f"path;instrument;performer\r\n{row}\r\n".encode(codec))
+    (one,) = recordings.find(tmp_path)
+    assert (one.path, one.instrument, one.dastgah, one.performer) == ("نی/شور/کمان.wav", "ney", "shur", "Kassai")
+
+
+@pytest.mark.parametrize(("said", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_recordings_csv_finds_a_path_however_its_accents_are_stored(tmp_path, said, stored):
+    write(tmp_path / unicodedata.normalize(stored, "ney/détaché آ.wav"), noise(1))
+    (tmp_path / "recordings.csv").write_text(f"path,bpm\n{unicodedata.normalize(said, 'ney/détaché آ.wav')},90\n")
+    assert [one.bpm for one in recordings.find(tmp_path)] == [90.0]
+
+
+def test_of_files_that_are_called_alike_the_one_that_is_named_exactly_is_meant(tmp_path):
+    for name, seed in (("é.wav", 1), ("e\u0301.wav", 2)):
+        write(tmp_path / "ney" / name, noise(1, seed))
+    (tmp_path / "recordings.csv").write_text("path,bpm\nney/e\u0301.wav,90\nney/é.wav,100\n")
+    assert {one.path: one.bpm for one in recordings.find(tmp_path)} == {"ney/é.wav": 100.0, "ney/e\u0301.wav": 90.0}
+    (tmp_path / "recordings.csv").write_text("path,bpm\nney\\é.wav,90\n")
+    with pytest.raises(TarkibError, match=r"line 2: 'ney.é\.wav' may be any of .*rename one"):
         recordings.find(tmp_path)
 
 

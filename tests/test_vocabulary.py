@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from tarkib import vocabulary
@@ -45,6 +47,69 @@ def test_other_spellings_of_instruments(spelling, name):
 )
 def test_other_spellings_of_dastgahs(spelling, name):
     assert vocabulary.dastgah(spelling) == name
+
+
+PERSIAN_INSTRUMENTS = {
+    "ney": ["نی", "ني", "نى", "نِی"],
+    "tar": ["تار", "تـــار", "ﺗﺎﺭ"],
+    "santur": ["سنتور", "سَنتور"],
+    "kamancheh": ["کمانچه", "كمانچه", "کمانچة"],
+    "daf": ["دف", "دَف", "\u202bدف\u202c"],
+    "tonbak": ["تنبک", "تمبک", "تنبك", "ضرب"],
+    "piano": ["پیانو", "پيانو"],
+    "violin": ["ویولن", "ویلن", "ويولن"],
+    "setar": ["سه‌تار", "سه تار", "سهتار", "سه_تار", "سه\u200dتار"],
+    "avaz": ["آواز", "اواز", "خواننده"],
+}
+PERSIAN_DASTGAHS = {
+    "shur": [
+        *("شور", "دستگاه شور", "دستگاهِ شور", "دشتی", "آواز دشتی", "آوازِ دشتي", "مایهٔ دشتی", "مایه‌ی دشتی", "ابوعطا"),
+        *("ابو عطا", "افشاری", "بیات ترک", "بیاتِ ترک", "بيات ترك", "بیات کرد", "کردبیات", "آواز بیات ترک"),
+    ],
+    "segah": ["سه‌گاه", "سه گاه", "سهگاه", "دستگاه سه‌گاه", "\u200fسه‌گاه"],
+    "nava": ["نوا", "دستگاه نوا"],
+    "homayoun": ["همایون", "همايون", "بیات اصفهان", "اصفهان", "آواز اصفهان", "آواز بیات اصفهان"],
+    "chahargah": ["چهارگاه", "چهار گاه", "چهار‌گاه"],
+    "mahur": ["ماهور", "دستگاه_ماهور"],
+    "rast-panjgah": ["راست‌پنجگاه", "راست پنجگاه", "راست‌پنج‌گاه", "راستپنجگاه", "دستگاه راست پنج گاه"],
+}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC"])
+def test_persian_script_means_what_it_says(form):
+    for read, names in ((vocabulary.instrument, PERSIAN_INSTRUMENTS), (vocabulary.dastgah, PERSIAN_DASTGAHS)):
+        for name, spellings in names.items():
+            assert {spelling: read(unicodedata.normalize(form, spelling)) for spelling in spellings} == dict.fromkeys(
+                spellings, name
+            )
+    assert {*PERSIAN_INSTRUMENTS, *PERSIAN_DASTGAHS} == {*vocabulary.INSTRUMENTS, *vocabulary.DASTGAHS}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("dastgah-e shur", "shur"),
+        ("Dastgāh Segāh", "segah"),
+        ("Dastgah-e Rast Panjgah", "rast-panjgah"),
+        ("avaz-e dashti", "shur"),
+        ("Avaz Afshari", "shur"),
+        ("maye-ye dashti", "shur"),
+        ("bayat tork", "shur"),
+        ("Abu Ata", "shur"),
+        ("se gah", "segah"),
+        ("Esfahan", "homayoun"),
+    ],
+)
+def test_a_title_before_a_mode_says_no_more(spelling, name):
+    assert vocabulary.dastgah(spelling) == name
+
+
+@pytest.mark.parametrize(
+    "word", ["", "\u200c", "-", "ه", "عود", "دستگاه", "آواز", "تار و نی", "تارا", "بیات", "dastgah"]
+)
+def test_other_words_mean_nothing(word):
+    assert vocabulary.dastgah(word) is None
+    assert vocabulary.instrument(word) == ("avaz" if word == "آواز" else None)
 
 
 def test_canonical_names_are_themselves_and_strangers_are_none():

@@ -6,7 +6,7 @@ as they were stored, which the classifier takes as well: half the bytes on the w
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +61,31 @@ class MixtureSet(Dataset):
 
     def recordings(self) -> dict[str, int]:
         """How many recordings the components of each instrument were cut from."""
-        mine, found = set(self.ids.tolist()), set()
+        return dict(Counter(instrument for instrument, _ in {part[1:] for part in self._parts()}))
+
+    def observed(self) -> np.ndarray:
+        """Distinct recordings that speak for and against each instrument, int of shape (2, 10).
+
+        First its own in the mixtures that it plays in, then those in mixtures without it, of which there are at most as
+        many as such mixtures.
+        """
+        with_it: list[set[str]] = [set() for _ in INSTRUMENTS]
+        without: list[set[str]] = [set() for _ in INSTRUMENTS]
+        row = {name: index for index, name in enumerate(self.ids.tolist())}
+        for mixture_id, instrument, recording in self._parts():
+            with_it[INSTRUMENTS.index(instrument)].add(recording)
+            for k in np.flatnonzero(self.targets[row[mixture_id]] == 0):
+                without[k].add(recording)
+        absent = (self.targets == 0).sum(axis=0)
+        return np.array([[len(one) for one in with_it], np.minimum([len(one) for one in without], absent)])
+
+    def _parts(self) -> Iterator[tuple[str, str, str]]:
+        """Mixture, instrument and recording of each component."""
+        mine = set(self.ids.tolist())
         for row in tables.COMPONENTS.read(self.folder / "components.parquet"):
             if row["mixture_id"] in mine:
                 # A slice is named after its recording: <recording_id>-0007.
-                found.add((row["instrument"], row["slice_id"].rpartition("-")[0]))
-        return dict(Counter(instrument for instrument, _ in found))
+                yield row["mixture_id"], row["instrument"], row["slice_id"].rpartition("-")[0]
 
 
 class WindowSet(Dataset):

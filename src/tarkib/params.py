@@ -1,33 +1,41 @@
 """params.yaml as frozen dataclasses: every value checked, and one error that names all that is wrong.
 
+The file is read as DVC reads it (`tarkib.yaml12`), so that a stage runs with the values that DVC records of it.
+
 Each section of the file is a dataclass here and each of its keys a field; the file must hold exactly these keys. What a
 field allows stands in its declaration. `run` holds what cannot change a result (engine, workers, device, tracking
 address), so no stage declares it and changing it reruns nothing.
 """
 
-import contextlib
 import dataclasses
 import difflib
-import math
 import re
 import types
 import typing
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tarkib import yaml12
 from tarkib.errors import TarkibError
+from tarkib.text import quoted
 
 DEVICES = re.compile(r"(cpu|cuda)(?: x ([1-9]\d*))?")
 """How devices are named in `run.devices`, besides `auto`: their kind and, if more than one, their number."""
 
+_MOST_BYTES = 1_000_000
+_SEED = 2**32 - 1
+"""The greatest seed that every generator takes."""
+_MOST = 10_000_000
+"""Of mixtures, slices of a recording, or steps: far more than any use of them, and not yet too many to count."""
+_MOST_UNKNOWN = 10
+
 MODES = ("random", "bpm", "dastgah", "dastgah+bpm")
 
 
-def _number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
+def _number(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
     """Declare a number from low to high, both ends included; a default serves Python's callers, not the file."""
     return field(default=default, metadata={"low": low, "high": high})
 
@@ -49,7 +57,7 @@ class Data:
 class Demo:
     """The built-in orchestra: how many players an instrument has, how many test excerpts are cut."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     performers: int = _number(2, 100)
     excerpts: int = _number(1, 10_000)
 
@@ -58,10 +66,10 @@ class Demo:
 class Slice:
     """Cutting recordings into five-second slices."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     min_seconds: float = _number(0.5, 5.0)
     min_rms_dbfs: float = _number(-120.0, 0.0)
-    max_per_recording: int | None = _number(1)
+    max_per_recording: int | None = _number(1, _MOST)
     validation_share: float = _number(0.0, 0.9)
 
 
@@ -82,11 +90,11 @@ class Annotate:
 class Augment:
     """Mixing slices into polyphony."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     mode: str = _choice(*MODES)
     ensembles: str = _choice("uniform", "traditional")
-    train_mixtures: int = _number(1)
-    validation_mixtures: int = _number(1)
+    train_mixtures: int = _number(1, _MOST)
+    validation_mixtures: int = _number(1, _MOST)
     min_instruments: int = _number(1, 10)
     max_instruments: int = _number(1, 10)
     max_stretch: float = _number(1.0, 2.0)
@@ -116,7 +124,7 @@ class Model:
 class Train:
     """Fitting the classifier to the mixtures."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     epochs: int = _number(1, 10_000)
     batch_size: int = _number(1, 4096)
     accumulate: int = _number(1, 4096)
@@ -133,7 +141,7 @@ class Train:
 class Pretrain:
     """Letting a backbone hear music without labels; an entry point of its own, no stage of dvc.yaml."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     recordings: str
     start: str
     steps: int = _number(1, 100_000_000)
@@ -151,7 +159,7 @@ class Pretrain:
 class Evaluate:
     """Scoring on the test set."""
 
-    seed: int = _number(0)
+    seed: int = _number(0, _SEED)
     bootstrap_rounds: int = _number(1, 100_000)
     label_threshold: float = _number(0.01, 1.0)
 
@@ -163,7 +171,7 @@ class Run:
     engine: str = _choice("local", "ray")
     workers: int | None = _number(1, 4096)
     devices: str
-    checkpoint_steps: int = _number(1)
+    checkpoint_steps: int = _number(1, _MOST)
     gradient_checkpointing: bool
     compile: bool
     tracking_uri: str | None
@@ -190,14 +198,24 @@ def load(path: Path | str = "params.yaml") -> Params:
 
     Raises TarkibError with one line for each value that is missing, unknown, of the wrong type or out of its range.
     """
+    return parse(read(path), str(path))
+
+
+def read(path: Path | str) -> Any:
+    """A parameter file's content, unchecked; TarkibError where it cannot be read or is not YAML."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise TarkibError(f"{path}: has more than {_MOST_BYTES:,} bytes, so it is no file of parameters")
+        return yaml12.read(content.decode())
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from error
-    except yaml.YAMLError as error:
-        raise TarkibError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return parse(content, str(path))
+    except UnicodeDecodeError as error:
+        raise TarkibError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8 text") from error
+    except ValueError as error:
+        raise TarkibError(f"{path}: not valid YAML: {error}") from error
 
 
 def parse(content: Any, name: str = "params.yaml") -> Params:
@@ -223,14 +241,16 @@ def parse(content: Any, name: str = "params.yaml") -> Params:
 def _match(kind: type, found: Any, prefix: str, problems: list[str]) -> Iterator[tuple[dataclasses.Field, Any]]:
     """Pair a dataclass's fields with a mapping's values; what is missing or unknown goes to `problems`."""
     if not isinstance(found, dict):
-        problems.append(f"{prefix.rstrip('.') or 'the file'}: expected keys and values, found {found!r}")
+        problems.append(f"{prefix.rstrip('.') or 'the file'}: expected keys and values, found {quoted(found)}")
         return
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in found:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
-            problems.append(f"{prefix}{key}: unknown key{hint}")
+    unknown = [quoted(str(key))[1:-1] for key in found if key not in fields]
+    for key in unknown[:_MOST_UNKNOWN]:
+        near = difflib.get_close_matches(key, fields, n=1)
+        hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
+        problems.append(f"{prefix}{key}: unknown key{hint}")
+    if len(unknown) > _MOST_UNKNOWN:
+        problems.append(f"{prefix}: {len(unknown) - _MOST_UNKNOWN} more unknown keys; remove them")
     for key, one in fields.items():
         if key in found:
             yield one, found[key]
@@ -242,27 +262,26 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 
 def _value(declared: dataclasses.Field, value: Any, name: str, problems: list[str]) -> Any:
-    """Check one value against its field; `1e-4`, which is text to YAML 1.1, and whole numbers count as numbers."""
+    """Check one value against its field; a whole number counts as a number."""
     allowed = typing.get_args(declared.type) or (declared.type,)
-    if float in allowed and isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) not in allowed:
-        wanted = " or ".join(_WORDS[kind] for kind in allowed)
-        problems.append(f"{name}: expected {wanted}, found {value!r}")
+    kind = float if type(value) is int and float in allowed else type(value)
+    if kind not in allowed:
+        wanted = " or ".join(_WORDS[one] for one in allowed)
+        problems.append(f"{name}: expected {wanted}, found {quoted(value)}")
         return value
-    low, high = declared.metadata.get("low", -math.inf), declared.metadata.get("high", math.inf)
-    if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-        bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        problems.append(f"{name}: {value!r} is out of range; it must be {bounds}")
-    choices = declared.metadata.get("choices")
+    limits, choices = declared.metadata, declared.metadata.get("choices")
+    # Before it becomes a floating-point number, of which the greatest whole numbers have none.
+    if kind in (int, float) and not limits["low"] <= value <= limits["high"]:
+        between = f"between {limits['low']:,} and {limits['high']:,}"
+        problems.append(f"{name}: {quoted(value)} is out of range; it must be {between}")
+        return value
     if choices and value not in choices:
-        problems.append(f"{name}: {value!r} is unknown; choose one of {', '.join(choices)}")
-    if isinstance(value, str) and not value.strip():
+        problems.append(f"{name}: {quoted(value)} is unknown; choose one of {', '.join(choices)}")
+    if kind is str and not value.strip():
         problems.append(f"{name}: must not be empty")
-    return value
+    if kind is str and any(unicodedata.category(one) in ("Cc", "Cs") for one in value):
+        problems.append(f"{name}: {quoted(value)} holds control characters; write it without them")
+    return float(value) if kind is float else value
 
 
 def _contradictions(params: Params) -> Iterator[str]:
@@ -273,6 +292,7 @@ def _contradictions(params: Params) -> Iterator[str]:
     if params.model.spec_augment and params.model.finetune == "frozen":
         yield "model.spec_augment: masks nothing where model.finetune is frozen; set it to false"
     if params.run.devices != "auto" and not DEVICES.fullmatch(params.run.devices):
-        yield f"run.devices: {params.run.devices!r} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"
+        devices = quoted(params.run.devices)
+        yield f"run.devices: {devices} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"
     if params.augment.min_instruments > params.augment.max_instruments:
         yield "augment.min_instruments: greater than augment.max_instruments"

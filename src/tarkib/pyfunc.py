@@ -39,6 +39,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from tarkib.errors import TarkibError
+from tarkib.text import bounded, quoted
 from tarkib.vocabulary import INSTRUMENTS
 
 HOP_S = 1.0
@@ -48,7 +49,7 @@ REQUIREMENTS = (
     "mlflow",
     "numpy",
     "pandas",
-    "pyyaml",
+    "ruamel.yaml",
     "safetensors",
     "scipy",
     "soundfile",
@@ -101,7 +102,7 @@ class ServedRecogniser(PythonModel):
         rows = model_input.to_dict("records")
         if not rows:
             raise _refused("there are no rows with a column path, audio or samples; give a row for each recording")
-        hop_s = float((params or {}).get("hop_s", HOP_S))
+        hop_s = _hop((params or {}).get("hop_s", HOP_S))
         return pd.concat([self._heard(number, row, hop_s) for number, row in enumerate(rows)], ignore_index=True)
 
     def _heard(self, number: int, row: Mapping[str, Any], hop_s: float) -> pd.DataFrame:
@@ -116,7 +117,7 @@ class ServedRecogniser(PythonModel):
                 )
             with _sound(given[0], row) as sound:
                 if given == ["path"]:
-                    name += f": {sound}"
+                    name += f": {bounded(sound)}"
                 found = self.recogniser(sound, hop_s=hop_s)
         except TarkibError as error:
             raise _refused(f"{name}: {error}") from error
@@ -150,7 +151,7 @@ def _sound(way: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarray
     value = row[way]
     if way == "path":
         if not isinstance(value, str | Path) or not str(value):
-            raise TarkibError(f"path is {value!r}, not the name of a file")
+            raise TarkibError(f"path is {quoted(value)}, not the name of a file")
         yield Path(value)
     elif way == "samples":
         yield _samples(value), _sample_rate(row.get("sample_rate"))
@@ -176,7 +177,7 @@ def _samples(value: Any) -> np.ndarray:
         return value
     try:
         samples = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise TarkibError("samples are not numbers; give a list of numbers from -1 to 1") from error
     if samples.ndim == 0:
         raise TarkibError("samples are one number; give a list of them in each row")
@@ -193,11 +194,18 @@ def _sample_rate(value: Any) -> int:
         raise TarkibError("samples without sample_rate; say how many there are a second")
     try:
         rate = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rate = math.nan
     if not rate.is_integer():
-        raise TarkibError(f"sample_rate is {value!r}; give a whole number of samples a second")
+        raise TarkibError(f"sample_rate is {quoted(value)}; give a whole number of samples a second")
     return int(rate)
+
+
+def _hop(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _refused(f"hop_s is {quoted(value)}; give a number of seconds") from error
 
 
 def _refused(message: str) -> MlflowException:

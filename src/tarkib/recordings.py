@@ -5,28 +5,30 @@ Layout
 ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that `tarkib.vocabulary`
 knows; what lies directly under an instrument has no label, and percussion never has one. An optional
 ``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
-``performer``; blank means not said) overrides the folders and, later on, every estimate.
+``performer``; blank means not said) overrides the folders and, later on, every estimate. It is read by
+`tarkib.spreadsheets`, and a path in it finds a file whose path differs from it in nothing but how letters are stored.
 
 One bad recording is a `Recording` with a reason, never an exception.
 """
 
-import csv
 import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tarkib import audio, vocabulary
+from tarkib import audio, folders, spreadsheets, vocabulary
 from tarkib.errors import TarkibError
-from tarkib.text import some
+from tarkib.text import printable, shown, some
 
 _COLUMNS = ("path", "instrument", "dastgah", "tonic_hz", "bpm", "performer")
 _RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
+_NAMED_TWINS = 4
 _SPLIT_PURPOSE = 1  # tells this module's generator from others of the same seed
 
 
@@ -60,48 +62,64 @@ class Recording:
 def find(root: Path) -> list[Recording]:
     """Find every audio file below a folder but hidden ones, in the order of their paths, hashed and labelled.
 
+    Links are followed (see `tarkib.folders`); what cannot be followed or read is a `Recording` too, with the reason.
     Raises TarkibError where the folder is missing or holds no audio file, or where recordings.csv is wrong.
     """
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
-    said = _read_csv(root)
-    found = []
-    for path in sorted(root.rglob("*"), key=lambda p: p.relative_to(root).parts):
-        relative = path.relative_to(root)
-        if path.suffix.lower() not in audio.SUFFIXES or any(part.startswith(".") for part in relative.parts):
-            continue
-        if path.is_file() or path.is_symlink():
-            found.append(_hashed(root, _labelled(relative.as_posix(), said.pop(relative.as_posix(), {}))))
-    if said:
-        raise TarkibError(f"{root / 'recordings.csv'}: names files that are not there: {some(sorted(said))}")
-    if not found:
+    entries = folders.listing(root, for_tables=True).entries
+    said = _read_csv(root / "recordings.csv", [entry.path for entry in entries])
+    if not entries:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
-    return _without_twins(found)
+    return _without_twins([_examined(root, entry, said.get(entry.path, {})) for entry in entries])
 
 
-def _read_csv(root: Path) -> dict[str, dict[str, Any]]:
-    """What recordings.csv says, by path; empty where there is none."""
-    path = root / "recordings.csv"
-    if not path.exists():
+def _examined(root: Path, entry: folders.Entry, said: dict[str, Any]) -> Recording:
+    """A file labelled and hashed, or the reason why it is not used."""
+    one = _labelled(entry.path, said)
+    if entry.problem is None:
+        return _hashed(root, one)
+    # Its path is never opened again, so that it need only be readable.
+    return replace(one.rejected(entry.problem), path=printable(one.path))
+
+
+def _read_csv(path: Path, files: list[str]) -> dict[str, dict[str, Any]]:
+    """What recordings.csv says, by the path that each of these files has; empty where there is none."""
+    heading, rows = spreadsheets.read(path)
+    columns = [name.casefold() for name in heading]
+    if not heading and spreadsheets.content(path) is None:
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        if "path" not in columns or columns - set(_COLUMNS):
+    if "path" not in columns or set(columns) - set(_COLUMNS):
+        found = some([shown(name) for name in heading] or ["nothing"])
+        raise TarkibError(f"{path}: columns must be path and any of {', '.join(_COLUMNS[1:])}; found {found}")
+    by_form = defaultdict(list)
+    for file in files:
+        by_form[folders.form(file)].append(file)
+    described: dict[str, dict[str, Any]] = {}
+    absent = []
+    for line, cells in rows:
+        said: dict[str, Any] = dict(zip(columns, cells, strict=True))
+        where, named = f"{path}, line {line}", said.pop("path")
+        if not named:
+            raise TarkibError(f"{where}: path is blank; name the recording or remove the row")
+        alike = by_form[folders.form(named)]
+        meant = [named] if named in alike else alike
+        if not meant:
+            absent.append(shown(named))
+            continue
+        if len(meant) > 1:
             raise TarkibError(
-                f"{path}: columns must be path and any of {', '.join(_COLUMNS[1:])}; "
-                f"found {', '.join(reader.fieldnames or ['nothing'])}"
+                f"{where}: {shown(named)} may be any of {some(map(printable, alike))}; rename one of them"
             )
-        rows: dict[str, dict[str, Any]] = {}
-        for row in reader:
-            if row["path"] in rows:
-                raise TarkibError(f"{path}: line {reader.line_num}: {row['path']} stands there twice")
-            said: dict[str, Any] = {key: row[key].strip() for key in columns if row[key]}
-            for column in _RANGES.keys() & said.keys():
-                said[column] = _number(said[column], column, f"{path}: line {reader.line_num}")
-            rows[row["path"]] = said
-    return rows
+        if meant[0] in described:
+            raise TarkibError(f"{where}: {shown(named)} stands there twice; keep one of the two rows")
+        for column in _RANGES.keys() & said.keys():
+            said[column] = _number(said[column], column, where)
+        described[meant[0]] = said
+    if absent:
+        raise TarkibError(f"{path}: names files that are not there: {some(absent)}")
+    return described
 
 
 def _number(text: str, column: str, where: str) -> float | None:
@@ -115,15 +133,15 @@ def _number(text: str, column: str, where: str) -> float | None:
         number = math.nan
     if not low <= number <= high:
         raise TarkibError(
-            f"{where}: {column} is {text!r}; give a number between {low:g} and {high:g}, or leave it blank"
+            f"{where}: {column} is {shown(text)}; give a number between {low:g} and {high:g}, or leave it blank"
         )
     return number
 
 
 def _labelled(path: str, said: dict[str, Any]) -> Recording:
     """A recording with the labels of its folders, or of recordings.csv where that says more."""
-    folders = path.split("/")[:-1]
-    instrument_name = said.get("instrument") or (folders[0] if folders else "")
+    parents = path.split("/")[:-1]
+    instrument_name = said.get("instrument") or (parents[0] if parents else "")
     instrument = vocabulary.instrument(instrument_name)
     one = Recording(
         path,
@@ -133,9 +151,9 @@ def _labelled(path: str, said: dict[str, Any]) -> Recording:
         performer=said.get("performer") or None,
     )
     if instrument is None:
-        where = f"folder {instrument_name!r}" if folders or "instrument" in said else "file outside any folder"
+        where = f"folder {shown(instrument_name)}" if parents or said.get("instrument") else "file outside any folder"
         return one.rejected(f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}")
-    dastgah_name = said.get("dastgah") or (folders[1] if len(folders) > 1 else "")
+    dastgah_name = said.get("dastgah") or (parents[1] if len(parents) > 1 else "")
     if instrument in vocabulary.PERCUSSION:
         return replace(one, tonic_hz=None)
     if not dastgah_name:
@@ -143,22 +161,21 @@ def _labelled(path: str, said: dict[str, Any]) -> Recording:
     dastgah = vocabulary.dastgah(dastgah_name)
     if dastgah is None:
         return one.rejected(
-            f"unknown dastgah (folder {dastgah_name!r}); known are {', '.join(vocabulary.DASTGAHS)}; "
-            f"without a label it belongs directly in {folders[0] if folders else instrument}/"
+            f"unknown dastgah (folder {shown(dastgah_name)}); known are {', '.join(vocabulary.DASTGAHS)}; "
+            f"without a label it belongs directly in {parents[0] if parents else instrument}/"
         )
     return replace(one, dastgah=dastgah)
 
 
 def _hashed(root: Path, recording: Recording) -> Recording:
-    """The recording with its sha256; rejected where it cannot be read or leads out of the root."""
-    path = root / recording.path
+    """The recording with its sha256; rejected where it is empty or cannot be read."""
     try:
-        if not path.resolve(strict=True).is_relative_to(root.resolve()):
-            return recording.rejected(f"a symbolic link out of the folder, to {path.readlink()}; copy the file in")
-        with path.open("rb") as file:
+        with (root / recording.path).open("rb") as file:
+            if not file.peek(1):
+                return recording.rejected("the file is empty")
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return recording.rejected(f"cannot be opened ({error.strerror}); a broken link, or no permission?")
+        return recording.rejected(f"cannot be opened ({error.strerror}); no permission?")
     return replace(recording, sha256=digest)
 
 
@@ -168,15 +185,17 @@ def _without_twins(found: list[Recording]) -> list[Recording]:
     for one in found:
         if one.usable:
             twins[one.sha256].append(one)
+    contradicting = {sha for sha, same in twins.items() if len({(one.instrument, one.dastgah) for one in same}) > 1}
 
     def judged(one: Recording) -> Recording:
         same = twins[one.sha256]
         if not one.usable or len(same) == 1:
             return one
-        others = ", ".join(other.path for other in same if other is not one)
-        if len({(other.instrument, other.dastgah) for other in same}) > 1:
+        if one.sha256 in contradicting:
+            few = islice((printable(other.path) for other in same if other is not one), _NAMED_TWINS)
+            others = some(few, _NAMED_TWINS, total=len(same) - 1)
             return one.rejected(f"the same bytes as {others}, but labelled differently; keep the right one")
-        return one if one is same[0] else one.rejected(f"the same bytes as {same[0].path}, which is used")
+        return one if one is same[0] else one.rejected(f"the same bytes as {printable(same[0].path)}, which is used")
 
     return [judged(one) for one in found]
 

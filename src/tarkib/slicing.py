@@ -17,6 +17,7 @@ from tarkib import audio, clips, recordings, vocabulary
 from tarkib.errors import TarkibError
 from tarkib.params import Slice
 from tarkib.recordings import Recording
+from tarkib.text import printable
 
 _HELD = 64 << 20
 """Bytes of a recording's slices that wait in memory, not on the disk."""
@@ -181,7 +182,7 @@ def gather(
         slice_rows += some_slices
     recording_rows.sort(key=lambda one: one["path"])
     if not slice_rows:
-        reasons = "\n  ".join(f"{one['path']}: {one['reason']}" for one in recording_rows[:20])
+        reasons = "\n  ".join(f"{printable(one['path'])}: {one['reason']}" for one in recording_rows[:20])
         raise TarkibError(f"no usable recording among {len(recording_rows)}:\n  {reasons}")
     return recording_rows, slice_rows
 
@@ -195,7 +196,7 @@ def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
             lines.append(f"no recordings for {split}, so {consequence}: {', '.join(missing)}")
     remarked = [one for one in recording_rows if one["reason"]]
-    lines += [f"{one['path']}: {one['reason']}" for one in remarked[:20]]
+    lines += [f"{printable(one['path'])}: {one['reason']}" for one in remarked[:20]]
     if len(remarked) > 20:
         lines.append(f"... and {len(remarked) - 20} more; all are in recordings.parquet")
     return lines

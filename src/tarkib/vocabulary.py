@@ -8,6 +8,7 @@ the order of the classes everywhere: targets, logits, thresholds.
 """
 
 import unicodedata
+from collections.abc import Iterable, Mapping
 
 INSTRUMENTS = ("ney", "tar", "santur", "kamancheh", "daf", "tonbak", "piano", "violin", "setar", "avaz")
 """The ten classes, in the order of the model's outputs."""
@@ -52,63 +53,70 @@ PERSIAN = {
 }
 """Instruments and dastgahs as their own musicians write them, for people to read; never used as a key."""
 
+LETTERS = str.maketrans(
+    {"ي": "ی", "ى": "ی", "ې": "ی", "ك": "ک", "ڪ": "ک", "ة": "ه", "ە": "ه", "ہ": "ه", "ھ": "ه", "ٱ": "ا", "ـ": ""}
+)
+"""Letters that other keyboards and code pages write for Persian ones, by their Unicode numbers, for `str.translate`."""
+
 _OTHER_INSTRUMENTS = {
-    "santour": "santur",
-    "santoor": "santur",
-    "kamanche": "kamancheh",
-    "kamancha": "kamancheh",
-    "daaf": "daf",
-    "dayf": "daf",
-    "tombak": "tonbak",
-    "zarb": "tonbak",
+    "santur": ("santour", "santoor", "سنطور"),
+    "kamancheh": ("kamanche", "kamancha"),
+    "daf": ("daaf", "dayf"),
+    "tonbak": ("tombak", "zarb", "تمبک", "ضرب"),
+    "violin": ("ویلن", "ویولون", "ویلون"),
     # The sources write "sitar" and mean the Persian setar.
-    "sitar": "setar",
-    "sehtar": "setar",
-    "singer": "avaz",
-    "vocal": "avaz",
-    "vocals": "avaz",
-    "voice": "avaz",
+    "setar": ("sitar", "sehtar"),
+    "avaz": ("singer", "vocal", "vocals", "voice", "خواننده"),
 }
 
 _OTHER_DASTGAHS = {
-    "shoor": "shur",
-    "avaz-e-abuata": "shur",
-    "abuata": "shur",
-    "dashti": "shur",
-    "afshari": "shur",
-    "bayat-e-tork": "shur",
-    "homayun": "homayoun",
-    "homayoon": "homayoun",
-    "bayat-e-esfahan": "homayoun",
-    "mahoor": "mahur",
-    "rastpanjgah": "rast-panjgah",
-    "rast": "rast-panjgah",
+    "shur": (
+        *("shoor", "abuata", "dashti", "afshari", "bayat-e tork", "bayat tork", "bayat-e kord", "bayat kord"),
+        *("ابوعطا", "دشتی", "افشاری", "بیات ترک", "بیات کرد", "کرد بیات"),
+    ),
+    "homayoun": (
+        *("homayun", "homayoon", "esfahan", "bayat-e esfahan", "bayat esfahan"),
+        *("isfahan", "bayat-e isfahan", "bayat isfahan", "اصفهان", "بیات اصفهان"),
+    ),
+    "mahur": ("mahoor",),
+    "rast-panjgah": ("rast", "راست"),
 }
 
-_INSTRUMENT_SPELLINGS = {**{name: name for name in INSTRUMENTS}, **_OTHER_INSTRUMENTS}
-_DASTGAH_SPELLINGS = {**{name: name for name in DASTGAHS}, **_OTHER_DASTGAHS}
+# What may stand before a mode's name and says no more than that it is one; -e and ی join the two.
+_TITLES = ("dastgah", "dastgah-e", "avaz", "avaz-e", "maye", "maye-ye", "دستگاه", "دستگاه ی", "آواز", "مایه", "مایه ی")
 
 
 def _plain(name: str) -> str:
-    """Lower case, accents and surrounding space dropped, every space or underscore a hyphen."""
-    letters = unicodedata.normalize("NFKD", name.strip().casefold())
-    letters = "".join(c for c in letters if not unicodedata.combining(c))
-    return "-".join(letters.replace("_", " ").replace("-", " ").split())
+    """Letters and digits alone, in lower case and one script's way of writing each; no accents, spaces, marks."""
+    letters = unicodedata.normalize("NFKD", name.casefold()).translate(LETTERS)
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
+def _spellings(names: Iterable[str], others: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Canonical names by each of their spellings in the plain form."""
+    spelt = [(name, name) for name in names] + [(PERSIAN[name], name) for name in names]
+    spelt += [(spelling, name) for name, spellings in others.items() for spelling in spellings]
+    return {_plain(spelling): name for spelling, name in spelt}
+
+
+_INSTRUMENTS = _spellings(INSTRUMENTS, _OTHER_INSTRUMENTS)
+_MODES = _spellings(DASTGAHS, _OTHER_DASTGAHS)
+_DASTGAHS = {_plain(title) + spelling: name for title in ("", *_TITLES) for spelling, name in _MODES.items()}
 
 
 def instrument(name: str) -> str | None:
     """Canonical name of an instrument in any spelling met in the wild, or None where it is none of the ten.
 
-    >>> instrument("Santoor"), instrument("oud")
-    ('santur', None)
+    >>> instrument("Santoor"), instrument("سه تار"), instrument("oud")
+    ('santur', 'setar', None)
     """
-    return _INSTRUMENT_SPELLINGS.get(_plain(name))
+    return _INSTRUMENTS.get(_plain(name))
 
 
 def dastgah(name: str) -> str | None:
     """Canonical name of a dastgah in any spelling, an avaz (dashti, say) giving its parent; None where it is none.
 
-    >>> dastgah("Rast_Panjgah"), dastgah("Bayat-e Esfahan"), dastgah("blues")
-    ('rast-panjgah', 'homayoun', None)
+    >>> dastgah("Rast_Panjgah"), dastgah("Bayat-e Esfahan"), dastgah("آواز دشتی"), dastgah("blues")
+    ('rast-panjgah', 'homayoun', 'shur', None)
     """
-    return _DASTGAH_SPELLINGS.get(_plain(name))
+    return _DASTGAHS.get(_plain(name))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -205,6 +206,60 @@ def test_what_makes_no_sense_is_refused(client, table, said, status):
     if status == 409:
         assert answer.json()["error"]
     assert "of nothing" not in (table.read_text() if table.exists() else "")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b'{"recording": "\\ud800"}', 400, "not JSON in UTF-8, or holds"),
+        (b'{"recording": "\xed\xa0\x80"}', 400, "not JSON in UTF-8"),
+        (b'{"plays": NaN}', 400, "holds NaN"),
+        (b'{"plays": 1e999}', 400, "holds NaN"),
+        (b'{"plays": ' + b"9" * 5_000 + b"}", 400, "not JSON"),
+        (b"[" * 100_000, 400, "not JSON"),
+        (b"\xff\xfe\x00", 400, "not JSON"),
+        ('{"confirm": true}'.encode("utf-16"), 400, "not JSON in UTF-8"),
+        (b'{"recording": {"a": 1}}', 422, "body.recording: Input should be a valid string"),
+        (b'{"recording": "' + b"a" * 900_000 + b'"}', 422, "body.recording: String should have at most 10000"),
+        (b"null", 422, "body: Input should be"),
+        (b"", 422, "body: Field required"),
+    ],
+    ids=lambda value: value[:24].decode("latin-1") if isinstance(value, bytes) else "",
+)
+def test_a_body_that_makes_no_sense_is_answered_in_one_line(client, table, body, status, message):
+    key = client.get(LABELS).json()["key"]
+    for kind in ("application/json", "text/plain"):
+        answer = client.post(f"{LABELS}/{key}", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == status
+        if kind == "application/json":
+            assert message in answer.json()["error"]
+        assert len(answer.content) < 300
+    if status == 400:
+        for route in ("queue/join", "run/predict", "call/heard", "cancel", "reset"):
+            assert client.post(f"/gradio_api/{route}", content=body).status_code == 400
+    assert not table.exists()
+
+
+def test_no_body_fills_the_memory(client, table):
+    """300 MB, whether or not their size is announced."""
+    key = client.get(LABELS).json()["key"]
+    part = b"a" * 1_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for route in (f"{LABELS}/{key}", "/gradio_api/queue/join", "/gradio_api/upload"):
+        for headers in ({"Content-Length": str(300 * len(part))}, {}):
+            answer = client.post(
+                route,
+                content=(part for _ in range(300)),
+                headers={
+                    "Content-Type": "multipart/form-data; boundary=a" if "upload" in route else "text/json",
+                    **headers,
+                },
+            )
+            assert answer.status_code in ((400, 413) if "upload" in route else (413,))
+    many = [("files", (f"{number}.wav", part)) for number in range(10)]
+    assert client.post("/gradio_api/upload", files=many).status_code == 413
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    assert not table.exists()
 
 
 def test_a_damaged_table_is_an_answer_and_new_excerpts_are_found(client, place, table):

@@ -340,6 +340,24 @@ def test_a_value_that_yaml_cannot_read_is_named():
         provenance._parsed("train.epochs", "[")
 
 
+@pytest.mark.parametrize(
+    "lock",
+    [
+        None,
+        [],
+        {"stages": 5},
+        {"stages": {"evaluate": 5}},
+        {"stages": {"evaluate": {"outs": [5]}}},
+        {"stages": {"evaluate": {"cmd": "c", "params": {"params.yaml": [1]}}}},
+        {"stages": {"evaluate": {"cmd": "c", "deps": [{"x": 1}]}}},
+    ],
+)
+def test_a_lock_that_dvc_did_not_write_stands_for_nothing(lock):
+    expectation = provenance.Expectation("head", {"evaluate": provenance.Stage("c", {}, {})})
+    assert expectation.differences(lock) == ["dvc.lock is missing, or not as DVC writes it"]
+    assert expectation.met_by(lock) is None
+
+
 def test_an_overridden_parameter_is_run_with(monkeypatch):
     asked = []
     monkeypatch.setattr(queue, "dvc", lambda *arguments: asked.append(arguments))

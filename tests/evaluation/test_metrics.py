@@ -190,6 +190,26 @@ def test_best_thresholds_separate_neighbouring_numbers():
     assert metrics.predict(probabilities, threshold).ravel().tolist() == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("recordings", "chosen"),
+    [
+        # 48 clips are one observation where all are of one recording.
+        ([[1], [9]], False),
+        ([[3], [9]], False),
+        ([[9], [3]], False),
+        ([[4], [4]], True),
+    ],
+)
+def test_few_recordings_choose_no_threshold(recordings, chosen):
+    targets = np.repeat([[0.0], [1]], 24, axis=0)
+    probabilities = np.repeat([[0.98], [0.994]], 24, axis=0)
+    assert metrics.choosable(targets, recordings).tolist() == [chosen]
+    expected = 0.987 if chosen else metrics.HALF
+    assert metrics.best_thresholds(targets, probabilities, recordings) == pytest.approx(expected)
+    # Whatever the recordings, a class without a negative is not defined.
+    assert not metrics.choosable(np.ones((48, 1)), [[9], [9]]).any()
+
+
 def test_best_thresholds_fall_back_to_half():
     targets = np.array([[1.0, 0.0, np.nan], [1.0, 0.0, np.nan]])
     assert metrics.best_thresholds(targets, np.full((2, 3), 0.9)).tolist() == [0.5, 0.5, 0.5]

@@ -81,7 +81,7 @@ def test_details_hold_everything(result, tmp_path):
 
 def test_plot_data(result, tmp_path):
     report.write_plots(tmp_path, result)
-    names = ["overview.png", "per_class.csv", "polyphony.csv", "precision_recall.csv", "roc.csv"]
+    names = ["per_class.csv", "polyphony.csv", "precision_recall.csv", "roc.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     for name, columns in (
         ("roc.csv", ["instrument", "false_positive_rate", "true_positive_rate"]),
@@ -101,8 +101,10 @@ def test_plot_data(result, tmp_path):
 
 def test_equal_scores_give_equal_bytes_whatever_the_readers_settings(result, tmp_path):
     report.write_plots(tmp_path / "one", result)
+    report.draw_overview(tmp_path / "one" / "overview.png", result)
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.dpi": 30}):
         report.write_plots(tmp_path / "two", result)
+        report.draw_overview(tmp_path / "two" / "overview.png", result)
         assert matplotlib.rcParams["font.size"] == 20
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
@@ -111,8 +113,8 @@ def test_equal_scores_give_equal_bytes_whatever_the_readers_settings(result, tmp
 
 def test_the_picture_shows_what_differs(result, one_clip, tmp_path):
     for name, drawn in (("many", result), ("one", one_clip)):
-        report.write_plots(tmp_path / name, drawn)
-    many, one = (image.imread(tmp_path / name / "overview.png") for name in ("many", "one"))
+        report.draw_overview(tmp_path / f"{name}.png", drawn)
+    many, one = (image.imread(tmp_path / f"{name}.png") for name in ("many", "one"))
     assert many.shape == one.shape == (750, 1500, 4)
     # Bars and curves cover more of the paper than an empty frame does.
     assert np.mean(many[..., :3] < 0.9) > 2 * np.mean(one[..., :3] < 0.9)

@@ -72,8 +72,15 @@ def test_recordings_group_clips(folder):
         b"sample_id,tar,remarks; free\na,1,\nb,0,noisy\n",
         b'\n"sample_id", "TAR"\n\n"a", 1.0\n , \nb,0\n',
         "sample_id,tår\na,1\nb,0\n".encode(),
+        "sample_id,تار\na,1\nb,0\n".encode(),
+        "sample_id;تار\r\na;1\r\nb;0\r\n".encode("cp1256"),
+        "sample_id\tتار\na\t1\nb\t0\n".encode("utf-16"),
+        b"sample_id,tar,notes\na,1," + b"x" * 200_000 + b"\nb,0,\n",
     ],
-    ids=["bom and crlf", "semicolons", "commas and a semicolon", "quotes and blank lines", "accent"],
+    ids=[
+        *("bom and crlf", "semicolons", "commas and a semicolon", "quotes and blank lines", "accent"),
+        *("Persian", "cp1256", "utf-16", "a long cell"),
+    ],
 )
 def test_ways_of_writing_a_table(folder, labels):
     test = testset.load(folder(labels, "a.wav", "b.wav"))
@@ -91,6 +98,7 @@ def test_ways_of_writing_a_table(folder, labels):
         ("./clip", "clip.aiff"),
         ("song.01", "song.01.mp3"),
         (unicodedata.normalize("NFC", "détaché"), unicodedata.normalize("NFD", "détaché.wav")),
+        ("ني/سه\u200cگاه", "نی/سهگاه.wav"),
     ],
 )
 def test_ids_find_their_files(folder, name, file):
@@ -134,6 +142,67 @@ def test_labels_csv_wins_over_other_tables_which_are_named(folder):
     assert test.notes[0].endswith("labels.csv: other tables that are there, not read: more.csv, notes.csv")
 
 
+HAMNAVA = "sample_id,difficulty,singer,tar,oud\n"
+
+
+def hamnava(root):
+    """HamNava as it is posted: three parts, each with soft labels and once more with cut ones."""
+    for part, clip in (("train", 1), ("validation", 2), ("test", 3)):
+        (root / f"{part}.csv").write_text(f"{HAMNAVA}{clip},easy,0.9,0.4,0\n")
+        (root / f"{part}_bin.csv").write_text(f"{HAMNAVA}{clip},easy,1,{clip % 2},0\n")
+
+
+def test_hamnavas_posted_folder_loads_as_it_is(folder):
+    root = folder(None, "audio/1.mp3", "audio/2.mp3", "audio/3.mp3")
+    hamnava(root)
+    test = testset.load(root)
+    assert (test.ids, column(test, "avaz"), column(test, "tar")) == (["3", "1", "2"], [1, 1, 1], [1, 1, 0])
+    assert test.notes[0] == (
+        f"{root}: tables read together: test_bin.csv, train_bin.csv, validation_bin.csv; "
+        "not read: test.csv, train.csv, validation.csv"
+    )
+    assert len(test.notes) == 3
+
+
+def test_soft_tables_without_cut_ones_are_cut(folder):
+    root = folder(None, "1.mp3", "2.mp3", "3.mp3")
+    hamnava(root)
+    (root / "validation_bin.csv").unlink()
+    assert column(testset.load(root, label_threshold=0.3), "tar") == [1, 1, 1]
+    assert column(testset.load(root, label_threshold=0.5), "tar") == [1, 1, 0]
+    assert column(testset.load(root, label_threshold=0.95), "avaz") == [1, 1, 0]
+
+
+def test_labels_csv_wins_over_hamnavas_tables(folder):
+    root = folder("sample_id,ney\n1,1\n", "1.mp3")
+    hamnava(root)
+    assert testset.load(root).notes[0].startswith(f"{root / 'labels.csv'}: other tables that are there, not read: ")
+
+
+def test_a_clip_of_several_tables_counts_once_if_they_agree(folder):
+    root = folder(None, "1.mp3", "2.mp3")
+    (root / "one.csv").write_text("sample_id,ney,tar\n1,0.8,0\n2,0,1\n")
+    (root / "two.csv").write_text("tar,sample_id,ney\n0,1,1\n1,2.mp3,0\n")
+    test = testset.load(root)
+    assert (test.ids, column(test, "ney"), column(test, "tar")) == (["1", "2"], [1, 0], [0, 1])
+    (root / "two.csv").write_text("tar,sample_id,ney\n1,1,1\n")
+    with pytest.raises(TarkibError, match=r"two\.csv, line 2: '1' is already in .*one\.csv, line 2; the labels"):
+        testset.load(root)
+    (root / "two.csv").write_text("tar,sample_id,ney\n1,1.mp3,1\n")
+    with pytest.raises(TarkibError, match=r"two\.csv, line 2: '1\.mp3' is the same file as '1' in .*one\.csv, line 2"):
+        testset.load(root)
+
+
+def test_tables_with_different_columns_are_not_read_together(folder):
+    root = folder(None, "1.mp3", "2.mp3")
+    (root / "one.csv").write_text("sample_id,ney,tar\n1,1,0\n")
+    (root / "two.csv").write_text("sample_id,ney,daf\n2,1,0\n")
+    with pytest.raises(
+        TarkibError, match=r"several tables, one\.csv, two\.csv; .* \(two\.csv has other columns than one"
+    ):
+        testset.load(root)
+
+
 def test_several_tables_are_an_error_that_names_them(folder):
     root = folder(None, "a.wav", "one.csv", "two.csv")
     with pytest.raises(
@@ -168,6 +237,34 @@ def test_absent_files_are_named_once_and_left_out(folder):
     assert len(notes) == 1
     assert "(12): gone0, gone1," in notes[0]
     assert notes[0].endswith("gone9 and 2 more")
+
+
+def test_links_are_followed_and_what_leads_nowhere_is_noted(folder, tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/b.wav").write_bytes(b"sound")
+    root = folder("sample_id,ney\na,1\nb,0\n", "a.wav")
+    (root / "more").symlink_to(tmp_path / "archive")
+    (tmp_path / "archive/back").symlink_to(root)
+    (root / "gone.wav").symlink_to(tmp_path / "gone.wav")
+    test = testset.load(root)
+    assert test.paths == [root / "a.wav", root / "more/b.wav"]
+    (note,) = (note for note in test.notes if "left out (2)" in note)
+    assert "gone.wav cannot be opened" in note
+    assert "more/back leads to the folder .; no folder is read twice" in note
+
+
+def test_labels_csv_may_be_a_folder_by_mistake(folder):
+    root = folder(None, "a.wav")
+    (root / "labels.csv").mkdir()
+    with pytest.raises(TarkibError, match=r"labels\.csv: is a folder"):
+        testset.load(root)
+
+
+def test_notes_stay_short_and_printable(folder):
+    root = folder(f"sample_id,ney,{'x' * 70_000},o\x1bud\na,1,,\n{'b' * 70_000},1,,\n", "a.wav")
+    notes = "\n".join(testset.load(root).notes)
+    assert len(notes) < 2_000
+    assert "o\\u001bud" in notes
 
 
 def test_files_without_a_row_are_counted(folder):

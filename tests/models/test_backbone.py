@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_mert import published
+from small_mert import SMALL, published
 
 from tarkib.errors import TarkibError
 from tarkib.models import backbone as backbones
@@ -145,7 +145,7 @@ def test_keys_and_shapes_must_match(folder):
     path = folder / "pytorch_model.bin"
     good = torch.load(path, weights_only=True)
     torch.save({key: tensor for key, tensor in good.items() if "layers.1." not in key}, path)
-    refused(folder, r"tensors 17 missing \(encoder.layers.1.attention.k_proj.bias, .*…\)")
+    refused(folder, r"tensors 17 missing \(encoder.layers.1.attention.k_proj.bias, .* and 14 more\)")
     torch.save({**good, "lm_head.weight": torch.zeros(2)}, path)
     refused(folder, r"tensors 1 unknown \(lm_head.weight\)")
     torch.save({**good, "masked_spec_embed": torch.zeros(5)}, path)
@@ -160,11 +160,24 @@ def test_keys_and_shapes_must_match(folder):
         ({"deepnorm": True}, "deepnorm is true"),
         ({"sample_rate": 16000}, "sample_rate is 16000"),
         ({"hidden_size": "wide"}, "hidden_size"),
-        ({"conv_stride": [5, 64]}, "no model can be made of it"),
+        ({"conv_stride": [5, 64]}, "conv_dim, conv_kernel and conv_stride differ in length"),
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 4]}, r"conv_stride is \[5, .*, 4\], whose product is not 320"),
-        ({"conv_stride": [0] * 7}, "whose product is not 320"),
+        ({"conv_stride": [0] * 7}, r"conv_stride is \[0, .*; expected a whole number from 1 to 320"),
+        ({"conv_kernel": [4096] * 7}, "wider than a clip of five seconds"),
+        ({"conv_dim": [8] * 100_000}, r"conv_dim is \[8, .*; expected a whole number from 1 to 4,096"),
+        ({"conv_dim": 8}, "conv_dim"),
         ({"hidden_act": "sine"}, "no model can be made of it: unknown value 'sine'"),
         ({"num_attention_heads": 5}, "no model can be made of it"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0; expected a whole number from 1 to 128"),
+        ({"hidden_size": -5}, "hidden_size is -5; expected a whole number from 1 to 8,192"),
+        ({"hidden_size": 10**9}, "hidden_size is 1000000000; expected"),
+        ({"hidden_size": True}, "hidden_size is True; expected"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; expected"),
+        ({"feature_extractor_cqt": True, "feature_extractor_cqt_bins": 10**9}, "feature_extractor_cqt_bins is"),
+        ({"feature_extractor_cqt": True, "feature_extractor_cqt_fmin": 1e-9}, "feature_extractor_cqt_fmin is 1e-09; e"),
+        ({"feature_extractor_cqt": True, "feature_extractor_cqt_fmin": float("nan")}, "cqt_fmin is nan; expected"),
+        ({"layer_norm_eps": 10**400}, r"layer_norm_eps is 10{30,}.*; expected"),
+        ({"num_conv_pos_embedding_groups": 3}, "no model can be made of it"),
     ],
 )
 def test_another_model_s_configuration(folder, changes, message):
@@ -172,10 +185,16 @@ def test_another_model_s_configuration(folder, changes, message):
     refused(folder, message)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\xff"])
+def test_labels_that_no_one_asks_for_are_not_made(folder):
+    """For each of so many transformers would make a name."""
+    change(folder, num_labels=10**12)
+    assert load_backbone(str(folder), seed=0).hidden_size == SMALL["hidden_size"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\xff", "[" * 100_000, "9" * 5_000, '{"a": "' + "a" * 2_000_000])
 def test_a_configuration_that_is_none(folder, text):
     (folder / "config.json").write_bytes(text.encode("latin-1"))
-    refused(folder, r"config\.json: (not JSON|model_type is None)")
+    refused(folder, r"config\.json: (not JSON|model_type is None|has more than 1,000,000 bytes)")
 
 
 @pytest.mark.parametrize("changes", [{"sampling_rate": 16000}, {"do_normalize": False}])
@@ -218,8 +237,14 @@ def test_no_name_is_suggested_where_none_is_near(tmp_path):
 
 
 def test_a_file_for_a_directory(folder):
-    with pytest.raises(TarkibError, match=r"config\.json' is a file; give the directory that holds it"):
+    with pytest.raises(TarkibError, match=r"config\.json' is a file; give the directory"):
         load_backbone(str(folder / "config.json"), seed=0)
+
+
+def test_a_name_that_is_too_long_for_any_directory():
+    with pytest.raises(TarkibError, match=r"model\.backbone: 'a+\.\.\.a+': File name too long") as error:
+        load_backbone("a" * 10_000, seed=0)
+    assert len(str(error.value)) < 200
 
 
 def test_a_directory_for_a_file(folder):

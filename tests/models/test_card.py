@@ -17,6 +17,8 @@ def about(source: dict[str, object], **changed: object) -> card.Card:
         {"tar": 3, "ney": 1},
         np.array([0.25, 0.75, 0.5]),
         np.array([0.9, 0.8, np.nan]),
+        validation_recordings=np.array([5, 1, 0]),
+        chosen=np.array([True, False, False]),
     )
     whole = card.Card(
         source=source,
@@ -70,11 +72,18 @@ def test_the_text_tells_every_class_and_every_figure():
     body = about(RANDOM).body()
     assert "the probability of each of: tar, ney. No training material: daf;" in body
     assert "10 mixtures of solo recordings, mixed in mode `bpm`, to learn from, and 5 of other" in body
-    assert "| tar | 7 | 3 | 0.25 | 0.900 |" in body
-    assert "| daf | 0 | 0 | 0.50 | – |" in body
+    assert "| tar | 7 | 3 | 5 | 0.25 | 0.900 |" in body
+    assert "| daf | 0 | 0 | 0 | 0.50 | – |" in body
     assert "| ROC-AUC, macro | 0.850 | – |" in body
     assert "the stage `evaluate` finds out" in body
+    assert "validation. The threshold of ney is 0.5: to choose one, validation must have at least 4 recordings" in body
     assert not body.startswith("---")
+
+
+def test_a_card_whose_thresholds_are_all_chosen_says_no_more():
+    classes = [{**one, "threshold_chosen": True} for one in about(RANDOM).classes]
+    assert about(RANDOM, classes=classes).unchosen == ""
+    assert "greatest F1 on validation.\n" in about(RANDOM, classes=classes).body()
 
 
 def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
@@ -89,6 +98,16 @@ def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
     assert "The test set, 240 clips of 60 recordings, is music that was never mixed." in body
     card.write(tmp_path, tested)
     assert card.read(tmp_path) == tested
+
+
+def test_a_card_of_before_thresholds_were_left_at_half_is_read(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    lines = (tmp_path / "README.md").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "threshold_chosen" not in line and "validation_recordings" not in line]
+    assert len(kept) == len(lines) - 6
+    (tmp_path / "README.md").write_text("".join(kept))
+    assert card.read(tmp_path).unchosen == ""
+    assert "| tar | 7 | 3 | – | 0.25 | 0.900 |" in card.read(tmp_path).body()
 
 
 def test_the_head_is_for_programs(tmp_path):
@@ -106,6 +125,8 @@ def test_the_head_is_for_programs(tmp_path):
         ("# A card of one's own", r"README\.md: not a model card"),
         ("---\ntarkib: [1]\n---\n", r"README\.md: not a model card"),
         ("---\ntarkib: {mode: bpm}\n---\n", r"README\.md: not a model card"),
+        (about(RANDOM).text().replace("instrument: tar", "instruments: tar"), r"README\.md: not a model card"),
+        ("---\ntarkib: &a [*a]\n---\n", r"README\.md: not a model card"),
     ],
 )
 def test_what_is_no_card_is_told(tmp_path, text, message):

@@ -1,5 +1,8 @@
+import hashlib
 import json
+import resource
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import torch
 from small_mert import model_params, published
 
 from tarkib.errors import TarkibError
-from tarkib.models import InstrumentClassifier, build, load
+from tarkib.models import InstrumentClassifier, bounds, build, load
 from tarkib.models.backbone import MERT_TINY
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -311,6 +314,12 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+def safetensors_header(content: dict) -> bytes:
+    """The beginning of a safetensors file."""
+    text = json.dumps(content).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(TarkibError, match=message) as caught:
         load(folder)
@@ -350,8 +359,30 @@ def test_weights_of_another_training(saved, tmp_path):
         ({"head": None}, "not a classifier's configuration"),
         ({"labels": ["oud"]}, "its classes are oud|no 'oud'"),
         ({"thresholds": {}}, "not a classifier's configuration .no 'ney'"),
-        ({"thresholds": dict.fromkeys(INSTRUMENTS, 7)}, "the threshold of ney is 7, not within 0..1"),
-        ({"trained_classes": ["oud"]}, "trained_classes names oud, which is no class"),
+        ({"thresholds": dict.fromkeys(INSTRUMENTS, 7)}, "thresholds: ney is 7; expected a number from 0 to 1"),
+        ({"thresholds": dict.fromkeys(INSTRUMENTS, True)}, "thresholds: ney is True; expected a number"),
+        ({"thresholds": dict.fromkeys(INSTRUMENTS, 10**400)}, r"thresholds: ney is 10{30,}.*; expected a number"),
+        ({"thresholds": dict.fromkeys(INSTRUMENTS, float("nan"))}, "thresholds: ney is nan; expected a number"),
+        ({"trained_classes": ["oud"]}, r"trained_classes is \['oud'\]; expected a list of some of the classes"),
+        ({"trained_classes": []}, r"trained_classes is \[\]; expected"),
+        ({"trained_classes": "ney"}, "trained_classes is 'ney'; expected"),
+        ({"sample_rate": 16000}, "sample_rate is 16000, but clips have 24000 Hz"),
+        ({"labels": [1, 2]}, "its classes are 1, 2, but here"),
+        ({"labels": ["oud" * 100] * 1000}, "and 990 more, but here"),
+        ({"head": {"hidden": 10**12, "dropout": 0.1}}, "head: hidden is 1000000000000; expected a whole number from 1"),
+        ({"head": {"hidden": [8], "dropout": 0.1}}, r"head: hidden is \[8\]; expected"),
+        ({"head": {"hidden": 8, "dropout": float("nan")}}, "head: dropout is nan; expected"),
+        (
+            {"backbone": {"kind": "mert", "source": {}, "config": {"model_type": "mert_model", "hidden_size": 10**9}}},
+            "backbone: hidden_size is 1000000000; expected",
+        ),
+        ({"backbone": {"kind": "mel-cnn", "source": [1], "config": {}}}, "not a classifier's configuration"),
+        ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"channels": 10**9}}}, "channels is 1000000000; exp"),
+        ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"channels": None}}}, "channels is None; expected"),
+        (
+            {"backbone": {"kind": "mel-cnn", "source": {}, "config": {"sample_rate": 16000}}},
+            "sample_rate is 16000; exp",
+        ),
         ({"backbone": {"kind": "lstm"}}, "kind 'lstm' is unknown"),
         ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"layers": 1}}}, "do not fit the configuration"),
         ({"backbone": {"kind": "mel-cnn", "source": {}, "config": {"depth": 1}}}, "not a classifier's configuration"),
@@ -363,10 +394,43 @@ def test_a_configuration_of_something_else(saved, changes, message):
     refused(saved, message)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_the_largest_network_that_is_allowed_is_not_made_before_the_weights_are_looked_at(saved):
+    """Of real numbers it would be 6 GB."""
+    content = json.loads((saved / "config.json").read_text())
+    largest = {field: high for field, (_, _, high) in bounds.MEL_CNN.items()}
+    content["backbone"] = {"kind": "mel-cnn", "source": {}, "config": {**largest, "fmin": 40.0}}
+    (saved / "config.json").write_text(json.dumps(content))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(saved, "do not fit the configuration")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"a": "' + "a" * 2_000_000])
 def test_a_configuration_that_is_none(saved, text):
     (saved / "config.json").write_text(text)
-    refused(saved, "not a classifier's configuration")
+    refused(saved, r"config\.json: (not a classifier's configuration|not JSON|has more than 1,000,000 bytes)")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 10**9) + b"{}",
+        struct.pack("<Q", 100_000) + b"[" * 100_000,
+        safetensors_header({"head.0.weight": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 16]}}),
+        safetensors_header({"head.0.weight": {"dtype": "F32", "shape": [4], "data_offsets": [2**60, 2**60 + 16]}}),
+        safetensors_header({"a" * 1_000_000: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}),
+    ],
+    ids=["2**63 bytes", "10**9 bytes", "nested", "shape", "offsets", "name"],
+)
+def test_weights_with_an_absurd_header(saved, header):
+    (saved / "model.safetensors").write_bytes(header + bytes(16))
+    content = json.loads((saved / "config.json").read_text())
+    content["weights_sha256"] = hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+    (saved / "config.json").write_text(json.dumps(content))
+    with pytest.raises(TarkibError, match=r"model\.safetensors: (damaged|the weights do not fit)") as error:
+        load(saved)
+    assert len(str(error.value)) < 2_000
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +28,11 @@ def test_any_five_seconds_are_those_of_the_file(tmp_path, monkeypatch):
     write(root / "e.wav", melody(2.5, 5))
     monkeypatch.setattr(clips, "CLIPS_PER_SHARD", 4)
     corpus = cut(root, tmp_path / "cache")
-    assert corpora.find(root) == ["a.wav", "b/c.flac", "b/d.ogg", "e.wav"]
+    paths = [one.path for one in corpora.find(root)]
+    assert paths == ["a.wav", "b/c.flac", "b/d.ogg", "e.wav"]
     assert corpus.skipped == []
     assert len(list((tmp_path / "cache").glob("*/*.tar"))) > 1
-    for number, path in enumerate(corpora.find(root)):
+    for number, path in enumerate(paths):
         whole = audio.load(root / path).samples
         assert abs(int(corpus.lengths[number]) - whole.size) <= 1
         for start in (0, 17, CLIP_SAMPLES - 1, CLIP_SAMPLES, 9 * CLIP_SAMPLES + 5, whole.size - CLIP_SAMPLES):
@@ -71,6 +73,23 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path):
     np.testing.assert_allclose(corpus.read(0, 24_000), melody(6.0, 1)[24_000:], atol=1e-4)
     # It is named again where the corpus is there already.
     assert cut(root, tmp_path / "cache").skipped == corpus.skipped
+
+
+def test_links_are_followed_and_odd_names_are_named(tmp_path):
+    root = tmp_path / "in"
+    write(root / "a.flac", melody(6.0, 1))
+    write(tmp_path / "archive/b.flac", melody(6.0, 2))
+    (root / "linked").symlink_to(tmp_path / "archive")
+    (root / "linked/loop").symlink_to(root)
+    (root / os.fsdecode(b"caf\xe9.flac")).write_bytes((root / "a.flac").read_bytes())
+    os.mkfifo(root / "pipe.wav")
+    corpus = cut(root, tmp_path / "cache")
+    assert len(corpus.lengths) == 2
+    assert corpus.skipped == [
+        "caf\\xe9.flac: its name is not UTF-8 text; rename it; skipped",
+        "linked/loop: leads to the folder .; no folder is read twice; skipped",
+        "pipe.wav: is a named pipe and no file; remove it; skipped",
+    ]
 
 
 def test_nothing_to_hear_is_an_error(tmp_path):

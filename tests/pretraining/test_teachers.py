@@ -6,8 +6,8 @@ from small_corpus import melody, recordings  # noqa: F401 (two are fixtures)
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import MERT_TINY
 from tarkib.models.masking import depths
-from tarkib.models.mert import MertConfig, MertModel, normalise
-from tarkib.pretraining.teachers import Teachers, frame_count
+from tarkib.models.mert import MertConfig, MertModel, frame_count, normalise
+from tarkib.pretraining.teachers import Teachers
 
 TINY = MertConfig(**MERT_TINY)
 FRAMES = 374

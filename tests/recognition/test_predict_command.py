@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import jams
@@ -64,6 +65,33 @@ def test_a_folder_of_mixed_junk(songs, model, capsys):
     assert "files without a recording's ending, left out: 1" in said.err
     assert "4 of 7 recordings could not be read" in said.err
     assert "Traceback" not in said.err
+
+
+def test_links_are_followed_and_a_loop_is_named_once(songs, model, tmp_path, capsys):
+    write(tmp_path / "archive" / "more.wav", noise(1.0))
+    (songs / "archive").symlink_to(tmp_path / "archive")
+    (tmp_path / "archive" / "loop").symlink_to(songs)
+    os.mkfifo(songs / "pipe.wav")
+    assert main(["predict", str(songs), "--model", model]) == 0
+    said = capsys.readouterr()
+    assert f"{songs / 'archive/more.wav'}: 0:0" in said.out
+    assert said.err.count("loop: leads to the folder .; no folder is read twice") == 1
+    assert f"{songs / 'pipe.wav'}: is a named pipe and no file" in said.err
+    assert "6 of 10 recordings could not be read" in said.err
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "json"])
+def test_control_characters_of_names_never_reach_the_terminal(tmp_path, model, capsys, kind):
+    good, bad = "good \x1b[2J\x9b31m.wav", "bad \x1b]0;title\x07\nok.wav"
+    write(tmp_path / good, noise(1.0))
+    (tmp_path / bad).write_text("no music")
+    assert main(["predict", str(tmp_path), "--model", model, "--format", kind]) == 0
+    said = capsys.readouterr()
+    assert not {one for one in said.out + said.err if unicodedata.category(one) == "Cc"} - {"\n"}
+    assert "good \\u001b[2J\\u009b31m" in said.out
+    assert "bad \\u001b]0;title\\u0007\\u000aok.wav: " in said.err
+    if kind == "json":
+        assert json.loads(said.out)[0]["file"] == str(tmp_path / good)
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "json", "jams"])

@@ -216,7 +216,7 @@ def test_a_damaged_model_is_named(classifier, tmp_path):
 
 def test_an_unknown_mlflow_model_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    with pytest.raises(TarkibError, match=r"models:/nothing@best: MLflow's store .* does not give it"):
+    with pytest.raises(TarkibError, match=r"models:/nothing@best: MLflow's store .*: .*name=nothing not found"):
         Recogniser.load("models:/nothing@best")
 
 

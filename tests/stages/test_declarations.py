@@ -26,6 +26,8 @@ WITHOUT_EFFECT = {
     "fingerprint",
     "cache",
     "text",
+    "versioning",
+    "yaml12",
 } | {"__init__"}
 
 

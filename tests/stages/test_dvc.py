@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import numpy as np
@@ -23,7 +24,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, fails: bool = False) -> str:
         """Run a command there, with this environment's programs; what it printed, errors too."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))},
@@ -34,7 +35,7 @@ class Checkout:
         done = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
     def commit(self, message: str) -> None:
@@ -44,16 +45,24 @@ class Checkout:
     def metrics(self) -> dict:
         return json.loads((self.folder / "metrics/metrics.json").read_text())
 
+    def client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(f"sqlite:///{quote(str(self.folder / 'mlflow.db'))}")
+
+    def experiments(self) -> dict[str, str]:
+        """Commit of each experiment, by name."""
+        lines = self.run("git", "for-each-ref", "--format=%(refname:lstrip=-1) %(objectname)", "refs/exps/*/*/*")
+        return dict(line.split() for line in lines.splitlines())
+
     def tracked_runs(self) -> list:
-        client = mlflow.MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        client = self.client()
         experiment = client.get_experiment_by_name("tarkib")
         return client.search_runs([experiment.experiment_id])
 
 
 @pytest.fixture(scope="module")
 def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which `dvc repro` has run once."""
-    folder = tmp_path_factory.mktemp("dvc") / "tarkib"
+    """A checkout in which `dvc repro` has run once, in a folder whose name is another in an address."""
+    folder = tmp_path_factory.mktemp("dvc") / "a%20b"
     listed = subprocess.run(
         ["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
@@ -73,6 +82,12 @@ def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Chec
     assert "Running stage 'demo'" not in said
     one.commit("first results")
     return one
+
+
+def test_all_that_is_written_lies_in_the_project(checkout):
+    assert [one.name for one in checkout.folder.parent.iterdir()] == [checkout.folder.name]
+    assert (checkout.folder / "mlflow.db").is_file()
+    assert (checkout.folder / "mlruns").is_dir()
 
 
 def test_nothing_to_do_a_second_time(checkout):
@@ -141,7 +156,7 @@ def test_plots_compare_experiments(checkout, tmp_path):
     assert instruments == set(averaged)
     curves = {row["instrument"] for row in shown["ROC curves"][0]["content"]["data"]["values"]}
     assert curves == {"macro", "micro"} | instruments
-    pictures = [one["revisions"] for one in shown["plots/evaluation/overview.png"]]
+    pictures = [one["revisions"] for one in shown["plots/overview.png"]]
     assert pictures == [["HEAD"], ["same-tempo"]]
 
 
@@ -153,14 +168,14 @@ def test_a_run_has_all_that_is_worth_knowing(checkout):
     assert len(first.data.tags["data.mixtures"]) == 64
     assert len(first.data.tags["git.commit"].rstrip("+")) == 40
     assert first.data.metrics["test_accuracy"] == pytest.approx(checkout.metrics()["accuracy"], abs=1e-4)
-    client = mlflow.MlflowClient(f"sqlite:///{checkout.folder / 'mlflow.db'}")
+    client = checkout.client()
     assert len(client.get_metric_history(first.info.run_id, "eval_loss")) == 3
     versions = client.search_model_versions(f"run_id = '{first.info.run_id}'")
     assert len(versions) == 1
 
 
 def test_the_registered_model_predicts(checkout):
-    client = mlflow.MlflowClient(f"sqlite:///{checkout.folder / 'mlflow.db'}")
+    client = checkout.client()
     version = client.get_model_version_by_alias("tarkib", "best")
     run = client.get_run(version.run_id)
     assert version.tags["mode"] == run.data.params["augment.mode"]
@@ -186,3 +201,89 @@ def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
     assert (clone.folder / "models/classifier/model.safetensors").read_bytes() == (
         checkout.folder / "models/classifier/model.safetensors"
     ).read_bytes()
+
+
+@pytest.fixture
+def clone(checkout, recordings, tmp_path) -> Checkout:
+    """A clone of the checkout as its next owner has it: DVC's cache is empty, and the recordings are brought along."""
+    subprocess.run(["git", "clone", "-q", checkout.folder, tmp_path / "clone"], check=True)
+    one = Checkout(tmp_path / "clone")
+    for name in ("raw", "test"):
+        shutil.copytree(recordings / name, one.folder / "data" / name)
+    one.run("git", "config", "user.name", "t")
+    one.run("git", "config", "user.email", "t@example.org")
+    return one
+
+
+def test_a_new_clone_serves_for_any_target(clone):
+    """Though its dvc.lock names outputs that nobody but the author has."""
+    clone.run("dvc", "add", "-q", "data/raw", "data/test")
+    known = len(clone.experiments())
+    for count, target in enumerate(("slice", "annotate", "mix", "train", "evaluate"), start=1):
+        clone.run("dvc", "exp", "run", "-S", "slice.min_seconds=2.5", target)
+        assert len(clone.experiments()) == known + count
+
+
+def test_data_that_dvc_does_not_know_stay_out_of_git(clone, recordings):
+    """Where they are and in a folder of any name."""
+    (clone.folder / "data/raw.dvc").unlink()
+    shutil.copytree(recordings / "raw", clone.folder / "mine")
+    for folder in ("data/raw", "mine"):
+        said = clone.run("dvc", "exp", "run", "-n", "lost", "-S", f"data.raw={folder}", "-f", "slice", fails=True)
+        words = f"error: {folder}: not under DVC, so an experiment would put it into Git or run without it; dvc add"
+        assert f"{words} {folder}" in said.splitlines()
+        assert "lost" not in clone.experiments()
+        clone.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    sound = clone.run("git", "hash-object", *map(str, (clone.folder / "mine").rglob("*.flac"))).split()
+    stored = clone.run("git", "cat-file", "--batch-all-objects", "--batch-check")
+    assert sound
+    assert not [one for one in sound if one in stored]
+    # Made before as no experiment, it is no stage's turn to ask.
+    clone.run("dvc", "repro", "slice")
+    clone.run("dvc", "exp", "run", "-n", "kept", "-S", "annotate.min_bpm=55", "annotate")
+    assert "data/raw" not in clone.run("git", "ls-tree", "-r", "--name-only", clone.experiments()["kept"])
+
+
+def test_an_experiment_in_a_copy_measures_what_is_there(clone):
+    """Recordings that were overwritten or added, without a new `dvc add`."""
+    one, other = sorted((clone.folder / "data/raw").rglob("*.flac"))[:2]
+    clone.run("dvc", "add", "-q", "data/raw", "data/test")
+    shutil.copyfile(one, clone.folder / "copied")
+    for path, name in ((one, "overwritten"), (one.with_name("new.flac"), "added")):
+        path.unlink(missing_ok=True)
+        shutil.copyfile(other if name == "overwritten" else clone.folder / "copied", path)
+        clone.run("dvc", "exp", "run", "--temp", "-n", name, "-S", "slice.min_seconds=2.5", "slice")
+        made = clone.run("git", "show", f"{clone.experiments()[name]}:dvc.lock")
+        now = json.loads(clone.run("dvc", "data", "status", "--json", "--granular")).get("uncommitted", {})
+        assert str(path.relative_to(clone.folder)) in str(now)
+        clone.run("dvc", "add", "-q", "data/raw")
+        assert yaml.safe_load((clone.folder / "data/raw.dvc").read_text())["outs"][0]["md5"] in made
+
+
+def test_without_git(checkout, recordings, tmp_path):
+    """A ZIP of the project: `make repro` runs, experiments say what they need, and then they have it."""
+    archive = checkout.run("git", "archive", "--format=tar", f"--output={tmp_path}/tarkib.tar", "HEAD")
+    assert archive == ""
+    one = Checkout(tmp_path / "tarkib")
+    shutil.unpack_archive(tmp_path / "tarkib.tar", one.folder)
+    for name in ("raw", "test"):
+        shutil.copytree(recordings / name, one.folder / "data" / name)
+    # The environment is made already: this one.
+    (one.folder / ".venv/bin").mkdir(parents=True)
+    for name in ("python", "dvc", "tarkib"):
+        (one.folder / ".venv/bin" / name).symlink_to(Path(sys.executable).parent / name)
+    (one.folder / ".venv/bin/.installed").touch()
+    one.run("dvc", "repro", "slice", fails=True)
+    plan = one.run("make", "repro", "--eval", "try: $(BIN)/.installed; @dvc repro --single-item slice", "try")
+    assert "Running stage 'slice'" in plan
+    said = one.run("tarkib", "compare", fails=True)
+    assert said == (
+        "error: experiments need a Git repository with a commit; call in the project's folder: "
+        "git init && git add -A && git commit -m start\n"
+    )
+    one.run("git", "init", "-q")
+    one.commit("start")
+    one.run("git", "config", "user.name", "t")
+    one.run("git", "config", "user.email", "t@example.org")
+    one.run("dvc", "exp", "run", "-n", "first", "-S", "slice.min_seconds=2.5", "slice")
+    assert "first" in one.experiments()

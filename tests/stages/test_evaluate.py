@@ -14,10 +14,11 @@ from small_classifier import write_classifier
 from tarkib import models, tables
 from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics, report, scores
+from tarkib.models import card
 from tarkib.prediction import predict_logits
-from tarkib.vocabulary import INSTRUMENTS
+from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
-from .conftest import run_stage, set_parameters
+from .conftest import run_python, run_stage, set_parameters
 
 HAMNAVA = "sample_id, difficulty, singer, tar, ney, setar, santour, kamancheh, tonbak, oud, daf\n"
 
@@ -102,12 +103,37 @@ def test_clips_that_were_trained_on_are_named_and_scored_all_the_same(finished, 
     assert details(finished)["notes"] == []
 
 
-def test_thresholds_are_the_best_of_the_validation_mixtures(finished):
+def test_thresholds_of_instruments_with_few_recordings_are_not_chosen(finished):
+    """Of two players each one is for validation: two recordings of a pitched instrument, four of a drum."""
+    model = models.load(finished / "models/classifier")
+    assert set(model.chosen_thresholds) <= set(PERCUSSION)
+    unchosen = [name for name in INSTRUMENTS if name not in model.chosen_thresholds]
+    assert {model.thresholds[name] for name in unchosen} == {metrics.HALF}
+    about = card.read(finished / "models/classifier")
+    assert [one["instrument"] for one in about.classes if not one["threshold_chosen"]] == unchosen
+    assert {one["validation_recordings"] for one in about.classes if one["instrument"] not in PERCUSSION} <= {0, 1, 2}
+    assert f"The threshold of {', '.join(name for name in unchosen if name in model.trained_classes)} is 0.5" in (
+        about.body()
+    )
+
+
+def test_thresholds_are_the_best_of_the_validation_mixtures(finished, tmp_path):
+    finished = shutil.copytree(finished, tmp_path / "project")
+    for stage in ("train", "evaluate"):
+        # As if one recording were enough.
+        done = run_python(
+            finished,
+            "import runpy, stages; from tarkib.evaluation import metrics; metrics.FEWEST_RECORDINGS = 1; "
+            f"runpy.run_module('stages.{stage}', run_name='__main__')",
+        )
+        assert done.returncode == 0, done.stderr
+        assert "to choose one, validation must have" not in done.stdout
     model = models.load(finished / "models/classifier")
     validation = MixtureSet(finished / "data/mixtures", "validation")
     probabilities = expit(predict_logits(model, validation, 8, "cpu"))
     best = dict(zip(INSTRUMENTS, metrics.best_thresholds(validation.targets, probabilities), strict=True))
     assert details(finished)["thresholds"] == pytest.approx(best, abs=1e-5)
+    assert set(model.chosen_thresholds) == set(np.array(INSTRUMENTS)[metrics.defined(validation.targets)].tolist())
     assert any(best[name] != metrics.HALF for name in model.trained_classes)
     by_name = {one["instrument"]: one for one in details(finished)["classes"]}
     test = report.PREDICTIONS.read(finished / "data/predictions.parquet")

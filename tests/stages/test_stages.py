@@ -89,6 +89,7 @@ stage.main()
     if stage == "train":
         assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in told
         assert not list((folder / ".cache" / "training").rglob("checkpoint-*"))
+        assert "to choose one, validation must have at least 4 recordings" in told
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
     assert not list(folder.rglob("*.partial"))
 
@@ -200,3 +201,16 @@ def test_labels_that_name_absent_files_are_told(project):
     done = run_stage(folder, "evaluate")
     assert "ghost-1" in done.stdout
     assert json.loads((folder / "metrics/metrics.json").read_text())["clips"] == 8
+
+
+def test_a_folder_of_any_name(project, tmp_path):
+    """What MLflow keeps lies in the project and nowhere else, and is found there."""
+    folder = project("models", "mlflow.db", "mlruns").rename(tmp_path / "a?b#c%41 ترکیب")
+    for stage in ("train", "evaluate"):
+        assert run_stage(folder, stage).stdout.count("MLflow") == 0
+    assert [one.name for one in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "mlflow.db").is_file()
+    predict = ["predict", "--model", "models:/tarkib@best", str(next((folder / "data/test").rglob("*.flac")))]
+    done = run_python(folder, f"import stages\nfrom tarkib import cli\nraise SystemExit(cli.main({predict}))")
+    assert done.returncode == 0, done.stderr
+    assert [one.name for one in tmp_path.iterdir()] == [folder.name]

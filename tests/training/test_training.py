@@ -17,6 +17,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
 
+from tarkib import training
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
@@ -259,6 +260,23 @@ def test_no_class_with_both_kinds_falls_back_to_the_loss(tmp_path, capsys):
     assert all(row["validation_roc_auc"] is None for row in result.history)
     assert capsys.readouterr().out.count("the lowest loss chooses the epoch") == 1
     assert same(weights(model), watch.after[result.best_epoch])
+
+
+@pytest.mark.parametrize(("loss", "remarked"), [(0.79, True), (0.55, False)])
+def test_a_best_epoch_whose_loss_is_far_above_the_lowest_is_remarked_on(tmp_path, capsys, monkeypatch, loss, remarked):
+    ordinary = training._history
+
+    def history(log: list) -> list:
+        """As it was, but the epoch that ranks best has that loss and all others 0.51."""
+        rows = ordinary(log)
+        best = max(rows, key=lambda row: row["validation_roc_auc"])
+        return [{**row, "validation_loss": loss if row["step"] == best["step"] else 0.51} for row in rows]
+
+    monkeypatch.setattr(training, "_history", history)
+    best = fit(classifier(), tmp_path).best_epoch
+    printed = capsys.readouterr().out
+    line = f"overfitting: epoch {best} ranks best, but its validation loss is 0.79 and was 0.51 in epoch "
+    assert printed.count(line) == remarked == printed.count("overfitting")
 
 
 def test_the_loss_is_weighted_binary_cross_entropy(tmp_path):

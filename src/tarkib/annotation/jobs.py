@@ -11,7 +11,7 @@ from tarkib.annotation import Labels, annotate, conclude, evidence, suspects
 from tarkib.cache import Cache
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate
-from tarkib.text import clock
+from tarkib.text import clock, printable
 
 SUSPECT_COLUMNS = ("path", *suspects.Suspect._fields)
 
@@ -64,14 +64,16 @@ def annotate_recording(job: Job) -> Result:
         try:
             return evidence.to_arrays(evidence.listen(audio.stream(file)))
         except (TarkibError, OSError) as error:
-            raise TarkibError(f"{file}: {error}; it was sliced before: has it changed since? run dvc repro") from error
+            raise TarkibError(
+                f"{printable(file)}: {error}; it was sliced before: has it changed since? run dvc repro"
+            ) from error
 
     heard = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.sha256), hear))
     conclusion = conclude(heard, job.labels, job.params)
     annotations = annotate(conclusion, job.starts_s, job.labels, job.params)
     rows = [{"slice_id": name, **asdict(one)} for name, one in zip(job.slice_ids, annotations, strict=True)]
     doubts = suspects.find(heard, conclusion.tempo, job.labels, job.params.suspect_confidence)
-    return Result(rows, [{"path": job.path, **doubt._asdict()} for doubt in doubts], job.cache.problem)
+    return Result(rows, [{"path": printable(job.path), **doubt._asdict()} for doubt in doubts], job.cache.problem)
 
 
 def summary(rows: Sequence[dict], doubts: Sequence[dict], problems: Iterable[str | None], file: Path) -> list[str]:

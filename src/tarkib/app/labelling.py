@@ -25,7 +25,7 @@ from tarkib import audio
 from tarkib.app import records, table
 from tarkib.app.records import Record
 from tarkib.errors import TarkibError
-from tarkib.evaluation.library import LABELS, Library, Row, table_in
+from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
 from tarkib.vocabulary import INSTRUMENTS
 
 _RECORDING = "recording"
@@ -205,7 +205,10 @@ class Labels:
         """The path of the table of labels, and the table."""
         path = self.folder / LABELS
         try:
-            path, _ = table_in(self.folder)
+            tables, _ = tables_in(self.folder)
+            if len(tables) > 1:
+                raise several(self.folder, tables)
+            path = tables[0]
             return path, table.read(path, self._library)
         except TarkibError as error:
             if path.name.lower() == LABELS and path.exists():
@@ -261,10 +264,10 @@ class Labels:
         whole = excerpt.name
         taken = {record.values[self._table.columns.id] for record in self._table.records if not record.blank}
         for name in (whole[: -len(excerpt.path.suffix)], whole, f"./{whole}"):
-            row = Row(0, name.strip(), name.strip(), "", [])
+            row = Row(self.path, 0, name.strip(), name.strip(), "", ())
             try:
                 name.encode()
-                if name.strip() not in taken and self._library.find(self.path, row) == excerpt.path:
+                if name.strip() not in taken and self._library.find(row) == excerpt.path:
                     return name
             except (TarkibError, UnicodeEncodeError):
                 continue
@@ -275,14 +278,14 @@ class Labels:
             if not record.blank:
                 record.cells.append(name if record is self._table.heading else "")
         before = self._table.content
-        changed = table.from_bytes(self.path, self._table.written().encode(), self._library)
+        changed = table.from_bytes(self.path, self._table.written(), self._library)
         self._table = replace(changed, content=before)
 
     def _write(self) -> None:
         """Put the file in place, after seeing that the pipeline will read it."""
-        content = self._table.written().encode()
         before = self._table.content
         try:
+            content = self._table.written()
             self._table = table.from_bytes(self.path, content, self._library)
             table.put(self.path, content)
         except BaseException as error:

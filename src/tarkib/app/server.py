@@ -14,53 +14,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import gradio
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
-from starlette.datastructures import Headers, MutableHeaders
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tarkib.app import page, routes
+from tarkib.app.guard import MOST_BYTES, Guard
 from tarkib.app.hearing import Limits
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser
+from tarkib.text import bounded
 
 ADDRESS = "127.0.0.1"
-
-# Gradio needs its own inline scripts, styles and functions made from text; nothing may come from or go to elsewhere.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; "
-    "worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
-)
-
-
-class Guard:
-    """Refuses what another site's page asks of this server, and forbids this page to ask anything of others."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if origin is not None and origin != f"http://{headers.get('host')}":
-            await PlainTextResponse("asked by another site", status_code=403)(scope, receive, send)
-            return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = MutableHeaders(scope=message)
-                added["Content-Security-Policy"] = _POLICY
-                added["X-Content-Type-Options"] = "nosniff"
-                added["Referrer-Policy"] = "no-referrer"
-            await send(message)
-
-        await self._app(scope, receive, guarded)
 
 
 def application(model: str, folder: Path, limits: Limits, scratch: Path, label: bool) -> FastAPI:
@@ -84,7 +50,10 @@ def application(model: str, folder: Path, limits: Limits, scratch: Path, label: 
     sounds = routes.Sounds(made)
     blocks = page.build(recogniser, missing, limits, sounds, label)
     blocks.has_launched = True  # else Gradio does not check the paths that a browser names
+    # Twice what is analysed, so that a recording only just too large arrives and gets the error with the remedy.
+    most_bytes = 2_000_000 * limits.megabytes
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(RequestValidationError, _misunderstood)
     app.include_router(routes.router(sounds, routes.Desk(folder, made)))
     gradio.mount_gradio_app(
         app,
@@ -94,17 +63,23 @@ def application(model: str, folder: Path, limits: Limits, scratch: Path, label: 
         footer_links=[],
         run_history=False,
         allowed_paths=[],
-        # A little more than is heard, so that what is only just too large is told with the remedy.
-        max_file_size=2_000_000 * limits.megabytes,
+        max_file_size=most_bytes,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
         theme=page.theme(),
         head=page.head(),
     )
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, upload_bytes=most_bytes + MOST_BYTES)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
     return app
+
+
+def _misunderstood(_: Request, error: RequestValidationError) -> JSONResponse:
+    """The first thing that is wrong with a request to our own routes, without repeating what was sent."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return JSONResponse({"error": bounded(f"{where}: {first['msg']}")}, status_code=422)
 
 
 @contextmanager

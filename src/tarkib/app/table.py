@@ -10,16 +10,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarkib import outputs
+from tarkib import outputs, spreadsheets
 from tarkib.app import records
 from tarkib.app.records import Record
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
 from tarkib.evaluation.library import Library
+from tarkib.text import shown
 from tarkib.vocabulary import INSTRUMENTS
 
 _HEADING = ("sample_id", "recording", *INSTRUMENTS)
-_BOM = "\ufeff"
 _WAIT_S = 5.0
 _ASK_EVERY_S = 0.01
 
@@ -31,17 +31,25 @@ _CACHED = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}")
 class Table:
     """A labels.csv as it was last read or written: `rows` gives each labelled file its record."""
 
+    path: Path
     content: bytes | None
-    text_start: str
+    stored: spreadsheets.Text
     delimiter: str
     records: list[Record]
     heading: Record
     columns: testset.Columns
     rows: dict[Path, Record]
 
-    def written(self) -> str:
-        """Its text, with what was changed in its records."""
-        return self.text_start + records.written(self.records, self.delimiter)
+    def written(self) -> bytes:
+        """Its bytes, with what was changed in its records; raises TarkibError for what its code page lacks."""
+        text = records.written(self.records, self.delimiter)
+        try:
+            return self.stored.mark + text.encode(self.stored.codec)
+        except UnicodeEncodeError as error:
+            lacking = shown(text[error.start : error.end])
+            raise TarkibError(
+                f"{self.path}: is stored in {self.stored.codec}, which has no {lacking}; save it as CSV UTF-8"
+            ) from error
 
 
 def read(path: Path, library: Library) -> Table:
@@ -51,35 +59,29 @@ def read(path: Path, library: Library) -> Table:
 
 def from_bytes(path: Path, content: bytes | None, library: Library) -> Table:
     """The table that is made of these bytes, None for a new one; errors as in `read`."""
-    try:
-        text = (content or b"").decode()
-    except UnicodeDecodeError as error:
-        raise TarkibError(f"{path}: not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
-    start = _BOM if text.startswith(_BOM) else ""
-    text = text[len(start) :]
-    delimiter = testset.delimiter_of(next(filter(str.strip, text.splitlines()), ""))
+    decoded = spreadsheets.decode(path, content or b"")
+    text, delimiter = decoded.text, spreadsheets.delimiter_of(decoded.text)
     if not text.strip():
         text = delimiter.join(_HEADING) + "\n"
     try:
         found = records.parse(text, delimiter)
     except TarkibError as error:
         raise TarkibError(f"{path}, {error}; put it right in an editor, nothing was changed") from error
-    heading, *rest = (record for record in found if not record.blank)
-    columns = testset.columns_of(path, heading.values)
-    rows = [testset.row_of(path, record.line, record.values, columns, heading.values) for record in rest]
-    by_line = {record.line: record for record in rest}
-    labelled = {file: by_line[row.line] for file, row in testset.matched(path, rows, library).items()}
-    return Table(content, start, delimiter, found, heading, columns, labelled)
+    sheet = spreadsheets.checked(path, [(record.line, record.values) for record in found])
+    columns = testset.columns_of(path, sheet.heading)
+    rows = [testset.row_of(path, line, cells, columns, sheet.heading) for line, cells in sheet.rows]
+    by_line = {record.line: record for record in found if not record.blank}
+    labelled = {file: by_line[row.line] for file, row in testset.matched(rows, library).items()}
+    heading = next(record for record in found if not record.blank)
+    return Table(path, content, decoded, delimiter, found, heading, columns, labelled)
 
 
 def content(path: Path) -> bytes | None:
     """Bytes of a labels.csv, None where there is none. Raises TarkibError where its folder is gone too."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-            return None
-        raise TarkibError(f"{path}: cannot be read ({error.strerror}); is its disk still there?") from error
+    content = spreadsheets.content(path)
+    if content is None and not path.parent.is_dir():
+        raise TarkibError(f"{path}: cannot be read, for its folder is gone; is its disk still there?")
+    return content
 
 
 def put(path: Path, content: bytes) -> None:

@@ -9,17 +9,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, verify
+from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, track, verify
 from tarkib.errors import TarkibError
+from tarkib.text import escaped_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="tarkib", description="Persian music, heard by a machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (predict, annotate, compare, app, preview, export, verify, fetch_backbone):
+    for command in (predict, annotate, compare, app, preview, export, verify, track, fetch_backbone):
         command.add_to(commands)
-    options = parser.parse_args(arguments)
+    with escaped_output():
+        return _run(parser.parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the subcommand; what the user can put right is a line, without a traceback."""
     try:
         return options.run(options)
     except TarkibError as error:

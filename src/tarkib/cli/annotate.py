@@ -15,7 +15,7 @@ from tarkib.annotation import Annotation, Conclusion, Labels, annotate, conclude
 from tarkib.cli import written
 from tarkib.cli.options import number
 from tarkib.errors import TarkibError
-from tarkib.text import clock, note_name
+from tarkib.text import clock, note_name, printable
 
 _FORMATS = ("table", "csv", "json")
 
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
                 report = _report(one, heard, labels, settings)
             except (TarkibError, OSError) as error:
                 reason = error.strerror or error if isinstance(error, OSError) else error
-                print(f"{one}: {reason}", file=sys.stderr)
+                print(f"{printable(one)}: {reason}", file=sys.stderr)
                 failed = 1
                 continue
             # Before the picture, so that one that cannot be written costs no more than itself.
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
                 if options.plot:
                     _draw(report, heard, labels, settings, written.picture_of(one.name, options.plot))
             except written.NameTooLongError as error:
-                print(f"{one}: {error}", file=sys.stderr)
+                print(f"{printable(one)}: {error}", file=sys.stderr)
                 failed = 1
     return failed
 
@@ -112,7 +112,7 @@ def _heard(file: Path) -> evidence.Evidence:
     stream = audio.stream(file)
     heard = evidence.listen(stream)
     if stream.remarks:
-        print(f"{file}: {'; '.join(stream.remarks)}", file=sys.stderr)
+        print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)
     return heard
 
 
@@ -129,7 +129,7 @@ def _draw(report: Report, heard: evidence.Evidence, labels: Labels, settings: pa
 
     with written.whole(target) as partial:
         picture.draw(heard, report.conclusion, labels, settings, report.file.name, partial)
-    print(f"{target} written", file=sys.stderr)
+    print(f"{printable(target)} written", file=sys.stderr)
 
 
 class _Printed:
@@ -162,7 +162,7 @@ class _Printed:
 
 def _lines(one: Report) -> Iterator[str]:
     first, tonal = one.slices[0], one.conclusion.tonality
-    yield f"{one.file}, {clock(one.seconds)}"
+    yield f"{printable(one.file)}, {clock(one.seconds)}"
     dastgah = first.dastgah or (f"unknown (perhaps {tonal.dastgah})" if tonal.dastgah else "none heard")
     family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
     yield f"  dastgah  {dastgah} {first.dastgah_confidence:.2f}{family}"

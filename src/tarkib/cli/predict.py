@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from tarkib import audio
+from tarkib import audio, folders
 from tarkib.cli import written
 from tarkib.cli.options import number, whole_number
 from tarkib.errors import TarkibError
@@ -24,9 +24,10 @@ _SUFFIXES = {"table": ".txt", "csv": ".csv", "json": ".json", "jams": ".jams"}
 
 @dataclass(frozen=True)
 class _Task:
-    """A recording, and the files to write of it; None where nothing is to be written."""
+    """A recording, why it cannot be read if that is known, and the files to write; None where none is to be written."""
 
     file: Path
+    problem: str | None
     document: Path | None
     picture: Path | None
 
@@ -116,26 +117,19 @@ def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
         if not os.path.isdir(one):
             yield _task(one, Path(one.name), options)
             continue
-        others = 0
-        found = []
-        for place, folders, names in os.walk(one):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            visible = [name for name in sorted(names) if not name.startswith(".")]
-            sounds = [name for name in visible if Path(name).suffix.lower() in audio.SUFFIXES]
-            others += len(visible) - len(sounds)
-            found += [Path(place, name) for name in sounds]
-        if others:
-            print(f"{one}: files without a recording's ending, left out: {others}", file=sys.stderr)
-        if not found:
+        found = folders.listing(one)
+        if found.others:
+            print(f"{one}: files without a recording's ending, left out: {found.others}", file=sys.stderr)
+        if not found.entries:
             print(f"{one}: holds no recordings ({' '.join(sorted(audio.SUFFIXES))})", file=sys.stderr)
-        yield from (_task(file, file.relative_to(one), options) for file in found)
+        yield from (_task(one / name, Path(name), options, problem) for name, problem in found.entries)
 
 
-def _task(file: Path, name: Path, options: argparse.Namespace) -> _Task:
+def _task(file: Path, name: Path, options: argparse.Namespace, problem: str | None = None) -> _Task:
     """The whole file name is kept in what is written, since song.mp3 and song.wav may stand in one folder."""
     document = options.out and options.out / f"{name}{_SUFFIXES[options.format]}"
     picture = options.plot and written.picture_of(name, options.plot)
-    return _Task(file, document, picture)
+    return _Task(file, problem, document, picture)
 
 
 def _check(options: argparse.Namespace, tasks: list[_Task]) -> None:
@@ -163,6 +157,8 @@ def _check_device(text: str) -> None:
 
 def _heard(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":
     """Hear one recording, with a bar on a terminal."""
+    if task.problem:
+        raise TarkibError(task.problem)
     total = audio.seconds(task.file) if task.file.is_file() else 0.0
     with tqdm(total=round(total) or None, desc=title, unit="s", disable=None, leave=False) as bar:
         return recogniser(
@@ -198,7 +194,7 @@ class _Printed:
         from tarkib.recognition import formats
 
         if self._to_files:
-            print(task.document)
+            print(printable(task.document))
         else:
             text = getattr(formats, self._format)(found, str(task.file))
             if self._format == "json":

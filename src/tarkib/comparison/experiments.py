@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-import yaml
-
-from tarkib import project
+from tarkib import project, yaml12
 from tarkib.comparison import queue
 from tarkib.comparison.commands import dvc, git
 from tarkib.comparison.notation import counted
@@ -97,18 +96,13 @@ def _finished(head: str) -> Iterator[tuple[str, str | None, Any]]:
     yield head[:7], head, _lock_of(head)
 
 
+@cache
 def _lock_of(revision: str) -> Any:
+    """Content of a commit's dvc.lock, which never changes; None where there is none that YAML can read."""
     try:
-        return _parsed(git("show", f"{revision}:./dvc.lock"))
-    except TarkibError:
-        return None  # a commit before the first dvc repro
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError:
-        return None  # the mark of a merge, say; it stands for nothing
+        return yaml12.read(git("show", f"{revision}:./dvc.lock"))
+    except (TarkibError, ValueError):
+        return None  # a commit before the first dvc repro, or the mark of a merge; it stands for nothing
 
 
 def _created(revision: str) -> datetime:

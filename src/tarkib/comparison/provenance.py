@@ -12,17 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tarkib import params
+from tarkib import params, versioning, yaml12
 from tarkib.comparison.commands import git
 from tarkib.errors import TarkibError
+from tarkib.text import bounded
 
 TARGET = "evaluate"
 """The stage whose predictions are compared; what it does not need is nobody's concern."""
 
 MODE = "augment.mode"
 SEEDS = ("augment.seed", "train.seed")
+_NEEDS = "call in the project's folder: git init && git add -A && git commit -m start"
+
 VARIED = (MODE, *SEEDS)
 """The parameters that differ between the experiments of one comparison."""
 
@@ -60,13 +61,16 @@ class Expectation:
 
     def met_by(self, lock: Any) -> tuple[str, int] | None:
         """Mode and seed that a dvc.lock's content stands for; None where it was made of anything else."""
-        return None if self.differences(lock) else _varied(lock, self.stages)
+        return None if self.differences(lock) else _varied(lock["stages"], self.stages)
 
     def differences(self, lock: Any) -> list[str]:
         """What of a dvc.lock's content is not as expected, each in a few words; nothing where all is."""
-        entries = lock.get("stages") if isinstance(lock, dict) else None
-        if not isinstance(entries, dict):
-            return ["dvc.lock is missing or empty"]
+        try:
+            return self._differences(lock["stages"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return ["dvc.lock is missing, or not as DVC writes it"]
+
+    def _differences(self, entries: dict[str, Any]) -> list[str]:
         found = []
         made: dict[str, str] = {}
         for name in self.stages:
@@ -76,7 +80,7 @@ class Expectation:
                 found.append(f"stage {name} was not run")
                 continue
             found.extend(_stage_differences(name, stage, entries[name], made))
-        if not found and _varied(lock, self.stages) is None:
+        if not found and _varied(entries, self.stages) is None:
             found.append(f"{' and '.join(SEEDS)} are not one seed")
         return found
 
@@ -91,7 +95,12 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
     from dvc.repo import Repo
 
     values = _values(overrides)
-    head = git("rev-parse", "HEAD").strip()
+    try:
+        head = git("rev-parse", "HEAD").strip()
+    except TarkibError as error:
+        raise TarkibError(f"experiments need a Git repository with a commit; {_NEEDS}") from error
+    if not git("ls-files", "dvc.yaml"):
+        raise TarkibError(f"dvc.yaml: Git does not know it, and experiments need that; {_NEEDS}")
     try:
         with Repo(".") as repo:
             stages = _stages(repo, values)
@@ -104,14 +113,17 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
             f"{unknown[0]}: Git does not know it{f' ({len(unknown)} such files)' if len(unknown) > 1 else ''}, so "
             "experiments would run without it; git add it (data: dvc add)"
         )
+    for data in (Path(values["data.raw"]), Path(values["data.test"])):
+        if problem := versioning.untracked(data) or versioning.without_pointer(data):
+            raise TarkibError(problem)
     return Expectation(head, stages)
 
 
 def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
     """All parameters by dotted name, checked, with the overridden ones as they will be."""
     path = Path("params.yaml")
-    params.load(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = params.read(path)
+    params.parse(content, str(path))
     for name, text in overrides.items():
         section, _, key = name.partition(".")
         if name in VARIED:
@@ -119,7 +131,9 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
         if section == "data":
             raise TarkibError(f"-S {name}: set it in params.yaml, since stages depend on the files that it names")
         if "," in text:
-            raise TarkibError(f"-S {name}={text}: one value only; all experiments of a comparison have the same")
+            raise TarkibError(
+                f"-S {name}={bounded(text)}: one value only; all experiments of a comparison have the same"
+            )
         # An unknown section is named by the check below.
         content.setdefault(section, {})
         if isinstance(content[section], dict):
@@ -130,9 +144,11 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
 
 def _parsed(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TarkibError(f"-S {name}={text}: not a value as YAML writes them; quote it where it is text") from error
+        return yaml12.read(text)
+    except ValueError as error:
+        raise TarkibError(
+            f"-S {name}={bounded(text)}: not a value as YAML writes them; quote it where it is text"
+        ) from error
 
 
 def _stages(repo: Any, values: Mapping[str, Any]) -> dict[str, Stage]:
@@ -182,7 +198,7 @@ def _stage_differences(name: str, stage: Stage, entry: Mapping[str, Any], made: 
     for key in sorted(declared.keys() | stage.params.keys()):
         if key in VARIED and key in declared:
             continue
-        if key not in declared or key not in stage.params or _plain(declared[key]) != _plain(stage.params[key]):
+        if key not in declared or key not in stage.params or declared[key] != stage.params[key]:
             found.append(f"{key} of stage {name}")
     return found
 
@@ -199,18 +215,8 @@ def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     return dict((entry.get("params") or {}).get("params.yaml") or {})
 
 
-def _varied(lock: Mapping[str, Any], stages: Mapping[str, Stage]) -> tuple[str, int] | None:
-    """Mode and seed of a lock; None where the seeds are two."""
-    found = {key: value for name in stages for key, value in _parameters(lock["stages"][name]).items()}
+def _varied(entries: Mapping[str, Any], stages: Mapping[str, Stage]) -> tuple[str, int] | None:
+    """Mode and seed of a lock's stages; None where the seeds are two."""
+    found = {key: value for name in stages for key, value in _parameters(entries[name]).items()}
     seeds = {found.get(key) for key in SEEDS}
     return (found[MODE], seeds.pop()) if len(seeds) == 1 and MODE in found else None
-
-
-def _plain(value: Any) -> Any:
-    """A value as one can compare it: `1e-05`, which DVC writes and YAML 1.1 reads as text, is a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

@@ -12,14 +12,13 @@ Findings are sentences for the reader. They warn, and stop nothing: only a perso
 """
 
 import hashlib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tarkib import audio, parallel, tables, text
+from tarkib import audio, folders, parallel, tables, text
 from tarkib.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.evaluation import acoustic
@@ -108,13 +107,13 @@ class _Comparison:
 
 
 def _plain(name: str) -> str:
-    """A name for comparing: one way of writing accents, no case, no ending of an audio file."""
-    name = unicodedata.normalize("NFC", name).casefold().strip().replace("\\", "/")
+    """A name for comparing: one way of storing letters, no case, no ending of an audio file."""
+    name = folders.form(name.strip()).casefold()
     ending = PurePosixPath(name).suffix
     return name.removesuffix(ending) if ending in audio.SUFFIXES else name
 
 
 def _told(what: str, found: dict[str, str]) -> Iterator[str]:
     if found:
-        named = text.some([f"{name} = {other}" for name, other in found.items()])
+        named = text.some([text.printable(f"{name} = {other}") for name, other in found.items()])
         yield f"warning: test clips {what} ({len(found)}): {named}"

@@ -97,10 +97,10 @@ def write_predictions(path: Path | str, test: TestSet, scores: Scores) -> None:
 
 
 def write_plots(folder: Path | str, scores: Scores) -> None:
-    """Write roc.csv, precision_recall.csv, per_class.csv, polyphony.csv and overview.png into a folder.
+    """Write roc.csv, precision_recall.csv, per_class.csv and polyphony.csv into a folder.
 
     The curves' files hold macro, micro and every averaged class below one another, named in the column `instrument`;
-    classes left out of the averages are in none of the files but in the picture.
+    classes left out of the averages are in none of the files.
     """
     folder = Path(folder)
     _write_curves(folder / "roc.csv", ("false_positive_rate", "true_positive_rate"), curves.roc(scores))
@@ -115,7 +115,11 @@ def write_plots(folder: Path | str, scores: Scores) -> None:
         ("instruments", "clips", *_with_ends(_POLYPHONY_FIGURES)),
         (_polyphony_row(one) for one in scores.polyphony),
     )
-    with whole_file(folder / "overview.png") as partial:
+
+
+def draw_overview(path: Path | str, scores: Scores) -> None:
+    """Draw all figures as one picture, a PNG; it shows the classes that are left out of the averages too."""
+    with whole_file(path) as partial:
         figure.draw(scores, partial)
 
 

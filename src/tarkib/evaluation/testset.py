@@ -1,9 +1,9 @@
-"""A hand-labelled test set: a folder of audio files with a table of labels, `labels.csv`.
+"""A hand-labelled test set: a folder of audio files with a table of labels, `labels.csv`, or several that agree.
 
 Conventions
 -----------
-The table may have another name where it is the only CSV file (`library.table_in`). It is UTF-8, separated by commas (or
-by semicolons, where its heading has no comma), with one row a clip:
+The tables may have other names where none is called `labels.csv` (`library.tables_in`): they are then read together if
+they have the same columns. `tarkib.spreadsheets` reads each; it has one row a clip:
 
 * ``sample_id`` (or ``file``, or ``path``): the clip's name. It is looked for among the audio files of the folder and
   its sub-folders: a path from the folder or a bare file name, with or without its ending, or an equal number.
@@ -15,8 +15,6 @@ Columns of anything else are named once and left out; a class without a column i
 absent. Where both ``sample_id`` and ``path`` or ``file`` are there, the former names the clip and the latter finds it.
 """
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tarkib import audio
+from tarkib import audio, spreadsheets
 from tarkib.errors import TarkibError
-from tarkib.evaluation.library import LABELS, Library, Row, table_in
-from tarkib.text import printable, some
+from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
+from tarkib.spreadsheets import Sheet
+from tarkib.text import bounded, printable, shown, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
 _ID_COLUMNS = ("sample_id", "file", "path")
@@ -58,7 +57,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Columns:
-    """Positions of the columns in a row; `instruments` maps a position to the number of a class."""
+    """Positions of the columns in a row; `instruments` maps a position to the number of a class, in their order."""
 
     id: int
     file: int
@@ -72,58 +71,105 @@ def load(place: Path | str, *, label_threshold: float = 0.5) -> TestSet:
 
     Rows whose audio file is absent, columns that are no instrument, and audio files without a row are left out, which
     the notes say.
-    Raises TarkibError for a missing, unreadable or ambiguous table, headings without an instrument or with one twice,
-    labels outside 0..1, ids that are repeated, ambiguous or lead out of the folder, and where no row's audio file is
-    there.
+    Raises TarkibError for a missing or unreadable table, several that do not agree, headings without an instrument or
+    with one twice, labels outside 0..1, ids that are repeated, ambiguous or lead out of the folder, and where no row's
+    audio file is there.
     """
     if not 0 < label_threshold <= 1:
         raise TarkibError(
             f"label_threshold is {label_threshold}; it must be above 0 (where all is present) and at most 1"
         )
     place = Path(place)
-    path, others = (place, []) if place.is_file() else table_in(place)
+    tables, others = ([place], []) if place.is_file() else tables_in(place)
     folder = place.parent if place.is_file() else place
-    heading, lines = _read(path)
-    columns = columns_of(path, heading)
-    rows = [row_of(path, line, cells, columns, heading) for line, cells in lines]
+    sheets = [_read(path) for path in tables]
+    columns = _common_columns(folder, tables, sheets)
+    rows = [
+        _cut(row_of(path, line, cells, these, sheet.heading), label_threshold)
+        for path, sheet, these in zip(tables, sheets, columns, strict=True)
+        for line, cells in sheet.rows
+    ]
+    where = str(tables[0] if len(tables) == 1 else folder)
     if not rows:
-        raise TarkibError(f"{path}: holds no clips; add one row for each audio file")
+        raise TarkibError(f"{where}: holds no clips; add one row for each audio file")
     library = Library(folder)
-    found = matched(path, rows, library)
+    found = matched(rows, library)
     there = {row.id for row in found.values()}
-    absent = [row.id for row in rows if row.id not in there]
+    absent = list(dict.fromkeys(row.id for row in rows if row.id not in there))
     if not found:
         raise TarkibError(
-            f"{path}: not one of its clips ({some(absent)}) has an audio file in {folder}; "
+            f"{where}: not one of its clips ({_named(absent)}) has an audio file in {folder}; "
             f"put the audio files there, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
         )
     return TestSet(
         ids=[row.id for row in found.values()],
         paths=list(found),
         recordings=[row.recording for row in found.values()],
-        targets=_targets(list(found.values()), columns, label_threshold),
-        notes=[*_remarks(place, path, others), *_notes(path, columns, absent, len(library.files) - len(found))],
+        targets=_targets(list(found.values()), columns[0]),
+        notes=[*_remarks(place, tables, others), *_notes(where, columns[0], absent, library, len(found))],
     )
 
 
-def matched(path: Path, rows: list[Row], library: Library) -> dict[Path, Row]:
-    """The rows of a table of labels whose audio file is there, by that file, in the order of the rows.
+def _read(path: Path) -> Sheet:
+    """A table of labels; an error where there is none."""
+    sheet = spreadsheets.read(path)
+    if not sheet.heading:
+        missing = spreadsheets.content(path) is None
+        reason = f"not there; a test set is a folder of audio files with a {LABELS}:" if missing else "is empty;"
+        raise TarkibError(f"{path}: {reason} {_LAYOUT}")
+    return sheet
 
-    Raises TarkibError for ids that are repeated, ambiguous or lead out of the folder, and two rows with one file.
+
+def _common_columns(folder: Path, tables: list[Path], sheets: list[Sheet]) -> list[Columns]:
+    """What the columns of each table are; several must have the same, in whatever order."""
+    if len(tables) == 1:
+        return [columns_of(tables[0], sheets[0].heading)]
+    try:
+        columns = [columns_of(path, sheet.heading) for path, sheet in zip(tables, sheets, strict=True)]
+    except TarkibError as error:
+        raise several(folder, tables, f" ({error})") from error
+    names = [sorted(map(str.casefold, sheet.heading)) for sheet in sheets]
+    if odd := next((path for path, these in zip(tables, names, strict=True) if these != names[0]), None):
+        raise several(folder, tables, f" ({odd.name} has other columns than {tables[0].name})")
+    return columns
+
+
+def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
+    """The rows of tables of labels whose audio file is there, by that file, in the order of the rows.
+
+    A clip that stands in several tables with the same labels counts once.
+    Raises TarkibError for clips that stand in two tables with different labels, ids that are repeated in one, ambiguous
+    or lead out of the folder, and two rows with one file.
     """
-    _check_unique(path, rows)
+    by_id: dict[str, Row] = {}
     found: dict[Path, Row] = {}
     for row in rows:
-        file = library.find(path, row)
+        before = by_id.setdefault(row.id, row)
+        if before is not row and not row.repeats(before):
+            raise TarkibError(
+                f"{row.where}: {shown(row.id)} is already in {_place(before, row)}; {_contradiction(before, row)}"
+            )
+    for row in by_id.values():
+        file = library.find(row)
         if file is None:
             continue
-        if file in found:
+        before = found.setdefault(file, row)
+        if before is not row and not row.repeats(before):
             raise TarkibError(
-                f"{path}, line {row.line}: {row.id!r} is the same file as {found[file].id!r} in line "
-                f"{found[file].line} ({file.name}); keep one of the two rows"
+                f"{row.where}: {shown(row.id)} is the same file as {shown(before.id)} in {_place(before, row)} "
+                f"({printable(file.name)}); {_contradiction(before, row)}"
             )
-        found[file] = row
     return found
+
+
+def _place(row: Row, seen_from: Row) -> str:
+    return f"line {row.line}" if row.table == seen_from.table else row.where
+
+
+def _contradiction(before: Row, row: Row) -> str:
+    if before.table == row.table:
+        return "keep one of the two rows"
+    return "the labels of the two rows differ; keep the right one"
 
 
 def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
@@ -155,60 +201,45 @@ def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
     return kept, list(samples.values())
 
 
-def _targets(rows: list[Row], columns: Columns, label_threshold: float) -> np.ndarray:
+def _cut(row: Row, label_threshold: float) -> Row:
+    return replace(row, values=tuple(float(value >= label_threshold) for value in row.values))
+
+
+def _targets(rows: list[Row], columns: Columns) -> np.ndarray:
     targets = np.full((len(rows), len(INSTRUMENTS)), np.nan)
-    labels = np.array([row.values for row in rows])
-    targets[:, list(columns.instruments.values())] = labels >= label_threshold
+    targets[:, list(columns.instruments.values())] = [row.values for row in rows]
     return targets
 
 
-def _remarks(place: Path, path: Path, others: list[Path]) -> Iterator[str]:
-    if place == path:
-        yield f"{path}: DVC sees changes of this file, not of the audio files; let data.test be its folder"
-    if others:
-        yield f"{path}: other tables that are there, not read: {some([other.name for other in others])}"
+def _remarks(place: Path, tables: list[Path], others: list[Path]) -> Iterator[str]:
+    if tables == [place]:
+        yield f"{place}: DVC sees changes of this file, not of the audio files; let data.test be its folder"
+    unread = some(printable(other.name) for other in others)
+    if len(tables) > 1:
+        read = some(printable(table.name) for table in tables)
+        yield f"{place}: tables read together: {read}" + (f"; not read: {unread}" if others else "")
+    elif others:
+        yield f"{tables[0]}: other tables that are there, not read: {unread}"
 
 
-def _notes(path: Path, columns: Columns, absent: list[str], unlabelled_files: int) -> Iterator[str]:
+def _named(names: list[str], most: int = 10) -> str:
+    return some((bounded(one, 60) for one in names), most)
+
+
+def _notes(where: str, columns: Columns, absent: list[str], library: Library, used: int) -> Iterator[str]:
     if columns.ignored:
-        yield f"{path}: columns that are none of the ten instruments, left out: {', '.join(columns.ignored)}"
+        ignored = _named(columns.ignored, 20)
+        yield f"{where}: columns that are none of the ten instruments, left out: {ignored}"
     missing = [name for k, name in enumerate(INSTRUMENTS) if k not in columns.instruments.values()]
     if missing:
-        yield f"{path}: instruments without a column, not labelled and so not scored: {', '.join(missing)}"
+        yield f"{where}: instruments without a column, not labelled and so not scored: {', '.join(missing)}"
     if absent:
-        yield f"{path}: rows without an audio file, left out ({len(absent)}): {some(absent)}"
-    if unlabelled_files:
-        yield f"{path}: audio files without a row, left out: {unlabelled_files}"
-
-
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Heading and non-empty rows, each with the number of its line, of a labels.csv."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        remedy = f"a test set is a folder of audio files with a {LABELS}: {_LAYOUT}"
-        raise TarkibError(f"{path}: not there; {remedy}") from error
-    except UnicodeDecodeError as error:
-        raise TarkibError(f"{path}: not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
-    except OSError as error:
-        raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
-    first = next((line for line in text.splitlines() if line.strip()), None)
-    if first is None:
-        raise TarkibError(f"{path}: is empty; {_LAYOUT}")
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter_of(first), skipinitialspace=True, strict=True
-    )
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    lines = [(line, cells) for line, cells in lines if any(cells)]
-    return lines[0][1], lines[1:]
-
-
-def delimiter_of(heading: str) -> str:
-    """What separates the cells of a labels.csv whose first line with text is this."""
-    return ";" if ";" in heading and "," not in heading else ","
+        yield f"{where}: rows without an audio file, left out ({len(absent)}): {_named(absent)}"
+    if unlabelled := len(library.files) - used:
+        yield f"{where}: audio files without a row, left out: {unlabelled}"
+    if library.problems:
+        yield f"{library.folder}: left out ({len(library.problems)}): {some(library.problems)}"
+    yield from library.remarks
 
 
 def columns_of(path: Path, heading: list[str]) -> Columns:
@@ -218,8 +249,6 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
     if not ids:
         raise TarkibError(f"{path}: no column sample_id (or file, or path); {_LAYOUT}")
     known = {*ids, _RECORDING}
-    if twice := sorted({name for name in known if names.count(name) > 1}):
-        raise TarkibError(f"{path}: column {', '.join(twice)} is there more than once; keep one")
     by_class: dict[str, list[int]] = defaultdict(list)
     ignored = []
     for k, name in enumerate(heading):
@@ -231,7 +260,7 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
             ignored.append(name or f"column {k + 1} (without a name)")
     for canonical, positions in by_class.items():
         if len(positions) > 1:
-            spelt = ", ".join(heading[k] for k in positions)
+            spelt = some(bounded(heading[k], 60) for k in positions)
             raise TarkibError(f"{path}: columns {spelt} all mean {canonical}; keep one of them")
     if not by_class:
         raise TarkibError(f"{path}: no column is one of the instruments {', '.join(INSTRUMENTS)}; {_LAYOUT}")
@@ -239,22 +268,20 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
         id=names.index(ids[0]),
         file=names.index(next(name for name in _FILE_COLUMNS if name in ids)),
         recording=names.index(_RECORDING) if _RECORDING in names else None,
-        instruments={positions[0]: INSTRUMENTS.index(name) for name, positions in by_class.items()},
+        instruments={by_class[name][0]: k for k, name in enumerate(INSTRUMENTS) if name in by_class},
         ignored=ignored,
     )
 
 
 def row_of(path: Path, line: int, cells: list[str], columns: Columns, heading: list[str]) -> Row:
-    """A row's cells read. Raises TarkibError for too few or many, a blank name, and labels outside 0..1."""
-    if len(cells) != len(heading):
-        raise TarkibError(f"{path}, line {line}: {len(cells)} values where the heading has {len(heading)} columns")
+    """A row's cells read. Raises TarkibError for a blank name, and labels outside 0..1."""
     name, file = cells[columns.id], cells[columns.file]
     for cell, position in ((name, columns.id), (file, columns.file)):
         if not cell:
             raise TarkibError(f"{path}, line {line}: {heading[position]} is blank; name the clip or remove the row")
     recording = cells[columns.recording] if columns.recording is not None else ""
-    values = [_label(path, line, heading[k], cells[k]) for k in columns.instruments]
-    return Row(line, name, file, recording or name, values)
+    values = tuple(_label(path, line, heading[k], cells[k]) for k in columns.instruments)
+    return Row(path, line, name, file, recording or name, values)
 
 
 def _label(path: Path, line: int, column: str, cell: str) -> float:
@@ -264,15 +291,5 @@ def _label(path: Path, line: int, column: str, cell: str) -> float:
         value = math.nan
     if not 0 <= value <= 1:
         remedy = "write 1 (plays), 0 (does not) or a number between"
-        raise TarkibError(f"{path}, line {line}: {column} is {repr(cell) if cell else 'blank'}; {remedy}")
+        raise TarkibError(f"{path}, line {line}: {bounded(column, 60)} is {shown(cell) if cell else 'blank'}; {remedy}")
     return value
-
-
-def _check_unique(path: Path, rows: list[Row]) -> None:
-    first: dict[str, int] = {}
-    for row in rows:
-        if row.id in first:
-            raise TarkibError(
-                f"{path}, line {row.line}: {row.id!r} is already in line {first[row.id]}; keep one of the two rows"
-            )
-        first[row.id] = row.line

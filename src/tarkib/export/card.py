@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
+from tarkib import yaml12
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.export import features
 from tarkib.export.source import Source
@@ -66,7 +66,7 @@ def loading(source: Source, to: str, folder: str) -> str:
 
 def write(source: Source, to: str) -> str:
     """Text of the card, README.md of the export."""
-    head = yaml.safe_dump(_head(source, to), sort_keys=False, allow_unicode=True, width=120)
+    head = yaml12.written(_head(source, to))
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(INSTRUMENTS))
     return f"""---
 {head}---

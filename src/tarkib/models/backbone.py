@@ -13,6 +13,7 @@ from tarkib.models.checkpoint import checksum, find_weights, load_mert, read_con
 from tarkib.models.hub import PUBLISHED
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertConfig, MertModel
+from tarkib.text import quoted
 
 MERT_TINY = {
     "hidden_size": 96,
@@ -76,7 +77,9 @@ def load_backbone(
     """
     source = {"name": name, "revision": revision}
     if name in _BUILT_IN and revision is not None:
-        raise TarkibError(f"model.revision: {revision!r} is for {', '.join(PUBLISHED)} or a directory; set it to null")
+        raise TarkibError(
+            f"model.revision: {quoted(revision)} is for {', '.join(PUBLISHED)} or a directory; set it to null"
+        )
     if name == PACKAGED:
         folder = Path(__file__).with_name("mert_tiny")
         source["weights_sha256"] = checksum(find_weights(folder))
@@ -112,15 +115,18 @@ def load_backbone(
 def _directory(name: str) -> Path:
     """The directory of that name; where there is none, TarkibError with the nearest name that is known."""
     path = Path(name)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise TarkibError(f"model.backbone: {name!r} is a file; give the directory that holds it and config.json")
+    try:
+        if path.is_dir():
+            return path
+        if path.exists():
+            raise TarkibError(f"model.backbone: {quoted(name)} is a file; give the directory that holds config.json")
+    except OSError as error:
+        raise TarkibError(f"model.backbone: {quoted(name)}: {error.strerror}; give another directory") from error
     # By the last part as well: the hub's names are often given without their owner.
     known = {key.lower(): full for full in (*_BUILT_IN, *PUBLISHED) for key in (full, full.rpartition("/")[2])}
-    near = difflib.get_close_matches(name.lower(), known, n=1)
+    near = difflib.get_close_matches(name[:100].lower(), known, n=1)
     raise TarkibError(
-        f"model.backbone: {name!r} is neither a directory nor one of {', '.join((*_BUILT_IN, *PUBLISHED))}"
+        f"model.backbone: {quoted(name)} is neither a directory nor one of {', '.join((*_BUILT_IN, *PUBLISHED))}"
         + (f"; did you mean {known[near[0]]}?" if near else "")
     )
 
@@ -129,8 +135,8 @@ def _pinned(weights: Path, revision: str | None) -> str:
     """SHA-256 of a directory's weights; TarkibError where it does not begin with `revision`."""
     if revision is not None and not re.fullmatch("[0-9a-fA-F]{8,64}", revision):
         raise TarkibError(
-            f"model.revision: {revision!r}; for a directory give the first 8 to 64 hexadecimal digits of the SHA-256 "
-            f"of {weights}, or null"
+            f"model.revision: {quoted(revision)}; for a directory give the first 8 to 64 hexadecimal digits of the "
+            f"SHA-256 of {weights}, or null"
         )
     digest = checksum(weights)
     if revision is not None and not digest.startswith(revision.lower()):

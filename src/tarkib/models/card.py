@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from tarkib import yaml12
 from tarkib.errors import TarkibError
+from tarkib.evaluation import metrics
 from tarkib.models.backbone import PACKAGED
 
 NAME = "README.md"
@@ -44,7 +45,8 @@ class Card:
     train_mixtures, validation_mixtures : how many there were.
     best_epoch : the epoch whose weights these are, from 1.
     classes : of each class a dict of `instrument`; `mixtures`, how many of training it is in (0: not trained);
-        `recordings`, how many its parts were cut from; `threshold`; `validation_roc_auc`, None where undefined.
+        `recordings`, how many its parts were cut from; `validation_recordings`, the same of validation; `threshold`;
+        `threshold_chosen`, whether validation chose it (else it is 0.5); `validation_roc_auc`, None where undefined.
     validation : figures on the validation mixtures by name; NaN, undefined, becomes None.
     test : figures on the test set, the same way; None before it was heard.
     test_set : the test set in words, such as `240 clips of 60 recordings`; empty where not known.
@@ -80,6 +82,18 @@ class Card:
             return f"The weights of the backbone are under the licence of the directory they came from, {name}."
         return f"{name} started at random, so the weights are the trainer's own."
 
+    @property
+    def unchosen(self) -> str:
+        """Which thresholds validation did not choose, and why, a sentence; empty where it chose all."""
+        named = [one["instrument"] for one in self.classes if one["mixtures"] and not one.get("threshold_chosen", True)]
+        if not named:
+            return ""
+        return (
+            f"The threshold of {', '.join(named)} is {metrics.HALF}: to choose one, validation must have at least "
+            f"{metrics.FEWEST_RECORDINGS} recordings with the instrument and {metrics.FEWEST_RECORDINGS} without it "
+            "(more performers, or a greater slice.validation_share)."
+        )
+
     def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
         """The same card with the scores of a test set."""
         return dataclasses.replace(self, test=figures, test_set=test_set)
@@ -106,7 +120,7 @@ Gives for five seconds of mono sound at 24 kHz the probability of each of: {", "
 - **Training**: seed {self.seed}; the weights are those of epoch {self.best_epoch}, the best by validation.
 
 An instrument counts as present where its probability is at or above its threshold, that of the greatest F1 on \
-validation.
+validation.{" " * bool(self.unchosen)}{self.unchosen}
 
 {self._class_table()}
 
@@ -143,17 +157,18 @@ trained on it cannot tell apart.
             "tags": ["music", "persian-music", "instrument-recognition"],
             "tarkib": facts,
         }
-        return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n\n{self.body()}"
+        return f"---\n{yaml12.written(head)}---\n\n{self.body()}"
 
     def _class_table(self) -> str:
         rows = [
-            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {one['threshold']:.2f} "
+            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {validated} | {one['threshold']:.2f} "
             f"| {_shown(one['validation_roc_auc'])} |"
             for one in self.classes
+            for validated in [one.get("validation_recordings", "–")]
         ]
         head = (
-            "| instrument | training mixtures | from recordings | threshold | validation ROC-AUC |\n"
-            "|---|---|---|---|---|"
+            "| instrument | training mixtures | from recordings | validation recordings | threshold "
+            "| validation ROC-AUC |\n|---|---|---|---|---|---|"
         )
         return "\n".join([head, *rows])
 
@@ -178,6 +193,9 @@ def classes(
     recordings: Mapping[str, int],
     thresholds: np.ndarray,
     validation_roc_auc: np.ndarray,
+    *,
+    validation_recordings: np.ndarray,
+    chosen: np.ndarray,
 ) -> list[dict[str, Any]]:
     """A card's `classes`: arrays have shape (10,), in the order of `labels`; NaN in the last is undefined."""
     return [
@@ -185,10 +203,14 @@ def classes(
             "instrument": label,
             "mixtures": int(count),
             "recordings": recordings.get(label, 0),
+            "validation_recordings": int(validated),
             "threshold": round(float(threshold), _DIGITS),
+            "threshold_chosen": bool(by_validation),
             "validation_roc_auc": _number(score),
         }
-        for label, count, threshold, score in zip(labels, mixtures, thresholds, validation_roc_auc, strict=True)
+        for label, count, validated, threshold, by_validation, score in zip(
+            labels, mixtures, validation_recordings, thresholds, chosen, validation_roc_auc, strict=True
+        )
     ]
 
 
@@ -202,10 +224,12 @@ def read(folder: Path) -> Card:
     path = folder / NAME
     try:
         _, head, _ = path.read_text(encoding="utf-8").split("---\n", 2)
-        return Card(**yaml.safe_load(head)["tarkib"])
+        card = Card(**yaml12.read(head)["tarkib"])
+        card.body()  # what is missing in it, or of another type, is found here and not when it is written again
+        return card
     except FileNotFoundError as error:
         raise TarkibError(f"{path}: missing; train or pull the classifier again, its card belongs to it") from error
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TarkibError(f"{path}: not a model card as this version writes it; train or pull it again") from error
 
 

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import HubertConfig
 
 from tarkib.errors import TarkibError
-from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel
+from tarkib.models import bounds
+from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, frame_count
+from tarkib.text import bounded, quoted, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of the file with the weights, the preferred one first."""
@@ -27,6 +30,11 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _HOP = 320
 """Samples between two frames, 75 a second, in every MERT."""
 
+_CLIP_SAMPLES = 5 * SAMPLE_RATE
+
+_MOST_JSON_BYTES = 1_000_000
+"""Far more than any configuration has."""
+
 _GIT_LFS = b"version https://git-lfs"
 
 
@@ -38,12 +46,7 @@ def load_mert(folder: Path) -> MertModel:
     config = read_config(folder)
     _check_preprocessor(folder)
     path = find_weights(folder)
-    try:
-        backbone = empty_mert(config)
-    except Exception as error:  # a configuration whose fields contradict each other, found in one of many modules
-        raise TarkibError(
-            f"{folder / 'config.json'}: no model can be made of it: {_line(error)}; copy or download the file again"
-        ) from error
+    backbone = empty_mert(config, str(folder / "config.json"))
     state = {}
     for key, tensor in read_tensors(path).items():
         stem, _, last = key.rpartition(".")
@@ -55,11 +58,19 @@ def load_mert(folder: Path) -> MertModel:
     return backbone
 
 
-def empty_mert(config: MertConfig) -> MertModel:
-    """A model without weights, for `load_weights` to fill: neither memory nor time goes into a random start."""
-    # One vector is drawn all the same, from the generator that is everyone's.
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return MertModel(config)
+def empty_mert(config: MertConfig, name: str) -> MertModel:
+    """A model without weights, for `load_weights` to fill: neither memory nor time goes into a random start.
+
+    Raises TarkibError, beginning with `name`, for a configuration whose fields contradict each other.
+    """
+    try:
+        # One vector is drawn all the same, from the generator that is everyone's.
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return MertModel(config)
+    except Exception as error:  # whatever the one of many modules raises that finds it
+        raise TarkibError(
+            f"{name}: no model can be made of it: {_line(error)}; copy or download the file again"
+        ) from error
 
 
 def find_weights(folder: Path) -> Path:
@@ -95,7 +106,7 @@ def read_config(folder: Path) -> MertConfig:
     path = folder / "config.json"
     if not path.exists():
         raise TarkibError(f"{folder}: no config.json; a backbone's directory holds it beside its weights")
-    return config_from_dict(_read_json(path), str(path))
+    return config_from_dict(read_json(path), str(path))
 
 
 def config_from_dict(content: Any, name: str) -> MertConfig:
@@ -103,28 +114,37 @@ def config_from_dict(content: Any, name: str) -> MertConfig:
     kind = content.get("model_type") if isinstance(content, dict) else None
     if kind not in ("mert_model", "hubert"):
         raise TarkibError(
-            f"{name}: model_type is {kind!r}, expected mert_model or hubert; this is another model, give "
+            f"{name}: model_type is {quoted(kind)}, expected mert_model or hubert; this is another model, give "
             "model.backbone the directory of a MERT-v1"
         )
     if kind == "hubert" and "sample_rate" not in content:
         # HuBERT's own speech models hear 16 kHz and do not say so.
         raise TarkibError(f"{name}: a hubert without sample_rate; if it hears {SAMPLE_RATE} Hz, add that to the file")
+    # Nothing else: neither the checkpoint's own Python (`auto_map`) nor a number of labels, for each of which a name
+    # would be made, has business here.
+    fields = {**HubertConfig.__annotations__, **MertConfig.__annotations__}.keys() - {"model_type"}
+    known = {key: content[key] for key in fields & content.keys()}
+    bounds.check({key: value for key, value in known.items() if value is not None}, bounds.MERT, name)
     try:
-        # `auto_map` names the checkpoint's own Python, which has no business here.
-        config = MertConfig.from_dict({k: v for k, v in content.items() if k not in ("model_type", "auto_map")})
+        config = MertConfig.from_dict(known)
     except TarkibError as error:
         raise TarkibError(f"{name}: {error}") from error
     except Exception as error:  # whatever the checks of transformers raise for a value out of place
         raise TarkibError(f"{name}: {_line(error)}; copy or download the file again") from error
     if config.sample_rate != SAMPLE_RATE:
         raise TarkibError(
-            f"{name}: sample_rate is {config.sample_rate}, but clips have {SAMPLE_RATE} Hz; use a MERT-v1 checkpoint"
+            f"{name}: sample_rate is {quoted(config.sample_rate)}, but clips have {SAMPLE_RATE} Hz; use a MERT-v1 "
+            "checkpoint"
         )
     if math.prod(config.conv_stride) != _HOP:
         raise TarkibError(
             f"{name}: conv_stride is {list(config.conv_stride)}, whose product is not {_HOP}, the samples between two "
             "frames of a MERT; use a MERT-v1 checkpoint"
         )
+    if not len(config.conv_dim) == len(config.conv_kernel) == len(config.conv_stride):
+        raise TarkibError(f"{name}: conv_dim, conv_kernel and conv_stride differ in length; copy the file again")
+    if frame_count(config, _CLIP_SAMPLES) < 1:
+        raise TarkibError(f"{name}: conv_kernel is {quoted(config.conv_kernel)}, wider than a clip of five seconds")
     return config
 
 
@@ -137,7 +157,7 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
     expected = module.state_dict()
     both = [key for key in expected if key in state]
     problems = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
+        f"{len(found)} {what} ({some(map(bounded, found), 3)})"
         for what, found in (
             ("missing", sorted(expected.keys() - state.keys())),
             ("unknown", sorted(state.keys() - expected.keys())),
@@ -170,8 +190,8 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
     if spoilt:
         more = f" and {len(spoilt) - 1} more" if len(spoilt) > 1 else ""
         raise TarkibError(
-            f"{name}: NaN or infinite numbers in {spoilt[0]}{more}; such weights give nothing but NaN, copy or "
-            "download the file again, or use an earlier checkpoint"
+            f"{name}: NaN or infinite numbers in {bounded(spoilt[0])}{more}; such weights give nothing but NaN, copy "
+            "or download the file again, or use an earlier checkpoint"
         )
     for key in both:
         # Popped, so that no more than one tensor is in memory twice; copied, so that none lives in the mapped file.
@@ -211,12 +231,17 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Content of a small JSON file; TarkibError where it cannot be read, is not JSON or not small."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_JSON_BYTES + 1)
+        if len(content) > _MOST_JSON_BYTES:
+            raise TarkibError(f"{path}: has more than {_MOST_JSON_BYTES:,} bytes, so it is no configuration")
+        return json.loads(content.decode())
     except OSError as error:
         raise _unreadable(path, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TarkibError(f"{path}: not JSON ({_line(error)}); copy or download the file again") from error
 
 
@@ -225,19 +250,19 @@ def _check_preprocessor(folder: Path) -> None:
     path = folder / "preprocessor_config.json"
     if not path.exists():
         return
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise TarkibError(f"{path}: expected a mapping, found {content!r}; copy or download the file again")
+        raise TarkibError(f"{path}: expected a mapping, found {quoted(content)}; copy or download the file again")
     rate, normalised = content.get("sampling_rate", SAMPLE_RATE), content.get("do_normalize", True)
     if rate != SAMPLE_RATE or normalised is not True:
         raise TarkibError(
-            f"{path}: wants sampling_rate {rate} and do_normalize {normalised}; expected {SAMPLE_RATE} and true, "
-            "as MERT-v1 has them"
+            f"{path}: wants sampling_rate {quoted(rate)} and do_normalize {quoted(normalised)}; expected {SAMPLE_RATE} "
+            "and true, as MERT-v1 has them"
         )
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = bounded(error)
     return f"unknown value {text}" if isinstance(error, KeyError) else text
 
 

@@ -17,11 +17,13 @@ import torch
 from torch import nn
 
 from tarkib.errors import TarkibError
+from tarkib.models import bounds
 from tarkib.models.backbone import load_backbone
-from tarkib.models.checkpoint import checksum, config_from_dict, empty_mert, load_weights, read_tensors
+from tarkib.models.checkpoint import checksum, config_from_dict, empty_mert, load_weights, read_json, read_tensors
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
-from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, normalise
+from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
 from tarkib.outputs import whole_file
+from tarkib.text import bounded, quoted, some
 from tarkib.vocabulary import INSTRUMENTS
 
 FORMAT = 1
@@ -46,6 +48,7 @@ class InstrumentClassifier(nn.Module):
     labels : the classes, in the order of the logits.
     trained_classes : those that the training data had; the logits of the others mean nothing.
     thresholds : class to the probability (0 to 1) from which it counts as present.
+    chosen_thresholds : the classes whose threshold validation chose; of the others it is 0.5.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class InstrumentClassifier(nn.Module):
         self.labels: tuple[str, ...] = INSTRUMENTS
         self.trained_classes: tuple[str, ...] = INSTRUMENTS
         self.thresholds: dict[str, float] = dict.fromkeys(INSTRUMENTS, _DEFAULT_THRESHOLD)
+        self.chosen_thresholds: tuple[str, ...] = ()
         self.source = dict(source or {})
 
     @property
@@ -108,12 +112,13 @@ class InstrumentClassifier(nn.Module):
         *,
         trained_classes: Sequence[str] | None = None,
         thresholds: Mapping[str, float] | None = None,
+        chosen_thresholds: Sequence[str] | None = None,
     ) -> None:
         """Write `model.safetensors` and `config.json`, all that `load` needs: no network, no original checkpoint.
 
         LoRA adapters are merged into the weights in the file, not in this module. Both files are written beside and
         renamed, the configuration last, with the weights' checksum in it: a folder with one old and one new file does
-        not load. `trained_classes` and `thresholds`, where given, become the classifier's own.
+        not load. `trained_classes`, `thresholds` and `chosen_thresholds`, where given, become the classifier's own.
         """
         from safetensors.torch import save
 
@@ -121,6 +126,8 @@ class InstrumentClassifier(nn.Module):
             self.trained_classes = tuple(label for label in self.labels if label in set(trained_classes))
         if thresholds is not None:
             self.thresholds = {label: float(thresholds[label]) for label in self.labels}
+        if chosen_thresholds is not None:
+            self.chosen_thresholds = tuple(chosen_thresholds)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = save(_plain_state(self), metadata={"format": "pt"})
@@ -129,6 +136,7 @@ class InstrumentClassifier(nn.Module):
             "labels": list(self.labels),
             "trained_classes": list(self.trained_classes),
             "thresholds": self.thresholds,
+            "chosen_thresholds": list(self.chosen_thresholds),
             "sample_rate": SAMPLE_RATE,
             "backbone": {
                 "kind": next(kind for kind, cls in _BACKBONES.items() if isinstance(self.backbone, cls)),
@@ -193,36 +201,44 @@ def load(folder: Path | str) -> InstrumentClassifier:
     for path in (config_path, weights_path):
         if not path.is_file():
             raise TarkibError(f"{path}: missing; a classifier's folder holds config.json and model.safetensors")
+    content = read_json(config_path)
     try:
-        content = json.loads(config_path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise TarkibError(
-                f"{config_path}: format {content['format']!r}, but this version of Tarkib reads format {FORMAT}"
+                f"{config_path}: format {quoted(content['format'])}, but this version of Tarkib reads format {FORMAT}"
             )
-        classifier = InstrumentClassifier(
-            _backbone(content["backbone"], f"{config_path}: backbone"),
-            head_hidden=content["head"]["hidden"],
-            head_dropout=content["head"]["dropout"],
-            source=content["backbone"]["source"],
-        )
-        labels, digest = tuple(content["labels"]), content["weights_sha256"]
-        classifier.trained_classes = tuple(content["trained_classes"])
-        classifier.thresholds = {label: float(content["thresholds"][label]) for label in labels}
-        if wrong := [label for label in labels if not 0 <= classifier.thresholds[label] <= 1]:
-            raise ValueError(f"the threshold of {wrong[0]} is {classifier.thresholds[wrong[0]]:g}, not within 0..1")
-        if unknown := sorted(set(classifier.trained_classes) - set(labels)):
-            raise ValueError(f"trained_classes names {unknown[0]}, which is no class")
+        if content["labels"] != list(INSTRUMENTS):
+            raise TarkibError(
+                f"{config_path}: its classes are {some(map(bounded, content['labels']))}, but here they are "
+                f"{', '.join(INSTRUMENTS)}"
+            )
+        if content["sample_rate"] != SAMPLE_RATE:
+            raise ValueError(f"sample_rate is {quoted(content['sample_rate'])}, but clips have {SAMPLE_RATE} Hz")
+        trained, digest, head = content["trained_classes"], content["weights_sha256"], content["head"]
+        if not isinstance(trained, list) or not trained or not all(one in INSTRUMENTS for one in trained):
+            raise ValueError(f"trained_classes is {quoted(trained)}; expected a list of some of the classes")
+        # Classifiers of before there was a choice have no such entry.
+        chosen = content.get("chosen_thresholds", trained)
+        if not isinstance(chosen, list) or not all(one in INSTRUMENTS for one in chosen):
+            raise ValueError(f"chosen_thresholds is {quoted(chosen)}; expected a list of some of the classes")
+        thresholds = {label: content["thresholds"][label] for label in INSTRUMENTS}
+        bounds.check(thresholds, dict.fromkeys(INSTRUMENTS, bounds.SHARE), f"{config_path}: thresholds")
+        bounds.check(head, bounds.HEAD, f"{config_path}: head")
+        backbone = _backbone(content["backbone"], f"{config_path}: backbone")
+        source = dict(content["backbone"]["source"])
+        with torch.device("meta"):
+            classifier = InstrumentClassifier(
+                backbone, head_hidden=head["hidden"], head_dropout=head["dropout"], source=source
+            )
     except TarkibError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else bounded(error)
         raise TarkibError(
             f"{config_path}: not a classifier's configuration ({problem}); train or pull it again"
         ) from error
-    if labels != INSTRUMENTS:
-        raise TarkibError(
-            f"{config_path}: its classes are {', '.join(labels)}, but here they are {', '.join(INSTRUMENTS)}"
-        )
+    classifier.trained_classes, classifier.chosen_thresholds = tuple(trained), tuple(chosen)
+    classifier.thresholds = {label: float(one) for label, one in thresholds.items()}
     if checksum(weights_path) != digest:
         raise TarkibError(
             f"{weights_path}: damaged, or not those that config.json was written with; train or pull both again"
@@ -233,14 +249,14 @@ def load(folder: Path | str) -> InstrumentClassifier:
 
 def _backbone(content: Mapping[str, Any], name: str) -> nn.Module:
     """Make the backbone, its weights still to be filled, of what `save` recorded of it."""
-    if content["kind"] == "mel-cnn":
-        return MelCnn(MelCnnConfig(**content["config"]))
-    if content["kind"] != "mert":
-        raise TarkibError(
-            f"{name}: kind {content['kind']!r} is unknown; this version of Tarkib has {', '.join(_BACKBONES)}"
-        )
-    config: MertConfig = config_from_dict(content["config"], name)
-    return empty_mert(config)
+    kind, config = content["kind"], content.get("config")
+    if kind == "mel-cnn":
+        bounds.check(config, bounds.MEL_CNN, name)
+        with torch.device("meta"):
+            return MelCnn(MelCnnConfig(**config))
+    if kind != "mert":
+        raise TarkibError(f"{name}: kind {quoted(kind)} is unknown; this version of Tarkib has {', '.join(_BACKBONES)}")
+    return empty_mert(config_from_dict(config, name), name)
 
 
 def _plain_state(classifier: InstrumentClassifier) -> dict[str, torch.Tensor]:

@@ -38,9 +38,11 @@ class MelCnn(nn.Module):
     def __init__(self, config: MelCnnConfig):
         super().__init__()
         self.config = config
-        self.register_buffer("window", torch.hann_window(config.window), persistent=False)
-        filterbank = mel_filterbank(config.sample_rate, config.window, config.bands, config.fmin, config.fmax)
-        self.register_buffer("filterbank", filterbank, persistent=False)
+        # Computed, so in no checkpoint: they are there also where the rest is still empty.
+        with torch.device("cpu"):
+            self.register_buffer("window", torch.hann_window(config.window), persistent=False)
+            filterbank = mel_filterbank(config.sample_rate, config.window, config.bands, config.fmin, config.fmax)
+            self.register_buffer("filterbank", filterbank, persistent=False)
         # Band by band over the training set: the convolutions see levels around zero whatever the recordings' loudness.
         blocks: list[nn.Module] = [nn.BatchNorm1d(config.bands)]
         width = config.bands

@@ -208,6 +208,13 @@ class MertModel(HubertModel):
         return hidden_states
 
 
+def frame_count(config: MertConfig, samples: int) -> int:
+    """T, the number of frames that a MERT makes of so many samples."""
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
 def normalise(samples: torch.Tensor) -> torch.Tensor:
     """Clips `[B, n]` with mean 0 and variance 1 each, in float32; silence stays silence.
 

@@ -5,6 +5,7 @@ A corpus is a folder of shards (`tarkib.clips`) with two tables: `pieces.parquet
 lie end to end and are a clip long but for the last one. An hour takes about 100 MB.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tarkib import audio, clips, fingerprint, parallel
+from tarkib import audio, clips, fingerprint, folders, parallel
 from tarkib.clips import ClipStore, Place
 from tarkib.errors import TarkibError
+from tarkib.folders import Entry
 from tarkib.locks import one_at_a_time
 from tarkib.outputs import whole_folder
 from tarkib.tables import Table
+from tarkib.text import printable
 
 PIECES = Table(
     "pieces",
@@ -55,24 +58,18 @@ class Job:
     paths: tuple[str, ...]
 
 
-def find(root: Path | str) -> list[str]:
-    """Paths, relative and with forward slashes, of every audio file below a folder but hidden ones, in their order.
+def find(root: Path | str) -> list[Entry]:
+    """Every audio file below a folder but hidden ones, in the order of their paths, links followed.
 
     Raises TarkibError where the folder is missing or holds no audio file.
     """
     root = Path(root)
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point pretrain.recordings to them")
-    found = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in audio.SUFFIXES]
-    # A broken link is kept, to be named as what cannot be read.
-    found = [
-        path
-        for path in sorted(found, key=lambda path: path.parts)
-        if not any(part.startswith(".") for part in path.parts) and not (root / path).is_dir()
-    ]
+    found = folders.listing(root, for_tables=True).entries
     if not found:
         raise TarkibError(f"{root}: no recordings; pre-training takes {' '.join(sorted(audio.SUFFIXES))}")
-    return [path.as_posix() for path in found]
+    return found
 
 
 def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: str = "local") -> "Corpus":
@@ -83,27 +80,33 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     the folder is missing, or not one recording in it can be used.
     """
     root = Path(root)
-    paths = find(root)
+    found = find(root)
     code = fingerprint.of_files([Path(__file__), Path(audio.__file__).parent, Path(clips.__file__)])
-    readable = [root / path for path in paths if (root / path).is_file()]
-    folder = cache / fingerprint.of(fingerprint.of_files(readable), paths, code)[:16]
+    readable = [root / one.path for one in found if one.problem is None and os.access(root / one.path, os.R_OK)]
+    folder = cache / fingerprint.of(fingerprint.of_files(readable), [tuple(one) for one in found], code)[:16]
     if not folder.is_dir():
         # All would use one partial folder.
         with one_at_a_time(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                _fill(folder, root, paths, workers, engine)
+                _fill(folder, root, found, workers, engine)
     return Corpus(folder, str(root))
 
 
-def _fill(folder: Path, root: Path, paths: list[str], workers: int | None, engine: str) -> None:
+def _fill(folder: Path, root: Path, found: list[Entry], workers: int | None, engine: str) -> None:
     """Cut the recordings into a folder that is there once it is whole."""
     with whole_folder(folder) as partial:
-        jobs = _plan(root, partial, paths)
+        jobs = _plan(root, partial, [one.path for one in found if one.problem is None])
         results = parallel.map_jobs(_cut, jobs, what="cutting", workers=workers, engine=engine)
-        pieces, recordings = [], []
+        pieces: list[dict] = []
+        recordings = [
+            {"path": printable(path), "seconds": 0.0, "reason": problem}
+            for path, problem in found
+            if problem is not None
+        ]
         for some_pieces, some_recordings in results:
             pieces += some_pieces
             recordings += some_recordings
+        recordings.sort(key=lambda row: row["path"].split("/"))
         PIECES.write(partial / "pieces.parquet", pieces)
         RECORDINGS.write(partial / "recordings.parquet", recordings)
 
@@ -168,7 +171,7 @@ class Corpus:
     def __init__(self, folder: Path | str, name: str = "") -> None:
         folder = Path(folder)
         recordings = RECORDINGS.read(folder / "recordings.parquet")
-        self.skipped = [f"{row['path']}: {row['reason']}; skipped" for row in recordings if row["reason"]]
+        self.skipped = [f"{printable(row['path'])}: {row['reason']}; skipped" for row in recordings if row["reason"]]
         if len(self.skipped) == len(recordings):
             raise TarkibError("\n  ".join([f"{name or folder}: no usable recording", *self.skipped[:20]]))
         rows = PIECES.read(folder / "pieces.parquet")

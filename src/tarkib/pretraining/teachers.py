@@ -33,13 +33,6 @@ _PURPOSE = 53
 _FLOOR = 1e-4
 
 
-def frame_count(config: MertConfig, samples: int) -> int:
-    """T, the number of frames that a MERT makes of so many samples."""
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        samples = (samples - kernel) // stride + 1
-    return samples
-
-
 class Teachers(nn.Module):
     """The two teachers of a backbone; `fit` them, or load them with the model that they taught.
 

@@ -20,11 +20,11 @@ from transformers import EvalPrediction, TrainerCallback
 from tarkib import audio, devices
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
-from tarkib.models.mert import MertModel
+from tarkib.models.mert import MertModel, frame_count
 from tarkib.pretraining.corpus import Corpus
 from tarkib.pretraining.excerpts import Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction
-from tarkib.pretraining.teachers import Teachers, frame_count
+from tarkib.pretraining.teachers import Teachers
 from tarkib.training import checkpoints as kept
 from tarkib.training import processes
 from tarkib.training.machine import Machine, enough_memory, own_generators

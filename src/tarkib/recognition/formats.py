@@ -13,6 +13,7 @@ from typing import Any
 
 from tarkib.audio import CLIP_SECONDS
 from tarkib.recognition.result import Recognition
+from tarkib.text import printable
 
 CSV_COLUMNS = ("file", "instrument", "start_s", "end_s", "probability")
 
@@ -22,7 +23,7 @@ _RULES = "five-second windows, averaged by hop; an instrument plays where that r
 
 def table(found: Recognition, name: str) -> str:
     """Lines to read: instruments, how much of the time each plays, and when."""
-    return f"{name}: {found}\n"
+    return f"{printable(name)}: {found}\n"
 
 
 def csv(found: Recognition, name: str) -> str:

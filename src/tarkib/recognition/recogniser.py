@@ -15,13 +15,14 @@ import torch
 from scipy.special import expit
 from torch.utils.data import IterableDataset
 
-from tarkib import audio, project
+from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.audio.channels import Mix
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.prediction import predict_logits
 from tarkib.recognition.result import Recognition
+from tarkib.tracking import store
 
 SILENCE_DBFS = -60.0
 """A window whose RMS level is below counts as silent."""
@@ -106,26 +107,21 @@ class Recogniser:
 
 def _fetched(uri: str) -> Path:
     """A model that MLflow keeps, as a folder."""
-    store = project.root() / "mlflow.db"
-    unnamed = not os.environ.get("MLFLOW_TRACKING_URI")
+    default, unnamed = store.default(), not os.environ.get("MLFLOW_TRACKING_URI")
     # A file is read without a store; of all else MLflow, left to itself, would make an empty store here and ask that.
-    if unnamed and not store.is_file() and not uri.startswith("file:/"):
+    if unnamed and not default.is_file() and not uri.startswith("file:/"):
         raise TarkibError(
-            f"{uri}: MLflow's store {store} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
+            f"{uri}: MLflow's store {default} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
         )
     import mlflow  # takes seconds to load, and few need it
-    from mlflow.exceptions import MlflowException
 
-    if unnamed and store.is_file():
-        mlflow.set_tracking_uri(f"sqlite:///{store}")
+    if default.is_file() or not unnamed:
+        store.choose()
     try:
-        return Path(mlflow.artifacts.download_artifacts(uri))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise TarkibError(
-            f"{uri}: MLflow's store {mlflow.get_tracking_uri()} does not give it ({reason}); "
-            "see mlflow ui for what is there, or set MLFLOW_TRACKING_URI"
-        ) from error
+        with store.usable(), store.patiently():
+            return Path(mlflow.artifacts.download_artifacts(uri))
+    except TarkibError as error:
+        raise TarkibError(f"{uri}: {error}; see mlflow ui for what is there") from error
 
 
 def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:

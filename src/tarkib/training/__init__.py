@@ -32,7 +32,7 @@ from tarkib.training import processes
 from tarkib.training.machine import Machine, enough_memory, own_generators
 from tarkib.training.objective import ClassifierTrainer
 from tarkib.training.pooled import PooledHead, PooledSet
-from tarkib.training.progress import Progress
+from tarkib.training.progress import Progress, say
 
 _TRAIN_PARAMS = (
     "seed",
@@ -47,6 +47,7 @@ _TRAIN_PARAMS = (
     "max_grad_norm",
     "pos_weight",
 )
+_FAR_ABOVE = 1.2
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
@@ -162,6 +163,8 @@ def train(
         logits = predict_logits(learner, validation_set, params.batch_size, chosen.kind, workers=machine.loaders)
     history = _history(log)
     best = next(row for row in history if row["step"] == best_step)
+    if remark := _overconfident(history, best):
+        say(remark)
     return TrainingResult(
         model=model.eval(),
         checkpoints=folder,
@@ -171,6 +174,22 @@ def train(
         best_loss=best["validation_loss"],
         validation_logits=logits,
         seconds=time.monotonic() - began,
+    )
+
+
+def _overconfident(history: list[dict[str, Any]], best: dict[str, Any]) -> str | None:
+    """A remark where the best epoch's validation loss is far above the lowest.
+
+    Then the ranking still improved while the probabilities grew too sure of themselves, as they do where there is
+    little to learn from (Guo et al., On calibration of modern neural networks, ICML 2017).
+    """
+    least = min(history, key=lambda row: row["validation_loss"])
+    if best["validation_loss"] <= _FAR_ABOVE * least["validation_loss"]:
+        return None
+    return (
+        f"overfitting: epoch {best['epoch']} ranks best, but its validation loss is {best['validation_loss']:.2f} and "
+        f"was {least['validation_loss']:.2f} in epoch {least['epoch']}, so its probabilities are too near 0 and 1; add "
+        "recordings, or lower train.epochs or train.learning_rate"
     )
 
 

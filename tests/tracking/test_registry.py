@@ -9,13 +9,14 @@ import pytest
 import yaml
 from small_classifier import write_classifier
 
-from tarkib import params, tracking
+from tarkib import params
 from tarkib.errors import TarkibError
 from tarkib.models import card
+from tarkib.tracking import registry, runs, store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with a store of its own."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
@@ -26,10 +27,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def client(store: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> mlflow.MlflowClient:
+def client(project: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> mlflow.MlflowClient:
     """A client of the store, in which each test has a registered model of its own."""
-    monkeypatch.setattr(tracking, "REGISTERED_MODEL", request.node.name.replace("[", "-").replace("]", ""))
-    return mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    monkeypatch.setattr(registry, "REGISTERED_MODEL", request.node.name.replace("[", "-").replace("]", ""))
+    return mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
 
 
 @pytest.fixture
@@ -42,20 +43,20 @@ def evaluated(
         score: float | None, *, seed: int = 0, test_set: str = "", data: str = "data/test", **figures: float | None
     ) -> None:
         folder = write_classifier(tmp_path / str(seed) / "classifier", seed=seed, validation_roc_auc=score)
-        with tracking.evaluation(settings(data={"test": data}), f"{request.node.name} {seed}"):
-            tracking.log_evaluation(figures, folder, test_set)
+        weights = f"{request.node.name} {seed}"
+        runs.evaluated(settings(data={"test": data}), weights, figures, folder, test_set)
 
     return evaluate
 
 
 def versions(client: mlflow.MlflowClient) -> list:
     """All versions, the oldest first."""
-    found = client.search_model_versions(f"name = '{tracking.REGISTERED_MODEL}'")
+    found = client.search_model_versions(f"name = '{registry.REGISTERED_MODEL}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
 def best(client: mlflow.MlflowClient) -> str:
-    return str(client.get_model_version_by_alias(tracking.REGISTERED_MODEL, "best").version)
+    return str(client.get_model_version_by_alias(registry.REGISTERED_MODEL, "best").version)
 
 
 def test_a_version_carries_its_card(client, evaluated, tmp_path):
@@ -73,14 +74,14 @@ def test_a_version_carries_its_card(client, evaluated, tmp_path):
     assert version.tags["test_accuracy"] == "0.8"
     assert version.tags["test_roc_auc"] == "nan"
     assert client.get_run(version.run_id).data.metrics == {"test_accuracy": 0.8}
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{tracking.REGISTERED_MODEL}/1", dst_path=str(tmp_path)))
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{registry.REGISTERED_MODEL}/1", dst_path=str(tmp_path)))
     assert card.read(folder) == about
     assert card.read(folder / "artifacts/classifier").test is None
 
 
 def test_the_model_says_what_it_takes_to_decide(client, evaluated, tmp_path):
     evaluated(0.75)
-    described = mlflow.models.get_model_info(f"models:/{tracking.REGISTERED_MODEL}/1")
+    described = mlflow.models.get_model_info(f"models:/{registry.REGISTERED_MODEL}/1")
     config = yaml.safe_load((tmp_path / "0/classifier/config.json").read_text())
     for key in ("labels", "thresholds", "trained_classes", "sample_rate"):
         assert described.metadata[key] == config[key]
@@ -95,12 +96,12 @@ def test_best_is_the_best_by_validation_and_of_equals_the_newest(client, evaluat
         evaluated(score, seed=seed)
         chosen.append(best(client))
     assert chosen == ["1", "2", "2", "2", "5"]
-    assert str(client.get_model_version_by_alias(tracking.REGISTERED_MODEL, "latest").version) == "5"
+    assert str(client.get_model_version_by_alias(registry.REGISTERED_MODEL, "latest").version) == "5"
 
 
 def test_without_a_validation_score_none_is_the_best(client, evaluated):
     evaluated(None)
-    assert client.get_registered_model(tracking.REGISTERED_MODEL).aliases == {}
+    assert client.get_registered_model(registry.REGISTERED_MODEL).aliases == {}
     assert [version.tags["validation_roc_auc"] for version in versions(client)] == ["nan"]
 
 
@@ -111,7 +112,7 @@ def test_evaluating_again_brings_the_card_up_to_date(client, evaluated, tmp_path
     assert "| accuracy | – | 0.600 |" in version.description
     assert version.tags["test_accuracy"] == "0.6"
     assert version.tags["test_f1_macro"] == "nan"
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{tracking.REGISTERED_MODEL}/1", dst_path=str(tmp_path)))
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{registry.REGISTERED_MODEL}/1", dst_path=str(tmp_path)))
     assert card.read(folder).test == {"accuracy": 0.6, "f1_macro": None}
 
 
@@ -122,7 +123,7 @@ def test_another_test_set_has_a_run_of_its_own(client, evaluated):
     (version,) = versions(client)
     assert version.tags["test_accuracy"] == "0.8"
     assert client.get_run(version.run_id).data.metrics == {"test_accuracy": 0.8}
-    [experiment] = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")
+    [experiment] = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")
     others = [
         one.data.metrics for one in client.search_runs([experiment.experiment_id], "params.`data.test` LIKE '%ther'")
     ]
@@ -152,20 +153,18 @@ def test_a_version_that_was_registered_meanwhile_is_not_overlooked(client, evalu
 def test_a_classifier_without_a_card_is_told(client, defaults, tmp_path):
     folder = write_classifier(tmp_path / "classifier")
     (folder / "README.md").unlink()
-    with tracking.evaluation(defaults, "no card"), pytest.raises(TarkibError, match=r"README\.md: missing; train or"):
-        tracking.log_evaluation({}, folder)
+    with pytest.raises(TarkibError, match=r"README\.md: missing; train or"):
+        runs.evaluated(defaults, "no card", {}, folder)
 
 
-def _worker(folder: Path, store: Path, own: int, barrier) -> None:
+def _worker(folder: Path, own: int, barrier) -> None:
     """Evaluate a classifier of its own and one that the other evaluates as well, each at the same time as the other."""
-    settings = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+    settings = params.load(Path(__file__).resolve().parents[2] / "params.yaml")
     for seed in (own, 9):
         classifier = folder / f"{own}-{seed}" / "classifier"
         write_classifier(classifier, seed=seed, validation_roc_auc=seed / 10)
         barrier.wait()
-        with tracking.evaluation(settings, f"weights {seed}"):
-            barrier.wait()
-            tracking.log_evaluation({"accuracy": 0.5}, classifier)
+        runs.evaluated(settings, f"weights {seed}", {"accuracy": 0.5}, classifier)
 
 
 def test_two_workers_at_once(tmp_path, monkeypatch):
@@ -175,7 +174,7 @@ def test_two_workers_at_once(tmp_path, monkeypatch):
     context = multiprocessing.get_context("spawn")
     # Long, since one may have to import for minutes where others are at work.
     barrier = context.Barrier(2, timeout=600)
-    workers = [context.Process(target=_worker, args=(tmp_path, tmp_path, own, barrier)) for own in (1, 2)]
+    workers = [context.Process(target=_worker, args=(tmp_path, own, barrier)) for own in (1, 2)]
     for worker in workers:
         worker.start()
     for worker in workers:

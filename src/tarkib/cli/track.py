@@ -1,0 +1,29 @@
+"""``tarkib track``: logs to MLflow what could not be logged while its store did not answer."""
+
+import argparse
+
+from tarkib import params
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "track",
+        help="log to MLflow what its store did not take",
+        description="A store that does not answer costs no training: what could not be logged is kept in "
+        ".cache/tracking. This logs it, and registers the models, once the store is back. The store is "
+        "MLFLOW_TRACKING_URI, else run.tracking_uri of params.yaml, else mlflow.db here.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_: argparse.Namespace) -> int:
+    """Log what is kept; 1 where some of it is still kept."""
+    settings = params.load()
+    from tarkib.tracking import pending, store  # MLflow takes seconds to load
+
+    if not pending.anything():
+        print("nothing is waiting to be logged")
+        return 0
+    store.connect(settings.run.tracking_uri)
+    return int(pending.send(print) > 0)

@@ -1,0 +1,130 @@
+"""What could not be logged because the store did not answer, kept below .cache/tracking until it does.
+
+A training has a journal, `<run>.jsonl`: a line an entry, the last one with the run's status once the training is over.
+An evaluation has a folder: `evaluation.json`, and the classifier that is to be registered.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Metric
+
+from tarkib import project
+from tarkib.errors import TarkibError
+from tarkib.locks import one_at_a_time
+from tarkib.tracking import registry, store
+from tarkib.tracking.registry import Evaluation
+
+REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
+
+
+def folder() -> Path:
+    """Where it lies; all experiments of a project share it."""
+    return project.cache("tracking")
+
+
+def journal(run_id: str) -> Path:
+    """The journal of a training's run."""
+    return folder() / f"{run_id}.jsonl"
+
+
+def note(journal: Path, **entry: object) -> None:
+    """Add an entry to a journal: `metrics` (lists of name, value, milliseconds, step), `tags` or `status`."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"store": store.shown(mlflow.get_tracking_uri()), **entry}) + "\n")
+
+
+def send_training(journal: Path) -> None:
+    """Log what a finished training's journal holds, and delete it; raises TarkibError where that cannot be."""
+    client, run_id, here = mlflow.MlflowClient(), journal.stem, store.shown(mlflow.get_tracking_uri())
+    with store.usable():
+        for entry in _entries(journal):
+            if entry["store"] != here:
+                raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
+            metrics = [Metric(*one) for one in entry.get("metrics", ())]
+            if metrics:
+                client.log_batch(run_id, metrics)
+            for key, value in entry.get("tags", {}).items():
+                client.set_tag(run_id, key, value)
+            if "status" in entry:
+                client.set_terminated(run_id, entry["status"])
+    journal.unlink()
+
+
+def keep(evaluation: Evaluation) -> None:
+    """Keep an evaluation with its classifier, in the place of an earlier one of the same weights and test set."""
+    folder().mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=folder()))
+    try:
+        shutil.copytree(evaluation.classifier, half / "classifier", copy_function=_link)
+        content = json.dumps({**asdict(evaluation), "classifier": ""})
+        (half / "evaluation.json").write_text(content, encoding="utf-8")
+        place = folder() / evaluation.key
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(half, place)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file that no one changes in place, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def send(tell: Callable[[str], None]) -> int:
+    """Log all that is kept to the store that is connected; returns how many could not be logged."""
+    left = 0
+    with one_at_a_time(project.cache("pending.lock")):
+        for what, log in _waiting():
+            try:
+                log()
+            except TarkibError as error:
+                tell(f"{what}: {error}")
+                left += 1
+            else:
+                tell(f"{what} logged")
+    return left
+
+
+def anything() -> bool:
+    """Whether something is kept."""
+    return next(_waiting(), None) is not None
+
+
+def _waiting() -> Iterator[tuple[str, Callable[[], None]]]:
+    """What is kept, in words, and what logs it: first trainings, since evaluations look for their runs."""
+    for path in sorted(folder().glob("*.jsonl")):
+        if "status" in (_entries(path) or [{}])[-1]:
+            yield f"training {path.stem}", partial(send_training, path)
+    for path in sorted(folder().glob("*/evaluation.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        one = Evaluation(**{**content, "classifier": path.parent / "classifier"})
+        yield f"evaluation of the weights {one.weights_sha256[:12]}", partial(_send_evaluation, one)
+
+
+def _send_evaluation(one: Evaluation) -> None:
+    with store.usable():
+        registry.log(one)
+    shutil.rmtree(one.classifier.parent)
+
+
+def _entries(journal: Path) -> list[dict]:
+    """A journal's entries; one that a kill cut short is left out."""
+    found = []
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
