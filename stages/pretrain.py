@@ -28,9 +28,7 @@ def main() -> None:
     )
     print(*corpus.skipped, sep="\n", end="\n" * bool(corpus.skipped))
     print(f"{len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours", flush=True)
-    code = fingerprint.of_code(
-        [*(Path(package.__file__).parent for package in (models, pretraining, training)), Path(audio.__file__)]
-    )
+    code = fingerprint.of_code(Path(package.__file__).parent for package in (audio, models, pretraining, training))
     result = pretraining.pretrain(
         settings.pretrain,
         corpus,

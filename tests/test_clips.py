@@ -87,3 +87,17 @@ def test_places_of_many_clips_are_those_of_their_rows():
     with pytest.raises(IndexError):
         places[3]
     assert len(Places([])) == 0
+
+
+@pytest.mark.parametrize("read", [ClipStore.read, ClipStore.read_pcm])
+def test_a_damaged_clip_is_one_line_that_names_its_shard(tmp_path, some, read):
+    shard = tmp_path / "shard-00000.tar"
+    place = list(clips.write_shard(shard, some))[1]
+    whole = bytearray(shard.read_bytes())
+    whole[place.offset + place.size // 2] ^= 0x10
+    shard.write_bytes(whole)
+    with pytest.raises(
+        TarkibError, match=rf"^{shard}: the clip at byte {place.offset} is damaged \(.*dvc repro"
+    ) as said:
+        read(ClipStore(tmp_path), place)
+    assert "\n" not in str(said.value)

@@ -1,4 +1,5 @@
 import gc
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -168,3 +169,18 @@ def test_scores_of_windows_are_averaged_by_excerpt():
     windows = WindowSet([noise(10.0), noise(5.0)])
     scores = np.arange(30.0).reshape(3, 10)
     np.testing.assert_array_equal(windows.by_excerpt(scores), [scores[:2].mean(axis=0), scores[2]])
+
+
+def test_a_damaged_mixture_is_one_line_also_out_of_a_process_that_loads(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    data = MixtureSet(tmp_path / "copy", "train")
+    place = data.places[1]
+    with (tmp_path / "copy" / place.shard).open("r+b") as shard:
+        shard.seek(place.offset + place.size // 2)
+        shard.write(bytes(64))
+    with pytest.raises(TarkibError) as said:
+        list(DataLoader(data, batch_size=2, num_workers=1))
+    assert str(said.value).startswith(
+        f"{tmp_path / 'copy' / place.shard}: the clip at byte {place.offset} is damaged ("
+    )
+    assert "\n" not in str(said.value)

@@ -1,7 +1,10 @@
 import dataclasses
+import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import noise, write
 
 from tarkib import audio, clips, recordings, slicing
@@ -22,9 +25,13 @@ def sliced(root, folder, params):
     return slicing.gather(found, results)
 
 
+def cut(samples, params):
+    return list(slicing.cut(audio.pieces([samples]), params))
+
+
 def test_slices_lie_end_to_end(params):
     samples = noise(17)
-    cuts = slicing.cut(samples, params)
+    cuts = cut(samples, params)
     assert [one.start_s for one in cuts] == [0, 5, 10]  # the last two seconds are too short
     for one in cuts:
         assert one.samples.size == audio.CLIP_SAMPLES
@@ -34,7 +41,7 @@ def test_slices_lie_end_to_end(params):
 
 
 def test_a_last_piece_that_is_long_enough_is_padded(params):
-    cuts = slicing.cut(noise(8.5), params)
+    cuts = cut(noise(8.5), params)
     assert len(cuts) == 2
     assert np.count_nonzero(cuts[1].samples[84_000:]) == 0
     assert np.count_nonzero(cuts[1].samples[:84_000]) > 80_000
@@ -42,12 +49,12 @@ def test_a_last_piece_that_is_long_enough_is_padded(params):
 
 def test_silent_slices_are_dropped_and_keep_their_numbers(params):
     samples = np.concatenate([noise(5), np.zeros(120_000, np.float32), noise(5, 1)])
-    assert [one.number for one in slicing.cut(samples, params)] == [0, 2]
+    assert [one.number for one in cut(samples, params)] == [0, 2]
 
 
 def test_at_most_so_many_of_a_recording_spread_over_it(params):
     some = dataclasses.replace(params, max_per_recording=3)
-    assert [one.number for one in slicing.cut(noise(55), some)] == [0, 5, 10]
+    assert [one.number for one in cut(noise(55), some)] == [0, 5, 10]
 
 
 def test_a_store_of_slices_with_their_tables(tmp_path, params):
@@ -136,3 +143,67 @@ def test_the_summary_names_what_is_missing(tmp_path, params):
     assert "2 slices from 2 of 3 recordings" in text
     assert "left out of the mixing: tar, santur, kamancheh" in text
     assert "oud/c.wav: unknown instrument" in text
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path, params):
+    """Two hours, of which every slice is kept, and a limit that needs their count first."""
+    minutes = 120
+    one = noise(60, level=0.1)
+    tracemalloc.start()
+    pieces = audio.pieces(one for _ in range(minutes))
+    cuts = slicing.cut(pieces, dataclasses.replace(params, max_per_recording=3), tmp_path)
+    assert [cut.number for cut in cuts] == [0, 720, 1439]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < minutes * one.nbytes / 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hours_of_silence_take_little_memory(tmp_path, params):
+    path = tmp_path / "raw/ney/silence.flac"
+    path.parent.mkdir(parents=True)
+    with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
+        for _ in range(180):
+            file.write(np.zeros(60 * 8_000, np.int16))
+    write(tmp_path / "raw/ney/a.wav", noise(6))
+    tracemalloc.start()
+    rows, _ = sliced(tmp_path / "raw", tmp_path / "out", params)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[1]["reason"].startswith("silent: ")
+    assert rows[1]["seconds"] == 180 * 60
+    assert peak < 180 * 60 * 24_000 * 4 / 10
+
+
+def test_a_recording_that_turns_out_bad_at_its_end_leaves_nothing_in_the_shard(tmp_path, params):
+    spoilt = noise(130.0)
+    spoilt[125 * 24_000] = np.nan
+    write(tmp_path / "raw/ney/a.wav", spoilt, subtype="FLOAT")
+    write(tmp_path / "raw/ney/b.wav", noise(11, 2))
+    rows, slices = sliced(tmp_path / "raw", tmp_path / "out", params)
+    assert [row["status"] for row in rows] == ["rejected", "ok"]
+    assert "the first at 125.00 s" in rows[0]["reason"]
+    with tarfile.open(tmp_path / "out/shard-00000.tar") as shard:
+        assert [one.removesuffix(".flac") for one in shard.getnames()] == [row["slice_id"] for row in slices]
+
+
+def test_all_that_is_odd_about_a_recording_is_said_in_one_reason(tmp_path, params):
+    sound = noise(10, 1, 8_000)
+    path = write(tmp_path / "raw/ney/a.wav", np.stack([sound, -sound], axis=1), 8_000, subtype="PCM_16")
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"data") + 4
+    whole[at : at + 4] = bytes(4)
+    path.write_bytes(whole)
+    write(tmp_path / "raw/ney/dc.wav", np.full(240_000, 0.5, np.float32))
+    write(tmp_path / "raw/ney/wild.wav", np.full(240_000, 1e30, np.float32), subtype="FLOAT")
+    rows, slices = sliced(tmp_path / "raw", tmp_path / "out", params)
+    reasons = [row["reason"] for row in rows]
+    assert reasons[0] == (
+        "used, but its header promises 0 bytes of sound, which cannot be meant; the 320,000 that follow were read; "
+        "its channels are in opposite phase and cancel each other; the louder one was taken; "
+        "at 8000 Hz it holds nothing above 4000 Hz"
+    )
+    assert reasons[1].startswith("silent: no slice reaches")
+    assert reasons[2].startswith("peaks at 1e+30 at 0.00 s, 600 dB above full scale")
+    assert len(slices) == 2
+    assert slices[0]["rms_dbfs"] == pytest.approx(-20, abs=1)

@@ -10,7 +10,7 @@ Equal clips give equal bytes: the tar headers carry no time, owner or mode of th
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from tarkib.errors import TarkibError
 
 CLIPS_PER_SHARD = 1_000
 
+_REMEDY = "delete the folder and run dvc repro (or dvc checkout)"
 _FULL_SCALE = 32_768  # of PCM 16; the same factor both ways, so that storing a clip twice changes nothing
 
 
@@ -120,17 +121,31 @@ class ClipStore:
     def read(self, place: Place, begin: int = 0, end: int | None = None) -> np.ndarray:
         """Samples, float32 of shape (n,), of the clip at a place, or those from `begin` to before `end`.
 
-        Raises TarkibError where the shard is missing or does not hold a clip there.
+        Raises TarkibError where the shard is missing, does not hold a clip there, or a damaged one.
         """
-        return decode(self.read_bytes(place), begin, end)
+        return self._decoded(place, lambda flac: decode(flac, begin, end))
+
+    def read_pcm(self, place: Place) -> np.ndarray:
+        """Samples as they are stored, as `decode_pcm` gives them; raises as `read` does."""
+        return self._decoded(place, decode_pcm)
+
+    def _decoded(self, place: Place, decoder: Callable[[bytes], np.ndarray]) -> np.ndarray:
+        flac = self.read_bytes(place)
+        try:
+            return decoder(flac)
+        except RuntimeError as error:  # FLAC has checksums: libsndfile's own error is one
+            reason = str(getattr(error, "error_string", error)).rstrip(".")
+            raise TarkibError(
+                f"{self.folder / place.shard}: the clip at byte {place.offset} is damaged ({reason}): {_REMEDY}"
+            ) from error
 
     def read_bytes(self, place: Place) -> bytes:
-        """The FLAC file at a place, as it is; raises as `read` does."""
+        """The FLAC file at a place, as it is. Raises TarkibError where there is none."""
         flac = os.pread(self._file(place.shard), place.size, place.offset)
         if len(flac) != place.size or not flac.startswith(b"fLaC"):
             raise TarkibError(
-                f"{self.folder / place.shard}: no clip at byte {place.offset}; shards and table do not belong "
-                "together: delete the folder and run dvc repro (or dvc checkout)"
+                f"{self.folder / place.shard}: no clip at byte {place.offset}; "
+                f"shards and table do not belong together: {_REMEDY}"
             )
         return flac
 

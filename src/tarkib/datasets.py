@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tarkib import audio, tables
-from tarkib.clips import ClipStore, Places, decode_pcm
+from tarkib.clips import ClipStore, Places
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -54,7 +54,7 @@ class MixtureSet(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {
-            "samples": torch.from_numpy(decode_pcm(self.store.read_bytes(self.places[index]))),
+            "samples": torch.from_numpy(self.store.read_pcm(self.places[index])),
             "labels": torch.from_numpy(self.targets[index]),
             "index": torch.tensor(index),
         }

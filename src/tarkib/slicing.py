@@ -1,10 +1,11 @@
 """Recordings cut into five-second slices, stored as clips.
 
 Slices lie end to end from a recording's start. The last piece, or a whole recording, that is shorter than five seconds
-is padded with silence where it has at least `min_seconds`. Silent slices are dropped. A slice's id tells its recording
+is padded with silence where it has at least `min_seconds`. Silent slices are dropped. A slice's id names its recording
 and its place in it (``tar-3f9a1c2b77de-0007`` begins at 35 s), so that slices of one recording never part unnoticed.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from tarkib.errors import TarkibError
 from tarkib.params import Slice
 from tarkib.recordings import Recording
 from tarkib.text import printable
+
+_HELD = 64 << 20
+"""Bytes of a recording's slices that wait in memory, not on the disk."""
 
 
 class Cut(NamedTuple):
@@ -31,22 +35,27 @@ class Cut(NamedTuple):
         return self.number * audio.CLIP_SECONDS
 
 
-def cut(samples: np.ndarray, params: Slice) -> list[Cut]:
-    """Cut a recording, shape (n,) at 24 kHz, into the slices to be kept.
+def cut(pieces: Iterable[np.ndarray], params: Slice, folder: Path | None = None) -> Iterator[Cut]:
+    """The slices to be kept of a recording, which comes in pieces as `audio.pieces` cuts it.
 
-    Where there are more than `max_per_recording`, that many are taken, spread evenly over the recording. Returns none
+    Where there are more than `max_per_recording`, that many are taken, spread evenly over the recording. There are none
     for a recording that is too short or silent throughout.
+
+    The first slice is given when the recording has been read to its end, so that one that is damaged there gives none.
+    Until then the slices wait, of a long recording in a temporary file in `folder`: memory does not grow with it.
     """
-    kept = []
-    for number, start in enumerate(range(0, samples.size, audio.CLIP_SAMPLES)):
-        piece = samples[start : start + audio.CLIP_SAMPLES]
-        level = audio.decibels(audio.rms(piece))
-        if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
-            kept.append(Cut(number, audio.fit(piece), level))
-    if params.max_per_recording and len(kept) > params.max_per_recording:
-        chosen = np.linspace(0, len(kept) - 1, params.max_per_recording).round().astype(int)
-        kept = [kept[i] for i in chosen]
-    return kept
+    found: list[tuple[int, float]] = []
+    with tempfile.SpooledTemporaryFile(_HELD, dir=folder) as waiting:
+        for number, piece in enumerate(pieces):
+            level = audio.decibels(audio.rms(piece))
+            if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
+                found.append((number, level))
+                waiting.write(audio.fit(piece).astype(np.float32, copy=False).tobytes())
+        size = audio.CLIP_SAMPLES * 4
+        for k in np.linspace(0, len(found) - 1, min(len(found), params.max_per_recording or len(found))):
+            number, level = found[round(k)]
+            waiting.seek(round(k) * size)
+            yield Cut(number, np.frombuffer(waiting.read(size), np.float32), level)
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,18 @@ def slice_recordings(job: Job) -> tuple[list[dict], list[dict]]:
     slice_rows: list[dict] = []
 
     def pieces() -> Iterator[tuple[str, np.ndarray]]:
-        # One recording at a time is in memory: the shard is written while this runs.
+        # A minute of one recording is in memory: the shard is written while this runs.
         for one in job.recordings:
-            row, cuts = _examined(job, one)
-            recording_rows.append(row)
-            for piece in cuts:
-                slice_rows.append(_slice_row(one, piece, job.splits[one.recording_id]))
-                yield slice_rows[-1]["slice_id"], piece.samples
+            sound, count = audio.stream(job.root / one.path), 0
+            try:
+                for piece in cut(_read(sound), job.params, job.shard.parent):
+                    count += 1
+                    slice_rows.append(_slice_row(one, piece, job.splits[one.recording_id]))
+                    yield slice_rows[-1]["slice_id"], piece.samples
+            except TarkibError as error:
+                recording_rows.append(recording_row(one.rejected(str(error))))
+            else:
+                recording_rows.append(recording_row(_judged(one, sound, count, job.params), sound))
 
     places = list(clips.write_shard(job.shard, pieces()))
     return recording_rows, [{**row, **place._asdict()} for row, place in zip(slice_rows, places, strict=True)]
@@ -119,26 +133,24 @@ def _slice_row(one: Recording, piece: Cut, split: str) -> dict:
     }
 
 
-def _examined(job: Job, one: Recording) -> tuple[dict, list[Cut]]:
-    """A recording's row and its slices."""
+def _read(sound: audio.Stream) -> Iterator[np.ndarray]:
+    """A recording's pieces. What the system says of the file is a fault of this recording, and no other file's."""
     try:
-        sound = audio.load(job.root / one.path)
-    except (TarkibError, OSError) as error:
-        return recording_row(one.rejected(str(error))), []
-    cuts = cut(sound.samples, job.params)
-    if not cuts and sound.file_seconds < job.params.min_seconds:
-        one = one.rejected(f"{sound.file_seconds:.2f} s long; slice.min_seconds is {job.params.min_seconds:g}")
-    elif not cuts:
-        one = one.rejected(f"silent: no slice reaches slice.min_rms_dbfs, {job.params.min_rms_dbfs:g} dB")
-    elif sound.file_sample_rate < audio.SAMPLE_RATE * 2 // 3:
-        rate = sound.file_sample_rate
-        one = replace(one, reason=f"used, but at {rate} Hz it holds nothing above {rate // 2} Hz")
-    elif remark := audio.cut_short(sound.file_seconds, sound.missing_seconds):
-        one = replace(one, reason=f"used, but {remark}")
-    return recording_row(one, sound), cuts
+        yield from audio.pieces(sound)
+    except OSError as error:
+        raise TarkibError(f"cannot be read ({error.strerror or error})") from error
 
 
-def recording_row(one: Recording, sound: audio.Sound | None = None) -> dict:
+def _judged(one: Recording, sound: audio.Stream, slices: int, params: Slice) -> Recording:
+    """A recording that was decoded, with a reason where it has no slices or something is odd about it."""
+    if not slices and sound.file_seconds < params.min_seconds:
+        return one.rejected(f"{sound.file_seconds:.2f} s long; slice.min_seconds is {params.min_seconds:g}")
+    if not slices:
+        return one.rejected(f"silent: no slice reaches slice.min_rms_dbfs, {params.min_rms_dbfs:g} dB")
+    return replace(one, reason=f"used, but {'; '.join(sound.remarks)}") if sound.remarks else one
+
+
+def recording_row(one: Recording, sound: audio.Stream | None = None) -> dict:
     """A recording's row in the table of recordings."""
     return {
         "recording_id": one.recording_id,

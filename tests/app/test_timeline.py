@@ -93,6 +93,6 @@ def test_silence_and_nothing_found_are_told_apart():
 
 
 def test_a_recording_that_is_cut_short_is_remarked_on():
-    cut = dataclasses.replace(recognition(60.0), missing_seconds=12.5)
+    cut = dataclasses.replace(recognition(60.0), remarks=("it ends at 60.00 of 72.50 s; is it cut short?",))
     assert "(it ends at 60.00 of 72.50 s; is it cut short?)</p>" in timeline.section(cut, "song", "/sound")
     assert "cut short" not in timeline.section(recognition(60.0), "song", "/sound")

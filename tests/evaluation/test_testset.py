@@ -333,6 +333,17 @@ def test_decoding_leaves_out_what_cannot_be_decoded(folder):
     assert len(test.notes) == len(found.notes) + 2
 
 
+def test_hours_of_one_file_are_left_out_before_they_are_in_memory(folder):
+    root = folder("sample_id,ney\na,1\nb,0\n", "a.flac", "b.flac")
+    soundfile.write(root / "a.flac", np.zeros(8_000 * 3_661, np.int16), 8_000)
+    soundfile.write(root / "b.flac", np.stack([np.arange(48_000) % 99, -(np.arange(48_000) % 99)], 1) / 99, 24_000)
+    test, samples = testset.decoded(testset.load(root))
+    assert test.ids == ["b"]
+    assert samples[0].max() > 0.9
+    assert f"{root / 'a.flac'}: is longer than 3600 s; cut it; left out of the test set" in test.notes
+    assert test.notes[-1].startswith(f"{root / 'b.flac'}: its channels are in opposite phase")
+
+
 def test_nothing_to_decode(folder):
     with pytest.raises(
         TarkibError, match=r"not one of the test set's 2 audio files can be used, such as .*a\.wav: cannot"

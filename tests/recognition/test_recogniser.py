@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 
 import numpy as np
@@ -110,6 +111,26 @@ def test_a_silent_window_holds_no_instrument():
     assert [(one.instrument, one.start_s, one.end_s) for one in found.segments] == [("ney", 0.0, 5.0)]
 
 
+@pytest.mark.parametrize("seconds", [3.0, 12.0])
+def test_a_constant_is_silent(seconds):
+    assert recogniser()((np.full(int(seconds * RATE), 0.5, np.float32), RATE)).silent.all()
+
+
+def test_what_is_odd_about_a_file_is_said(tmp_path):
+    sound = noise(7.0)
+    path = write(tmp_path / "a.wav", np.stack([sound, -sound], axis=1), subtype="FLOAT")
+    found = recogniser()(path)
+    assert found.remark == "its channels are in opposite phase and cancel each other; the louder one was taken"
+    assert not found.silent.any()
+    assert not recogniser()((np.stack([sound, -sound]), RATE)).silent.any()
+
+
+def test_what_is_no_regular_file_is_refused_unopened(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(TarkibError, match=r"is not a regular file \(a FIFO\)"):
+        recogniser()(tmp_path / "a.wav")
+
+
 def test_progress_is_told_once_a_batch():
     told = []
     recogniser()((ramp(30 * RATE), RATE), hop_s=1.0, batch_size=4, progress=told.append)
@@ -134,6 +155,7 @@ def test_classes_without_training_are_unknown():
         ((np.array([0.0, np.nan]), RATE), "holds NaN"),
         (([1, -1, 1], RATE), "samples are int64; give floating-point numbers within -1..1, int16 or int32"),
         ((np.ones(9, np.uint8), RATE), "samples are uint8"),
+        ((np.full(RATE, 20_000.0), RATE), r"peaks at 2e\+04 at 0\.00 s, 86 dB above full scale"),
         ((np.ones(9), 0), "says that it has 0 samples a second"),
         ("absent.wav", "no such file"),
         (".", "is a folder"),

@@ -20,7 +20,7 @@ from tarkib.annotation import onset, pitch
 from tarkib.annotation.onset import OnsetListener
 from tarkib.annotation.pitch import Pitch, PitchListener
 
-_HEARING = (Path(__file__), Path(onset.__file__), Path(pitch.__file__), Path(audio.__file__))
+_HEARING = (Path(__file__), Path(onset.__file__), Path(pitch.__file__), Path(audio.__file__).parent)
 _LIBRARIES = ("numpy", "scipy", "librosa", "soundfile", "soxr")
 
 

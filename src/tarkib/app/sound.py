@@ -74,16 +74,12 @@ def playable(path: Path, folder: Path) -> Path:
 
 def media_type(path: Path) -> str:
     """What a file that `playable` gave is, for the browser; never more than sound, whatever its name says."""
-    kind = soundfile.info(path).format
+    about = audio.plain(path)
+    kind = about.format if about else ""
     return {"FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}.get(kind, "audio/wav")
 
 
 def _is_played(path: Path) -> bool:
-    try:
-        info = soundfile.info(path)
-    except RuntimeError:
-        return False
-    if audio.needs_ffmpeg(path):
-        # Browsers know no better how long it is: the playhead would not stand where the sound is.
-        return False
-    return info.subtype in _PLAYED.get(info.format, ())
+    # A file that has to be put right first is none: browsers know no better where the sound is, or how long.
+    about = audio.plain(path)
+    return about is not None and about.subtype in _PLAYED.get(about.format, ())

@@ -108,10 +108,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _heard(file: Path) -> evidence.Evidence:
-    """What a file sounds like; one that ends too early is remarked on."""
-    heard = evidence.listen(audio.stream(file))
-    if remark := audio.cut_short(heard.seconds, audio.promised_seconds(file) - heard.seconds):
-        print(f"{printable(file)}: {remark}", file=sys.stderr)
+    """What a file sounds like; what is odd about the file is printed."""
+    stream = audio.stream(file)
+    heard = evidence.listen(stream)
+    if stream.remarks:
+        print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)
     return heard
 
 

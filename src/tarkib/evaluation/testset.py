@@ -33,6 +33,7 @@ from tarkib.vocabulary import INSTRUMENTS, instrument
 _ID_COLUMNS = ("sample_id", "file", "path")
 _FILE_COLUMNS = ("path", "file", "sample_id")
 _RECORDING = "recording"
+_LONGEST_S = 3_600.0  # all excerpts are in memory at once
 _LAYOUT = f"write a heading such as: sample_id,recording,{','.join(INSTRUMENTS[:3])},..."
 
 
@@ -174,15 +175,19 @@ def _contradiction(before: Row, row: Row) -> str:
 def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
     """Decode every clip: float32, shape (samples,), mono at 24 kHz. Returns the test set of those and their samples.
 
-    A file that cannot be decoded is left out, and a note says why. Raises TarkibError where that is all of them.
+    A file that cannot be decoded, or lasts longer than an hour, is left out, and a note says why; another one says what
+    is odd about a file that is used. Raises TarkibError where all are left out.
     """
     samples: dict[int, np.ndarray] = {}
-    spoilt = []
+    spoilt, odd = [], []
     for k, path in enumerate(test.paths):
         try:
-            samples[k] = audio.load(path).samples
+            sound = audio.load(path, _LONGEST_S)
         except TarkibError as error:
             spoilt.append(f"{printable(path)}: {error}")
+            continue
+        samples[k] = sound.samples
+        odd += [f"{printable(path)}: {remark}" for remark in sound.remarks]
     if not samples:
         raise TarkibError(f"not one of the test set's {len(spoilt)} audio files can be used, such as {spoilt[0]}")
     kept = replace(
@@ -191,7 +196,7 @@ def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
         paths=[test.paths[k] for k in samples],
         recordings=[test.recordings[k] for k in samples],
         targets=test.targets[list(samples)],
-        notes=[*test.notes, *(f"{reason}; left out of the test set" for reason in spoilt)],
+        notes=[*test.notes, *(f"{reason}; left out of the test set" for reason in spoilt), *odd],
     )
     return kept, list(samples.values())
 

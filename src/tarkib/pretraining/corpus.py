@@ -81,7 +81,7 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     """
     root = Path(root)
     found = find(root)
-    code = fingerprint.of_files([Path(module) for module in (__file__, audio.__file__, clips.__file__)])
+    code = fingerprint.of_files([Path(__file__), Path(audio.__file__).parent, Path(clips.__file__)])
     readable = [root / one.path for one in found if one.problem is None and os.access(root / one.path, os.R_OK)]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), [tuple(one) for one in found], code)[:16]
     if not folder.is_dir():
@@ -135,7 +135,7 @@ def _cut(job: Job) -> tuple[list[dict], list[dict]]:
         for index, path in enumerate(job.paths):
             length, loudest, reason = 0, 0.0, None
             try:
-                for number, piece in enumerate(_pieces(job.root / path)):
+                for number, piece in enumerate(audio.pieces(audio.stream(job.root / path))):
                     length += piece.size
                     loudest = max(loudest, audio.rms(piece))
                     pieces.append({"path": path, "samples": piece.size})
@@ -153,18 +153,6 @@ def _cut(job: Job) -> tuple[list[dict], list[dict]]:
     rows = [{**row, **place._asdict()} for row, place in zip(pieces, places, strict=True)]
     unusable = {row["path"] for row in recordings if row["reason"]}
     return [row for row in rows if row["path"] not in unusable], recordings
-
-
-def _pieces(path: Path) -> Iterator[np.ndarray]:
-    """A recording in pieces of a clip's length, the last one shorter."""
-    rest = np.zeros(0, np.float32)
-    for block in audio.stream(path):
-        rest = np.concatenate([rest, block])
-        whole = rest.size // audio.CLIP_SAMPLES * audio.CLIP_SAMPLES
-        yield from rest[:whole].reshape(-1, audio.CLIP_SAMPLES)
-        rest = rest[whole:]
-    if rest.size:
-        yield rest
 
 
 class Corpus:

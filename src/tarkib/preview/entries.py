@@ -23,24 +23,26 @@ _MOST_DIFFERENCE_DB = -40.0  # far more than rounding to 16 bits, far less than 
 def of_mixtures(dataset: Mixtures, rows: Sequence[dict]) -> Iterator[str]:
     """An article of HTML for each of some mixtures of a data set.
 
-    Raises TarkibError where a shard is missing, or where the components do not add up to the mixture.
+    Raises TarkibError where a shard is missing or damaged, or where the components do not add up to the mixture.
     """
     with ClipStore(dataset.folder) as mixed, ClipStore(dataset.slices) as store:
         renderer = Renderer(store, dataset.places)
         for row in rows:
             components = dataset.components[row["mixture_id"]]
-            flac = mixed.read_bytes(Place.of(row))
+            place = Place.of(row)
             parts = renderer.parts(row, components)
-            _check_sum(clips.decode(flac), parts, dataset, row["mixture_id"])
-            yield _mixture(row, components, flac, parts)
+            _check_sum(mixed.read(place), parts, dataset, row["mixture_id"])
+            yield _mixture(row, components, mixed.read_bytes(place), parts)
 
 
 def of_slices(dataset: Slices, rows: Sequence[dict]) -> Iterator[str]:
-    """An article of HTML for each of some slices of a data set. Raises TarkibError where a shard is missing."""
+    """An article of HTML for each of some slices of a data set. Raises TarkibError for a missing or damaged shard."""
     with ClipStore(dataset.folder) as store:
         for row in rows:
             about = dataset.annotations[row["slice_id"]] if dataset.annotations is not None else None
-            yield _slice(row, about, store.read_bytes(Place.of(row)))
+            place = Place.of(row)
+            store.read(place)  # a damaged one is an error that names it
+            yield _slice(row, about, store.read_bytes(place))
 
 
 def _check_sum(whole: np.ndarray, parts: Sequence[np.ndarray], dataset: Mixtures, mixture_id: str) -> None:

@@ -82,7 +82,7 @@ def _content(found: Recognition, name: str) -> dict[str, Any]:
     return {
         "file": name,
         "seconds": round(found.seconds, 3),
-        "missing_seconds": round(found.missing_seconds, 3),
+        "remarks": list(found.remarks),
         "window_s": CLIP_SECONDS,
         "hop_s": found.hop_s,
         "thresholds": {label: round(float(found.thresholds[k]), 6) for k, label in enumerate(found.labels)},

@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
+from tarkib.audio.channels import Mix
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.prediction import predict_logits
@@ -84,9 +85,9 @@ class Recogniser:
         """
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
-        windows = _Windows(_blocks(sound), hop_s, batch_size, progress)
+        blocks = _blocks(sound)
+        windows = _Windows(blocks, hop_s, batch_size, progress)
         probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
-        promised = audio.promised_seconds(Path(sound)) if isinstance(sound, str | os.PathLike) else 0.0
         silent = np.array(windows.silent)
         trained = np.isin(self.labels, self.trained_classes)
         probabilities[silent] = 0.0
@@ -100,7 +101,7 @@ class Recogniser:
             labels=self.labels,
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
-            missing_seconds=max(0.0, promised - windows.samples / SAMPLE_RATE),
+            remarks=tuple(blocks.remarks) if isinstance(blocks, audio.Stream) else (),
         )
 
 
@@ -127,8 +128,10 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
     """Blocks of samples, float32 of shape (n,) at `SAMPLE_RATE`, of whatever `Recogniser` takes."""
     if isinstance(sound, str | os.PathLike):
         path = Path(sound)
-        if not path.is_file():
-            raise TarkibError("is a folder; name the files in it" if path.is_dir() else "no such file")
+        if path.is_dir():
+            raise TarkibError("is a folder; name the files in it")
+        if not path.exists():
+            raise TarkibError("no such file")
         return audio.stream(path)
     samples, rate = sound
     samples = np.asarray(samples)
@@ -141,10 +144,9 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
     elif not np.issubdtype(samples.dtype, np.floating):
         raise TarkibError(f"samples are {samples.dtype}; give floating-point numbers within -1..1, int16 or int32")
     audio.check_rate(rate)
-    mono = samples.astype(np.float32)
-    if mono.ndim == 2:
-        mono = mono.mean(axis=int(np.argmin(mono.shape)))
-    audio.check_finite(mono, rate)
+    samples = np.atleast_2d(samples.astype(np.float32))
+    mono = Mix(rate)(np.ascontiguousarray(samples if samples.shape[1] < samples.shape[0] else samples.T))
+    audio.check_samples(mono, rate)
     return [audio.resample(mono, rate)]
 
 
@@ -179,7 +181,7 @@ class _Windows(IterableDataset):
             raise TarkibError("holds no samples")
         end = max(self.samples - CLIP_SAMPLES, 0)
         if not self.starts or self.starts[-1] < end:
-            yield self._window(end, audio.fit(held[end - offset :]))
+            yield self._window(end, held[end - offset :])
 
     def _next(self) -> int:
         """First sample of the window after those that were given."""
@@ -190,4 +192,4 @@ class _Windows(IterableDataset):
         self.silent.append(audio.decibels(audio.rms(samples)) < SILENCE_DBFS)
         if self._progress and len(self.starts) % self._batch_size == 0:
             self._progress(start / SAMPLE_RATE)
-        return {"samples": torch.from_numpy(np.ascontiguousarray(samples))}
+        return {"samples": torch.from_numpy(np.ascontiguousarray(audio.fit(samples)))}

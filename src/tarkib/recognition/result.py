@@ -17,7 +17,6 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from tarkib import audio
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.text import clock
 
@@ -43,7 +42,7 @@ class Recognition:
     silent : which windows are silent, bool, shape (w,).
     labels, thresholds, trained : the classes; the probability from which each counts as present, shape (10,); whether
         the classifier was trained on it, bool, shape (10,).
-    missing_seconds : how much longer the file calls itself, where it does.
+    remarks : what is odd about the file.
     """
 
     seconds: float
@@ -54,7 +53,7 @@ class Recognition:
     labels: tuple[str, ...]
     thresholds: np.ndarray
     trained: np.ndarray
-    missing_seconds: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @property
     def ends_s(self) -> np.ndarray:
@@ -64,7 +63,7 @@ class Recognition:
     @property
     def remark(self) -> str:
         """What one should know of the recording before one relies on what was heard; empty, mostly."""
-        return audio.cut_short(self.seconds, self.missing_seconds)
+        return "; ".join(self.remarks)
 
     @cached_property
     def frames_s(self) -> np.ndarray:

@@ -1,3 +1,5 @@
+import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -6,16 +8,13 @@ from pathlib import Path
 import avioflow
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 from conftest import noise, write
+from tones import tone
 
 from tarkib import audio
+from tarkib.audio.quiet import quiet
 from tarkib.errors import TarkibError
-
-
-def tone(rate: int, seconds: float = 2.0, hz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 24_000, 44_100, 192_000])
@@ -102,69 +101,6 @@ def test_a_truncated_file(tmp_path, suffix):
         audio.load(path)
 
 
-def test_a_truncated_mp3_is_read_as_far_as_it_goes(tmp_path):
-    """Its length may have been a guess, so it is no reason to refuse a whole one."""
-    whole = write(tmp_path / "whole.mp3", noise(10)).read_bytes()
-    assert audio.load(tmp_path / "whole.mp3").missing_seconds == 0.0
-    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])
-    sound = audio.load(tmp_path / "cut.mp3")
-    assert 4.0 < sound.file_seconds < 6.0
-    assert sound.file_seconds + sound.missing_seconds == pytest.approx(10, abs=0.2)
-
-
-def test_what_a_stream_cannot_tell_the_header_can(tmp_path):
-    whole = write(tmp_path / "whole.mp3", noise(10)).read_bytes()
-    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])
-    there = sum(map(len, audio.stream(tmp_path / "cut.mp3"))) / audio.SAMPLE_RATE
-    assert 4.0 < there < 6.0
-    assert audio.promised_seconds(tmp_path / "cut.mp3") == pytest.approx(10, abs=0.2)
-    assert audio.cut_short(there, 10 - there) == f"it ends at {there:.2f} of 10.00 s; is it cut short?"
-    assert audio.cut_short(9.6, 0.4) == ""
-
-
-def test_what_ffmpeg_decodes_promises_nothing(tmp_path):
-    path = str(tmp_path / "a.aac")
-    avioflow.save(path, tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
-    assert audio.seconds(Path(path)) > 0
-    assert audio.promised_seconds(Path(path)) == 0.0
-
-
-@pytest.fixture
-def joined(tmp_path) -> Path:
-    """Two MP3 files one after the other; libsndfile stops at the end of the first, whose length is told."""
-    files = [write(tmp_path / name, noise(length, seed)) for name, length, seed in (("a.mp3", 7, 1), ("b.mp3", 5, 2))]
-    (tmp_path / "joined.mp3").write_bytes(b"".join(file.read_bytes() for file in files))
-    return tmp_path / "joined.mp3"
-
-
-def test_joined_mp3_files_are_heard_to_the_end(joined):
-    sound = audio.load(joined)
-    assert sound.file_seconds == pytest.approx(12, abs=0.2)
-    assert sound.missing_seconds == 0.0
-    assert sum(map(len, audio.stream(joined))) == sound.samples.size
-    second = audio.load(joined.with_name("b.mp3")).samples
-    near = sound.samples[-len(second) - 4_000 :]
-    at = int(np.argmax(scipy.signal.correlate(near, second, "valid")))
-    assert np.corrcoef(near[at : at + len(second)], second)[0, 1] > 0.99
-
-
-def test_joined_mp3_files_are_remarked_on_where_nothing_reads_them_to_the_end(joined, monkeypatch):
-    monkeypatch.setitem(sys.modules, "avioflow", None)
-    sound = audio.load(joined)
-    assert sound.file_seconds == pytest.approx(7, abs=0.1)
-    assert sound.file_seconds + sound.missing_seconds == pytest.approx(12, abs=0.2)
-    assert audio.promised_seconds(joined) == pytest.approx(12, abs=0.2)
-
-
-def test_a_variable_mp3_without_a_length_is_heard_to_the_end(tmp_path):
-    """Its length is guessed from how it begins: here with silence, which takes few bytes."""
-    samples = np.concatenate([noise(2), np.zeros(20 * 24_000, np.float32), noise(40)])
-    whole = write(tmp_path / "whole.mp3", samples, bitrate_mode="VARIABLE", compression_level=0.5).read_bytes()
-    begins = whole.index(b"\xff", whole.index(b"Xing"))
-    (tmp_path / "bare.mp3").write_bytes(whole[begins:])
-    assert audio.load(tmp_path / "bare.mp3").file_seconds == pytest.approx(62, abs=0.2)
-
-
 def test_a_flac_written_by_a_stream_has_no_length_and_is_read(tmp_path, monkeypatch):
     content = bytearray(write(tmp_path / "a.flac", tone(24_000)).read_bytes())
     # The last 36 bits before the checksum of the sound: how many samples there are.
@@ -178,27 +114,12 @@ def test_a_flac_written_by_a_stream_has_no_length_and_is_read(tmp_path, monkeypa
         audio.load(tmp_path / "stream.flac")
 
 
-def test_a_wav_written_by_a_stream_has_no_length_and_is_read(tmp_path):
-    content = bytearray(write(tmp_path / "a.wav", tone(24_000), subtype="PCM_16").read_bytes())
-    at = content.index(b"data") + 4
-    content[at : at + 4] = b"\xff\xff\xff\xff"
-    (tmp_path / "stream.wav").write_bytes(content)
-    assert audio.load(tmp_path / "stream.wav").samples.size == 48_000
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_no_numbers(tmp_path, bad):
     samples = tone(24_000)
     samples[36_000] = bad
     with pytest.raises(TarkibError, match=r"NaN or infinite samples, the first at 1.50 s"):
         audio.load(write(tmp_path / "a.wav", samples, subtype="FLOAT"))
-
-
-def test_levels():
-    assert audio.decibels(audio.rms(np.full(10, 0.1, np.float32))) == pytest.approx(-20, abs=1e-4)
-    assert audio.decibels(0.0) == -120.0
-    assert audio.rms(np.zeros(0)) == 0.0
-    assert audio.amplitude(-20) == pytest.approx(0.1)
 
 
 def test_fit():
@@ -242,7 +163,7 @@ def test_a_stream_refuses_what_loading_refuses(tmp_path):
 def test_a_stream_of_ffmpegs_formats_is_the_whole_in_blocks(tmp_path):
     path = tmp_path / "tone.aac"
     avioflow.save(str(path), noise(130.0)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
-    blocks = list(audio.stream(path))
+    blocks = [block for block in audio.stream(path) if len(block)]
     assert len(blocks) == 3
     np.testing.assert_array_equal(np.concatenate(blocks), audio.load(path).samples)
 
@@ -280,3 +201,59 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
     for read in (audio.load, lambda path: list(audio.stream(path))):
         with pytest.raises(TarkibError, match=f"says that it has {rate} samples a second"):
             read(path)
+
+
+def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    for read in (audio.load, lambda path: list(audio.stream(path)), audio.check_file):
+        with pytest.raises(TarkibError, match=r"is not a regular file \(a FIFO\)"):
+            read(tmp_path / "a.wav")
+    assert audio.seconds(tmp_path / "a.wav") == 0.0
+    assert audio.plain(tmp_path / "a.wav") is None
+    with pytest.raises(TarkibError, match=r"is not a regular file \(a device\)"):
+        audio.load(Path("/dev/zero"))
+
+
+def test_a_file_that_may_not_be_read_is_refused_as_such(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", tone(24_000))
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(TarkibError, match=r"cannot be read \(Permission denied\)"):
+        audio.load(path)
+    assert audio.seconds(path) == 0.0
+
+
+def test_a_file_longer_than_the_caller_takes_is_refused_before_it_is_decoded(tmp_path):
+    path = write(tmp_path / "long.flac", np.zeros(24_000 * 600, np.int16))
+    assert audio.load(path, 600.0).file_seconds == 600
+    with pytest.raises(TarkibError, match="is longer than 100 s; cut it"):
+        audio.load(path, 100.0)
+
+
+def test_what_is_plain_is_what_libsndfile_reads_as_it_is(tmp_path):
+    path = write(tmp_path / "a.wav", tone(24_000))
+    assert audio.plain(path).frames == 48_000
+    path.write_bytes(path.read_bytes() + bytes(4_001) + b"more")
+    assert audio.plain(path) is None
+    assert audio.plain(tmp_path / "none.wav") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries name it otherwise")
+def test_what_c_code_prints_does_not_reach_the_terminal(capfd):
+    library = ctypes.CDLL(None)
+    stream = ctypes.c_void_p.in_dll(library, "stderr")
+
+    def prints(text: bytes) -> None:
+        library.fputs(text, ctypes.c_void_p(stream.value))
+        library.fflush(None)
+
+    with quiet():
+        with quiet():
+            prints(b"inner")
+        prints(b"outer")
+        print("of Python", file=sys.stderr)
+    prints(b"after")
+    assert capfd.readouterr().err == "of Python\nafter"

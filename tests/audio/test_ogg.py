@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from conftest import noise, write
+
+from tarkib import audio
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.ogg", "VORBIS"), ("a.opus", "OPUS")])
+def test_chained_streams_are_read_one_after_the_other(tmp_path, name, subtype):
+    format_ = {"format": "OGG", "subtype": subtype}
+    first = write(tmp_path / f"1{name}", noise(7, 1), 24_000, **format_)
+    second = write(tmp_path / f"2{name}", noise(7, 2, 48_000), 48_000, **format_)
+    chained = tmp_path / name
+    chained.write_bytes(first.read_bytes() + second.read_bytes())
+    sound = audio.load(chained)
+    assert sound.file_seconds == pytest.approx(14, abs=0.05)
+    assert audio.seconds(chained) == pytest.approx(14, abs=0.05)
+    assert sound.remarks == ()
+    one = audio.load(first).samples
+    np.testing.assert_array_equal(sound.samples[: one.size], one)
+    np.testing.assert_array_equal(sound.samples[one.size :], audio.load(second).samples)
+    np.testing.assert_array_equal(np.concatenate(list(audio.stream(chained))), sound.samples)
+    assert audio.plain(chained) is None
+
+
+def test_a_single_stream_is_read_as_it_is(tmp_path):
+    assert audio.plain(write(tmp_path / "a.ogg", noise(7))).frames == 7 * 24_000
+
+
+def test_damage_between_pages_hides_no_stream(tmp_path):
+    one = write(tmp_path / "a.ogg", noise(7)).read_bytes()
+    path = tmp_path / "b.ogg"
+    path.write_bytes(one + b"no page" * 500 + one)
+    assert audio.load(path).file_seconds == pytest.approx(14, abs=0.05)
