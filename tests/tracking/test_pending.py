@@ -1,8 +1,13 @@
 """A store that fails: refused before a training in one line, and later without a loss."""
 
+import contextlib
 import json
+import re
 import shutil
 import socket
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +238,42 @@ def test_a_spoilt_database_is_one_line(project, defaults, capsys, spoil, words):
     (line,) = capsys.readouterr().out.splitlines()
     assert words in line
     assert line.endswith("when the store can be used")
+
+
+def test_a_locked_database_is_one_line(project, defaults):
+    """By a program that does not let go of it."""
+    store.connect(None)
+    with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TarkibError) as told, runs.training(defaults, "fingerprint", {}):
+            pytest.fail("trained")
+        assert "mlflow.db: another program keeps it locked; end that program, or wait" in str(told.value)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+from tarkib import params
+from tarkib.tracking import runs
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with runs.training(params.load(Path("params.yaml")), "fingerprint", {}) as run:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    state = SimpleNamespace(is_world_process_zero=True, global_step=1)
+    runs.Curves(run).on_log(None, state, None, logs={"eval_loss": 1.0})
+print("trained")
+"""
+
+
+def test_a_full_disk_ends_no_training(project):
+    """Neither the database nor the journal can be written."""
+    done = subprocess.run([sys.executable, "-c", FULL], cwd=project, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"mlflow\.db: it cannot be written; is the disk full\?.*the training goes on", lines[0])
+    assert "File too large; MLflow will lack metrics of this training" in lines[1]
+    assert lines[-1] == "trained"
+    assert "Traceback" not in done.stderr
 
 
 def test_half_a_line_of_a_journal_is_left_out(project):

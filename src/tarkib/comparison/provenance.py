@@ -113,8 +113,8 @@ def expected(overrides: Mapping[str, str]) -> Expectation:
             f"{unknown[0]}: Git does not know it{f' ({len(unknown)} such files)' if len(unknown) > 1 else ''}, so "
             "experiments would run without it; git add it (data: dvc add)"
         )
-    for data in (Path(values["data.raw"]), Path(values["data.test"])):
-        if problem := versioning.untracked(data) or versioning.without_pointer(data):
+    for data in {values["data.raw"], values["data.test"]}.intersection(sources):
+        if problem := versioning.untracked(Path(data)) or versioning.without_pointer(Path(data)):
             raise TarkibError(problem)
     return Expectation(head, stages)
 

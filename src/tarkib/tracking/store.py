@@ -33,6 +33,7 @@ _LONGEST_REASON = 240
 _LOGS = {
     "mlflow": logging.WARNING,
     "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
     "mlflow.utils.databricks_utils": logging.ERROR,
     "urllib3": logging.ERROR,
 }
