@@ -5,17 +5,13 @@ puts this checkout's ``src/`` first on the path, so that a queued experiment run
 what is installed.
 """
 
-import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import yaml
-
-from tarkib import fingerprint
-from tarkib.errors import TarkibError
+from tarkib import entry
 
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
@@ -28,28 +24,22 @@ TRAINING_PLOTS = Path("plots/training")
 EVALUATION_PLOTS = Path("plots/evaluation")
 METRICS = Path("metrics")
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Before a stage loads what it needs, which takes seconds.
+entry.start(entry.STAGE)
 
 
 def code_of(stage: str) -> str:
     """Checksum of the code that dvc.yaml declares for a stage, and of what it computes with."""
+    import yaml
+
+    from tarkib import fingerprint
+
     root = Path(__file__).resolve().parents[1]
     declared = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
     return fingerprint.of_code(root / one for one in declared if one.startswith(("src/", "stages/")))
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage; what the user can put right is told in a few lines, without a traceback."""
-    try:
-        stage()
-    except TarkibError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        # A file that was opened before the disk was full is not named in the error.
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(
-            f"error: {where}{error.strerror}; make room (or raise the limit) and run dvc repro again; "
-            "nothing was half-written"
-        )
+    """Run a stage; whatever ends it before its time is printed in a line, and so is what to do about it."""
+    if code := entry.guard(stage, entry.STAGE):
+        sys.exit(code)

@@ -88,7 +88,7 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     readable = [root / path for path in paths if (root / path).is_file()]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), paths, code)[:16]
     if not folder.is_dir():
-        # All would use one partial folder.
+        # Not one after the other, as `whole_folder` would have it: they would all cut the same.
         with one_at_a_time(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _fill(folder, root, paths, workers, engine)
@@ -106,6 +106,7 @@ def _fill(folder: Path, root: Path, paths: list[str], workers: int | None, engin
             recordings += some_recordings
         PIECES.write(partial / "pieces.parquet", pieces)
         RECORDINGS.write(partial / "recordings.parquet", recordings)
+        clips.check(partial, pieces)
 
 
 def _plan(root: Path, folder: Path, paths: list[str]) -> list[Job]:

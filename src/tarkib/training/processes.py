@@ -14,6 +14,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from tarkib import lifeline
 from tarkib.errors import TarkibError
 
 _FAILURE = "failure"
@@ -43,6 +44,8 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """
     # The launcher tells of a failure in thirty lines; ours is told in one, an unforeseen one with its traceback.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Signals are `tarkib.entry`'s business: the launcher ends its processes on any exception.
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -71,6 +74,7 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any:
     """What each process does; how it fails is left where the caller finds it. It ends with the one that started it."""
+    lifeline.follow()
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     try:
