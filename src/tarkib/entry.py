@@ -103,15 +103,20 @@ def _report(error: BaseException, words: Words) -> int:
     elif isinstance(error, MemoryError):
         told = f"out of memory; end other programs, lower run.workers or the batch size, and {words.again}"
     else:
-        if os.environ.get(DEBUG):
-            traceback.print_exception(error)
-        said = " ".join(str(error).split())
-        told = (
-            f"unforeseen {type(error).__name__}: {said[:500]}{'…' if len(said) > 500 else ''}; this is a defect of "
-            f"Tarkib: {DEBUG}=1 shows the traceback"
-        )
+        told = unforeseen(error)
     _print(f"error: {told}")
     return 1
+
+
+def unforeseen(error: BaseException) -> str:
+    """A line about an error that nobody thought of, whose traceback is printed where `DEBUG` asks for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    said = " ".join(str(error).split())
+    return (
+        f"unforeseen {type(error).__name__}: {said[:500]}{'…' if len(said) > 500 else ''}; this is a defect of Tarkib: "
+        f"{DEBUG}=1 shows the traceback"
+    )
 
 
 def _print(text: str) -> None:
