@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,9 +32,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 def copy(params: Path, folder: Path) -> None:
     """Copy what Git knows of this checkout, as a repository of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-zco", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    )
+    command = ["git", "ls-files", "-zco", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -90,10 +90,11 @@ def kill(dvc: subprocess.Popen, stage: str, victim: str, number: int) -> str:
         os.killpg(dvc.pid, number)
         return "the group"
     if victim == "stage":
-        for one in psutil.Process(dvc.pid).children(recursive=True):
-            if one.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
-                one.send_signal(number)
-                return "the stage"
+        with suppress(psutil.Error):
+            for one in psutil.Process(dvc.pid).children(recursive=True):
+                if one.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
+                    one.send_signal(number)
+                    return "the stage"
     dvc.send_signal(number)
     return "dvc"
 
@@ -134,7 +135,7 @@ def main() -> int:
                 faults = [] if code == 0 else [f"dvc repro ends with {code}"]
                 if checksums(paths) != expected:
                     faults.append("other bytes")
-                if orphans := living(folder):
+                if orphans := psutil.wait_procs(living(folder), 5.0)[1]:
                     faults.append(f"still alive: {[one.pid for one in orphans]}")
                 if left := [str(path) for path in folder.rglob("*.tarkib.*") if ".dvc" not in path.parts]:
                     faults.append(f"left behind: {left}")
