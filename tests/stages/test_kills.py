@@ -177,3 +177,8 @@ def test_a_folder_that_lacks_what_its_table_names_is_not_put_in_place(project):
         (partial / "shard-00000.tar").unlink()
     assert stage.returncode == 1
     assert not (project.folder / "data/slices").exists()
+
+
+def test_dvc_does_not_see_what_is_half_written_in_a_folder_that_it_tracks(undisturbed):
+    names = ["data/raw/.0123456789abcdef.89abcdef.tarkib.partial", "data/raw/.0123456789abcdef.tarkib.lock"]
+    assert undisturbed.run("dvc", "check-ignore", *names).stdout.split() == names
