@@ -4,8 +4,8 @@
 
 A copy of this checkout is made in a temporary folder, and `dvc repro` runs there once undisturbed. Then, for each stage
 and moment, `dvc repro -f -s STAGE` is started; after a random time DVC, the stage or all of the process group gets
-SIGKILL, SIGTERM or SIGINT, in turn; `dvc repro` follows at once, while what was left behind may still live. It prints a
-line each and ends with 1 where an output differs, a file of a killed process stays, or a process lives on.
+SIGKILL, SIGTERM or SIGINT, in turn; the same command follows at once, while what was left behind may still live. It
+prints a line each and ends with 1 where an output differs, a file of a killed process stays, or a process lives on.
 """
 
 import argparse
@@ -131,7 +131,8 @@ def main() -> int:
                 sent = time.monotonic()
                 dvc.wait()
                 ended = time.monotonic() - sent
-                code = repro(folder, "-s", "--no-run-cache", stage).wait()
+                # Forced, since DVC would otherwise take the outputs from its cache.
+                code = repro(folder, "-f", "-s", "--no-run-cache", stage).wait()
                 faults = [] if code == 0 else [f"dvc repro ends with {code}"]
                 if checksums(paths) != expected:
                     faults.append("other bytes")
