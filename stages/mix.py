@@ -1,7 +1,7 @@
 """Slices and their annotations → mixtures of them in data/mixtures, in the mode augment.mode, checked."""
 
 from stages import ANNOTATIONS, MIXTURES, SLICES, run
-from tarkib import parallel, params, tables
+from tarkib import clips, parallel, params, tables
 from tarkib.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import listening, material, recipes, rendering, verification
@@ -32,6 +32,7 @@ def main() -> None:
         mixtures = [row for shard in shards for row in shard]
         tables.MIXTURES.write(folder / "mixtures.parquet", mixtures)
         tables.COMPONENTS.write(folder / "components.parquet", components)
+        clips.check(folder, mixtures)
         verification.refuse(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
         with ClipStore(SLICES) as store:
             renderer = rendering.Renderer(store, rendering.places(slice_rows))

@@ -1,3 +1,4 @@
+import os
 import pickle
 import tarfile
 
@@ -101,3 +102,17 @@ def test_a_damaged_clip_is_one_line_that_names_its_shard(tmp_path, some, read):
     ) as said:
         read(ClipStore(tmp_path), place)
     assert "\n" not in str(said.value)
+
+
+def test_what_a_table_names_is_there(tmp_path, some):
+    rows = [place._asdict() for place in clips.write_shard(tmp_path / "shard-00000.tar", some)]
+    clips.check(tmp_path, rows)
+    last = max(row["offset"] + row["size"] for row in rows)
+    os.truncate(tmp_path / "shard-00000.tar", last)
+    clips.check(tmp_path, rows)
+    os.truncate(tmp_path / "shard-00000.tar", last - 1)
+    with pytest.raises(TarkibError, match=rf"^shard-00000.tar: has {last - 1} of the {last} bytes .*run again$"):
+        clips.check(tmp_path, rows)
+    (tmp_path / "shard-00000.tar").unlink()
+    with pytest.raises(TarkibError, match=rf"^shard-00000.tar: has 0 of the {last} bytes"):
+        clips.check(tmp_path, rows)

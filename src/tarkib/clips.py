@@ -106,6 +106,23 @@ def write_shard(path: Path, clips: Iterable[tuple[str, np.ndarray]]) -> Iterator
             yield Place(path.name, tar.offset - padded, len(flac))
 
 
+def check(folder: Path, rows: Iterable[Mapping]) -> None:
+    """Raise TarkibError where a shard that a table's rows name is missing, or ends before one of its clips does."""
+    ends: dict[str, int] = {}
+    for row in rows:
+        ends[row["shard"]] = max(ends.get(row["shard"], 0), row["offset"] + row["size"])
+    for shard, end in ends.items():
+        try:
+            found = (folder / shard).stat().st_size
+        except FileNotFoundError:
+            found = 0
+        if found < end:
+            raise TarkibError(
+                f"{shard}: has {found} of the {end} bytes that were written; something else deletes files in {folder}; "
+                "nothing was replaced; run again"
+            )
+
+
 class ClipStore:
     """Reads clips out of a folder of shards. Cheap to make; may be copied to other processes.
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from tarkib import devices
+from tarkib import devices, lifeline
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -26,7 +26,13 @@ def predict_logits(
     loader = data
     if not isinstance(data, DataLoader):
         # A generator of its own: a loader draws a number from the global one, needed or not.
-        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, generator=torch.Generator())
+        loader = DataLoader(
+            data,
+            batch_size=batch_size,
+            num_workers=workers,
+            generator=torch.Generator(),
+            worker_init_fn=lifeline.follow_loader,
+        )
     model.to(place).eval()
     # As numbers: a small tensor kept of each batch pins the memory around it, so that the process grows with the clips
     # (over 4,800 of them on a CPU from 815 to 922 MiB, in place of 787 to 784).

@@ -4,8 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-import yaml
-
+from tarkib import yaml12
 from tarkib.errors import TarkibError
 
 
@@ -34,7 +33,7 @@ def untracked(data: Path) -> str | None:
     places = _places(data)
     if not places or _pointer(places) or any(data.rglob("*.dvc")) or _git("ls-files", "--", str(data)):
         return None
-    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    stages = yaml12.read(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     made = {Path(one).absolute() for stage in stages for one in stage.get("outs", ()) if isinstance(one, str)}
     if made.intersection(places):
         return None

@@ -42,6 +42,14 @@ def test_the_same_bytes_in_any_order(made, tmp_path):
     assert digests(again) == digests(made)
 
 
+@pytest.mark.parametrize(("job", "file"), [(0, "raw/tar/shur/tar-1-1.flac"), (-1, "test/piece-001-1.flac")])
+def test_a_file_that_a_table_names_and_that_is_gone_is_an_error(tmp_path, job, file):
+    rows = orchestra.make(orchestra.plan(7, 2, 1, **SMALL)[job], tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(TarkibError, match=rf"^{file}: written, but not there; .* run again$"):
+        orchestra.write_tables(rows, tmp_path)
+
+
 def test_another_seed_is_other_music():
     first, other = (orchestra.plan(seed, 2, 1, **SMALL)[0] for seed in (7, 8))
     n = 3 * SAMPLE_RATE

@@ -48,7 +48,13 @@ def checksums(folder: Path, *names: str) -> dict[str, str]:
 def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
     """Run Python in a project as DVC would run its stages there."""
     # One thread: tests run side by side, and their threads would wait for each other.
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
+        "DVC_ROOT": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "TARKIB_DEBUG": "1",
+    }
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -15,7 +15,9 @@ SOURCE = REPOSITORY / "src" / "tarkib"
 
 # What cannot change a result: messages, workers, tracking, caches; parameters come through their declared values.
 WITHOUT_EFFECT = {
+    "entry",
     "errors",
+    "lifeline",
     "locks",
     "outputs",
     "params",

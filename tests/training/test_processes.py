@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -5,10 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
 
+from tarkib import entry
 from tarkib.cache import Cache
 from tarkib.errors import TarkibError
 from tarkib.training import Machine, TrainingResult, processes, train
@@ -92,6 +95,45 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_from_the_checkpoint(
     assert same(weights(result.model), weights(two.model))
 
 
+INTERRUPTED = """
+import os, sys
+from tarkib import entry
+from tarkib.training import processes
+
+def work(fifo):
+    file = open(fifo, "w")
+    print(os.getpid(), file=file, flush=True)
+    while True:
+        sum(range(1_000))
+
+if __name__ == "__main__":
+    entry.start(entry.COMMAND)
+    raise SystemExit(entry.guard(lambda: processes.run(2, work, sys.argv[1]), entry.COMMAND))
+"""
+
+
+@pytest.mark.parametrize(
+    ("send", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.kill, signal.SIGKILL)]
+)
+def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
+    script, fifo = tmp_path / "script.py", tmp_path / "fifo"
+    script.write_text(INTERRUPTED)
+    os.mkfifo(fifo)
+    launcher = subprocess.Popen(
+        [sys.executable, str(script), str(fifo)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with fifo.open() as pids:
+        workers = [psutil.Process(int(pids.readline())) for _ in range(2)]
+    send(launcher.pid, number)
+    left = psutil.wait_procs(workers, 120)[1]
+    for one in left:
+        one.kill()
+    assert not left
+    told = launcher.communicate()[1]
+    if number != signal.SIGKILL:
+        assert (launcher.returncode, told) == (128 + number, "interrupted\n")
+
+
 def test_an_error_in_a_process_is_told_in_its_own_words(tmp_path):
     with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
         in_processes(classifier, tmp_path, 2, Spoilt(40, 1, clip=17))
@@ -101,10 +143,12 @@ def bug():
     raise ValueError("nobody thought of this")
 
 
-def test_an_unforeseen_error_is_not_hidden(capfd):
-    with pytest.raises(TarkibError, match=r"process \d failed, see above \(ValueError: nobody thought of this\)"):
-        processes.run(2, bug)
-    assert "in bug" in capfd.readouterr().err
+def test_an_unforeseen_error_is_not_hidden(capfd, monkeypatch):
+    for debug in ("", "1"):
+        monkeypatch.setenv(entry.DEBUG, debug)
+        with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
+            processes.run(2, bug)
+        assert ("in bug" in capfd.readouterr().err) == bool(debug)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
 
-from tarkib import training
+from tarkib import lifeline, training
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
@@ -32,6 +32,23 @@ def test_it_learns_and_the_history_tells_it(tmp_path):
     assert result.history[-1]["train_loss"] < 0.8 * result.history[0]["train_loss"]
     assert result.best_roc_auc > 0.9
     assert list(result.history[0]) == ["epoch", "train_loss", "validation_loss", "validation_roc_auc"]
+
+
+def test_processes_that_load_the_data_end_with_the_training(tmp_path):
+    """All loaders have what tests/test_lifeline.py shows to end them."""
+    loaders = {}
+
+    class Loaders(Watch):
+        def on_train_begin(self, *args, train_dataloader, **options):
+            loaders["train"] = train_dataloader
+
+        def on_evaluate(self, *args, eval_dataloader, **options):
+            loaders["validation"] = eval_dataloader
+
+    fit(classifier(), tmp_path, epochs=1, callbacks=[Loaders()])
+    assert {one.worker_init_fn.func for one in loaders.values()} == {lifeline.follow_loader}
+    # The seeding of the Trainer's own is kept.
+    assert loaders["train"].worker_init_fn.keywords["then"] is not None
 
 
 def test_the_best_epoch_s_weights_are_restored_not_the_last_s(tmp_path):

@@ -31,6 +31,7 @@ from tarkib.demo.piece import EXCERPTS_PER_PIECE, cut, draw_piece
 from tarkib.demo.rhythm import draw_tempo
 from tarkib.demo.room import draw_room, record
 from tarkib.errors import TarkibError
+from tarkib.text import some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 # What a generator is for; the second word of its seed.
@@ -182,13 +183,22 @@ def make(job: Job, folder: Path) -> list[dict[str, Any]]:
 
 
 def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write raw/recordings.csv, truth.csv and test/labels.csv below `folder`, each sorted by its first column."""
+    """Write raw/recordings.csv, truth.csv and test/labels.csv below `folder`, each sorted by its first column.
+
+    Raises TarkibError where a sound file that they name is not there.
+    """
     solos = sorted((row for row in rows if "path" in row), key=lambda row: row["path"])
     labels = sorted((row for row in rows if "sample_id" in row), key=lambda row: row["sample_id"])
     recordings = [{"path": row["path"].removeprefix("raw/"), "performer": row["performer"]} for row in solos]
     _write_csv(folder / "raw" / "recordings.csv", ("path", "performer"), recordings)
     _write_csv(folder / "truth.csv", _TRUTH, solos)
     _write_csv(folder / "test" / "labels.csv", ("sample_id", "recording", *INSTRUMENTS), labels)
+    files = [*(row["path"] for row in solos), *(f"test/{row['sample_id']}.flac" for row in labels)]
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise TarkibError(
+            f"{some(missing)}: written, but not there; something else deletes files in {folder}; nothing was replaced; "
+            "run again"
+        )
 
 
 def tune(job: Job) -> Tune:

@@ -11,7 +11,7 @@ from tarkib.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.export import card, formats
 from tarkib.export.source import Clip, Source, read
-from tarkib.outputs import partial_of, whole_folder
+from tarkib.outputs import whole_folder
 from tarkib.parallel import told
 
 FORMATS: dict[str, Callable] = {
@@ -71,10 +71,8 @@ def _check_apart(dataset: Path, target: Path) -> None:
     inner = dataset.resolve()
     if target == inner or inner in target.parents:
         raise TarkibError(f"{target}: lies in the data set {dataset} itself; give a folder elsewhere")
-    # What is written goes to a folder with this ending first, which is cleared.
-    for folder in (target, partial_of(target) if target.name else target):
-        if folder == inner or folder in inner.parents:
-            raise TarkibError(f"{target}: would be replaced with the data set {dataset} in it; give a folder elsewhere")
+    if target in inner.parents:
+        raise TarkibError(f"{target}: would be replaced with the data set {dataset} in it; give a folder elsewhere")
 
 
 def _check_free(target: Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from tarkib import lifeline
 from tarkib.errors import TarkibError
 
 Job = TypeVar("Job")
@@ -33,13 +35,27 @@ def map_jobs(
         with threadpool_limits(1):
             yield from map(function, jobs)
         return
+    others = multiprocessing.active_children()
     with _single_threaded_children():
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=lifeline.follow
+        )
         try:
-            futures = [pool.submit(function, job) for job in jobs]
+            # Handed out, a job starts a process, which inherits what is blocked: Ctrl-C is for this one alone.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                futures = [pool.submit(function, job) for job in jobs]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield from (future.result() for future in futures)
-        except BrokenProcessPool as error:
-            raise died(what) from error
+        except BaseException as error:
+            # What is begun is in vain; it may take minutes more.
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise died(what) from error
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -85,7 +85,7 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     readable = [root / one.path for one in found if one.problem is None and os.access(root / one.path, os.R_OK)]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), [tuple(one) for one in found], code)[:16]
     if not folder.is_dir():
-        # All would use one partial folder.
+        # Not one after the other, as `whole_folder` would have it: they would all cut the same.
         with one_at_a_time(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _fill(folder, root, found, workers, engine)
@@ -109,6 +109,7 @@ def _fill(folder: Path, root: Path, found: list[Entry], workers: int | None, eng
         recordings.sort(key=lambda row: row["path"].split("/"))
         PIECES.write(partial / "pieces.parquet", pieces)
         RECORDINGS.write(partial / "recordings.parquet", recordings)
+        clips.check(partial, pieces)
 
 
 def _plan(root: Path, folder: Path, paths: list[str]) -> list[Job]:

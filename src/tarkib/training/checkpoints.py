@@ -6,7 +6,6 @@ training they belong to. The mark holds the files' sizes: a folder whose writing
 since, counts for nothing.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +21,7 @@ from torch import nn
 
 from tarkib import fingerprint
 from tarkib.errors import TarkibError
+from tarkib.locks import take
 from tarkib.outputs import whole_file
 from tarkib.training.progress import say
 
@@ -74,7 +74,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
         patient_until = time.monotonic() + _PATIENCE_S
-        while not _lock(lock):
+        while take(lock) is False:
             if time.monotonic() > patient_until:
                 raise TarkibError(
                     f"{folder}: another process is at this very training; wait for it, or stop it and start again"
@@ -162,20 +162,11 @@ def drop(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _lock(file: IO) -> bool:
-    """Take a lock if it is free."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _is_held(folder: Path) -> bool:
     """Whether a process is at a training."""
     try:
         with (folder / _LOCK).open() as lock:
-            return not _lock(lock)
+            return take(lock) is False
     except OSError:
         return False
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from tarkib import devices, fingerprint
+from tarkib import devices, fingerprint, lifeline
 from tarkib.cache import Cache
 from tarkib.models.classifier import InstrumentClassifier
 from tarkib.training import checkpoints
@@ -71,7 +71,11 @@ class PooledSet(Dataset):
             found = cache.get(key) if cache else None
             if found is None:
                 loader = DataLoader(
-                    Subset(data, range(start, end)), batch_size, num_workers=workers, generator=torch.Generator()
+                    Subset(data, range(start, end)),
+                    batch_size,
+                    num_workers=workers,
+                    generator=torch.Generator(),
+                    worker_init_fn=lifeline.follow_loader,
                 )
                 with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
                     found = _extract(classifier, loader, place)

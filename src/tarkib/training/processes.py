@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 import tempfile
-import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from tarkib import entry, lifeline
 from tarkib.errors import TarkibError
 
 _FAILURE = "failure"
@@ -41,8 +41,9 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
     Raises the TarkibError of the process that failed first, or one that names its end where it was killed.
     """
-    # The launcher tells of a failure in thirty lines; ours is told in one, an unforeseen one with its traceback.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # The launcher prints thirty lines about a failure, this project one.
+    for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -55,6 +56,8 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             local_addr="localhost",
             max_restarts=0,
             monitor_interval=0.1,
+            # Others are `tarkib.entry`'s: the launcher ends its processes on any exception.
+            signals_to_handle="SIGQUIT",
         )
         try:
             return elastic_launch(config, _process)(folder, function, arguments)[0]
@@ -71,15 +74,13 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any:
     """What each process does; how it fails is left where the caller finds it. It ends with the one that started it."""
+    lifeline.follow()
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     try:
         return function(*arguments)
     except Exception as error:
-        told = str(error)
-        if not isinstance(error, TarkibError):
-            traceback.print_exc()
-            told = f"process {os.environ['RANK']} failed, see above ({type(error).__name__}: {error})"
+        told = str(error) if isinstance(error, TarkibError) else entry.unforeseen(error)
         (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(told, encoding="utf-8")
         # At once: the others wait for this one, and what is to be cleaned up may wait for them.
         sys.stderr.flush()

@@ -4,15 +4,18 @@ Whatever is trained here (the classifier, a backbone on music without labels) is
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
+from tarkib import lifeline
 from tarkib.errors import TarkibError
 from tarkib.training import checkpoints
 
@@ -64,6 +67,14 @@ class KeptTrainer(Trainer):
         return super().train(
             resume_from_checkpoint=str(resume_from_checkpoint) if resume_from_checkpoint else None, **kwargs
         )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the training set."""
+        return _followed(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """Batches of the validation set."""
+        return _followed(super().get_eval_dataloader(*args, **kwargs))
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch, forward and backward; every few steps the losses are looked at."""
@@ -140,6 +151,12 @@ class KeptTrainer(Trainer):
                 "make room where the disk is full, and run again: it goes on from "
                 f"{last.name if last else 'the beginning'}"
             ) from error
+
+
+def _followed(loader: DataLoader) -> DataLoader:
+    """The same loader, whose workers end with this process."""
+    loader.worker_init_fn = partial(lifeline.follow_loader, then=loader.worker_init_fn)
+    return loader
 
 
 def _steps_an_epoch(args: Any, state: Any) -> int:
