@@ -1,6 +1,7 @@
 """What MLflow knows of a classifier: its run, its version, its card, and which version is the best."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from small_classifier import write_classifier
 
 from tarkib import params
-from tarkib.errors import TarkibError
+from tarkib.errors import Interrupted, TarkibError
 from tarkib.models import card
 from tarkib.tracking import registry, runs, store
 
@@ -148,6 +149,17 @@ def test_a_version_that_was_registered_meanwhile_is_not_overlooked(client, evalu
     monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", overtaken)
     evaluated(0.8, seed=1)
     assert best(client) == "3"
+
+
+def test_an_interrupted_training_goes_on_in_its_run(project, defaults):
+    with pytest.raises(Interrupted), runs.training(defaults, "interrupted", {}) as first:
+        raise Interrupted(signal.SIGTERM)
+    with pytest.raises(ValueError), runs.training(defaults, "interrupted", {}) as again:
+        raise ValueError
+    assert again.run_id == first.run_id
+    # One that failed is over.
+    with runs.training(defaults, "interrupted", {}) as other:
+        assert other.run_id != first.run_id
 
 
 def test_a_classifier_without_a_card_is_told(client, defaults, tmp_path):

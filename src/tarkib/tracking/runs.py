@@ -74,6 +74,9 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
         run = Run(_begun(params, fingerprint, data))
     try:
         yield run
+    except KeyboardInterrupt:
+        # It stays as it is: run again, the training goes on in it.
+        raise
     except BaseException:
         run.end("FAILED")
         raise
