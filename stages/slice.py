@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages import SLICES, run
-from tarkib import clips, folders, parallel, params, recordings, slicing, tables, versioning
+from tarkib import clips, parallel, params, recordings, slicing, tables, versioning
 from tarkib.outputs import whole_folder
 
 
@@ -21,7 +21,7 @@ def main() -> None:
             )
         )
         recording_rows, slice_rows = slicing.gather(found, results)
-        print(*slicing.summary(recording_rows, slice_rows), *folders.remarks(root), sep="\n")
+        print(*slicing.summary(recording_rows, slice_rows), *recordings.remarks(root), sep="\n")
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
         clips.check(folder, slice_rows)

@@ -28,7 +28,7 @@ def test_recordings_are_listed_in_the_order_of_their_paths(tmp_path):
         put(tmp_path / name)
     found = folders.listing(tmp_path)
     assert [entry.path for entry in found.entries] == ["a/z.MP3", "a-b.wav", "a.b/c.flac", "b.wav", "c/d/e.ogg"]
-    assert found.others == 2
+    assert len(found.others) == 2
 
 
 def test_links_to_files_and_folders_are_followed(tmp_path):
@@ -41,7 +41,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (tmp_path / "link").symlink_to(root)
     assert paths(root) == paths(tmp_path / "link") == ["ney/a.wav", "ney/cached.wav", "tar/shur/b.wav"]
     assert problems(root) == {}
-    (remark,) = folders.remarks(root)
+    (remark,) = folders.remarks(root, folders.listing(root))
     assert remark.startswith(f"{root / 'tar'}: a link to a folder, read, but DVC neither keeps nor watches")
 
 

@@ -269,3 +269,37 @@ def test_the_split_depends_on_the_seed_and_not_on_the_order():
 
 def test_no_share_no_validation():
     assert set(recordings.split(many(), 0.0, 0).values()) == {"train"}
+
+
+def test_recordings_csv_is_found_in_capitals_and_blamed_for_what_it_says(tmp_path):
+    for name in "abc":
+        write(tmp_path / f"oud/shur/{name}.wav", noise(1, ord(name)))
+    (tmp_path / "Recordings.CSV").write_text(
+        "path,instrument,dastgah\noud/shur/a.wav,tar,\noud/shur/b.wav,tar,blues\noud/shur/c.wav,lute,\n"
+    )
+    one = found(tmp_path)
+    assert (one["oud/shur/a.wav"].instrument, one["oud/shur/a.wav"].dastgah) == ("tar", "shur")
+    assert one["oud/shur/b.wav"].reason.startswith("unknown dastgah (in recordings.csv 'blues'); known are shur")
+    assert one["oud/shur/b.wav"].reason.endswith("where it is not known, leave it blank")
+    assert one["oud/shur/c.wav"].reason.startswith("unknown instrument (in recordings.csv 'lute')")
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+    write(tmp_path / "ney/a.wav", noise(1))
+    (tmp_path / "recordings.csv").write_text("path,bpm\nney/a.wav,90\n")
+    assert recordings.remarks(tmp_path) == []
+    for name in ("recordings.xlsx", "ney/b.mp2"):
+        (tmp_path / name).write_text("x")
+    (remark,) = recordings.remarks(tmp_path)
+    assert remark.endswith("not read: ney/b.mp2, recordings.xlsx")
+
+
+def test_a_performer_spelt_in_several_ways_is_one():
+    spellings = ["كيهان كلهر", "کیهان کلهر", "Kalhor", "kalhor \u200b", "علی‌زاده", "علی زاده", "علیزاده"]
+    ones = [Recording(f"{k}.wav", "ney", performer=name, sha256=f"{k:012}") for k, name in enumerate(spellings)]
+    for seed in range(10):
+        side = recordings.split(ones, 0.5, seed)
+        sides = [side[one.recording_id] for one in ones]
+        assert len(set(sides)) == 2
+        for same in (sides[:2], sides[2:4], sides[4:]):
+            assert len(set(same)) == 1

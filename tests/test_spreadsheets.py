@@ -30,11 +30,30 @@ def sheet(path, content):
         PERSIAN.replace("\n", "\r\n").encode(),
         PERSIAN.replace(",", " , ").encode(),
         PERSIAN.replace("\n", ",,\n").encode(),
+        PERSIAN.replace("path", "\u200b\ufeffpath").replace("شهناز", "شهناز\u200f").encode("utf-8-sig"),
     ],
-    ids=["utf-8", "bom", "utf-16", "utf-16-be", "cp1256", "semicolons", "tabs", "crlf", "spaces", "empty columns"],
+    ids=[
+        "utf-8",
+        "bom",
+        "utf-16",
+        "utf-16-be",
+        "cp1256",
+        "semicolons",
+        "tabs",
+        "crlf",
+        "spaces",
+        "empty columns",
+        "unseen",
+    ],
 )
 def test_a_table_is_read_however_it_is_stored(tmp_path, content):
     assert sheet(tmp_path, content) == (["path", "performer"], ROWS)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=; "])
+def test_a_line_that_names_the_separator(tmp_path, first):
+    table = f"{first}\r\npath;performer\r\na.wav;one, two\r\n"
+    assert sheet(tmp_path, table.encode()) == (["path", "performer"], [(3, ["a.wav", "one, two"])])
 
 
 def test_no_file_and_a_blank_one_have_no_heading(tmp_path):

@@ -30,12 +30,12 @@ class Entry(NamedTuple):
 class Listing(NamedTuple):
     """What is in a folder, in the order of its paths.
 
-    others : how many visible files are no recordings by their endings.
+    others : paths of the visible files that are no recordings by their endings.
     links : paths of the links to folders that were followed.
     """
 
     entries: list[Entry]
-    others: int
+    others: list[str]
     links: list[str]
 
 
@@ -45,7 +45,7 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
     for_tables : whether a name that is not UTF-8 text, which no table can hold, is a problem too.
     """
     entries: list[Entry] = []
-    others = 0
+    others = []
     # A link to a folder above would lead through all that lies beside this one, the whole disk at worst.
     walked = {_identity(parent): str(parent) for parent in root.resolve().parents}
     folders: list[str] = [""]
@@ -79,10 +79,10 @@ def listing(root: Path, *, for_tables: bool = False) -> Listing:
             elif stat.S_ISDIR(mode):
                 folders.append(path)
             elif PurePosixPath(one.name).suffix.lower() not in audio.SUFFIXES:
-                others += 1
+                others.append(path)
             else:
                 entries.append(Entry(path, _problem(path, mode, for_tables)))
-    return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), others, followed)
+    return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), sorted(others), followed)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -90,12 +90,12 @@ def _identity(folder: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def remarks(root: Path, found: Listing | None = None) -> list[str]:
+def remarks(root: Path, found: Listing) -> list[str]:
     """What a person must know of a folder that DVC watches: DVC follows links to files, and none to folders."""
     return [
         f"{printable(root / link)}: a link to a folder, read, but DVC neither keeps nor watches what is in it; "
         "put the folder itself here, or force the stage (dvc repro -f) after a change"
-        for link in (found or listing(root)).links
+        for link in found.links
     ]
 
 

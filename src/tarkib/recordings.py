@@ -13,6 +13,7 @@ One bad recording is a `Recording` with a reason, never an exception.
 
 import hashlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ import numpy as np
 
 from tarkib import audio, folders, spreadsheets, vocabulary
 from tarkib.errors import TarkibError
-from tarkib.text import printable, shown, some
+from tarkib.text import bounded, printable, shown, some
 
 _COLUMNS = ("path", "instrument", "dastgah", "tonic_hz", "bpm", "performer")
 _RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
@@ -37,7 +38,8 @@ class Recording:
     """A file that may be sliced; `reason` says why it will not be (or what is odd), `usable` which of the two.
 
     `path` is relative to the root, with forward slashes. `recording_id` is ``<instrument>-<start of its sha256>``:
-    it follows the content, so that adding or renaming files changes no other recording's id.
+    it follows the content, so that adding or renaming files changes no other recording's id. `version` is the file's
+    size in bytes and time of change in ns when it was hashed.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Recording:
     sha256: str = ""
     usable: bool = True
     reason: str | None = None
+    version: tuple[int, int] | None = None
 
     @property
     def recording_id(self) -> str:
@@ -68,11 +71,28 @@ def find(root: Path) -> list[Recording]:
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
     entries = folders.listing(root, for_tables=True).entries
-    said = _read_csv(root / "recordings.csv", [entry.path for entry in entries])
+    said = _read_csv(_table(root), [entry.path for entry in entries])
     if not entries:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
     return _without_twins([_examined(root, entry, said.get(entry.path, {})) for entry in entries])
+
+
+def remarks(root: Path) -> list[str]:
+    """What a person must know of the rest of the folder: files that are not read, links that DVC does not follow."""
+    found = folders.listing(root)
+    others = [path for path in found.others if path != _table(root).name]
+    left_out = f"{printable(root)}: neither recordings by their endings nor recordings.csv, not read: "
+    return [
+        *([left_out + some(bounded(one, 60) for one in others)] if others else []),
+        *folders.remarks(root, found),
+    ]
+
+
+def _table(root: Path) -> Path:
+    """The table of labels of a folder, whether its name is in capitals or not."""
+    named = sorted(path for path in root.iterdir() if path.name.casefold() == "recordings.csv")
+    return named[-1] if named else root / "recordings.csv"  # in lower case, where there are several
 
 
 def _examined(root: Path, entry: folders.Entry, said: dict[str, Any]) -> Recording:
@@ -151,7 +171,7 @@ def _labelled(path: str, said: dict[str, Any]) -> Recording:
         performer=said.get("performer") or None,
     )
     if instrument is None:
-        where = f"folder {shown(instrument_name)}" if parents or said.get("instrument") else "file outside any folder"
+        where = _origin(said, "instrument", instrument_name) if instrument_name else "file outside any folder"
         return one.rejected(f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}")
     dastgah_name = said.get("dastgah") or (parents[1] if len(parents) > 1 else "")
     if instrument in vocabulary.PERCUSSION:
@@ -160,11 +180,16 @@ def _labelled(path: str, said: dict[str, Any]) -> Recording:
         return one
     dastgah = vocabulary.dastgah(dastgah_name)
     if dastgah is None:
+        remedy = "leave it blank" if said.get("dastgah") else f"put the file directly in {parents[0]}/"
         return one.rejected(
-            f"unknown dastgah (folder {shown(dastgah_name)}); known are {', '.join(vocabulary.DASTGAHS)}; "
-            f"without a label it belongs directly in {parents[0] if parents else instrument}/"
+            f"unknown dastgah ({_origin(said, 'dastgah', dastgah_name)}); known are {', '.join(vocabulary.DASTGAHS)}; "
+            f"where it is not known, {remedy}"
         )
     return replace(one, dastgah=dastgah)
+
+
+def _origin(said: dict[str, Any], column: str, name: str) -> str:
+    return f"{'in recordings.csv' if said.get(column) else 'folder'} {shown(name)}"
 
 
 def _hashed(root: Path, recording: Recording) -> Recording:
@@ -174,9 +199,20 @@ def _hashed(root: Path, recording: Recording) -> Recording:
             if not file.peek(1):
                 return recording.rejected("the file is empty")
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            version = _version(os.fstat(file.fileno()))
     except OSError as error:
         return recording.rejected(f"cannot be opened ({error.strerror}); no permission?")
-    return replace(recording, sha256=digest)
+    return replace(recording, sha256=digest, version=version)
+
+
+def _version(about: os.stat_result) -> tuple[int, int]:
+    return about.st_size, about.st_mtime_ns
+
+
+def check_unchanged(root: Path, recording: Recording) -> None:
+    """Raise TarkibError where a file is not the one any more that was hashed: its id and labels are another's."""
+    if _version((root / recording.path).stat()) != recording.version:
+        raise TarkibError("was changed while recordings were read; run the stage again")
 
 
 def _without_twins(found: list[Recording]) -> list[Recording]:
@@ -203,7 +239,8 @@ def _without_twins(found: list[Recording]) -> list[Recording]:
 def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str, str]:
     """Decide for usable recordings whether they are for ``train`` or ``validation``.
 
-    The unit is the performer where one is named, else the recording, so that no voice and no room is in both. Of each
+    The unit is the performer where one is named, however the name is spelt (case, accents, spaces, keyboards), else the
+    recording, so that no voice and no room is in both. Of each
     instrument about `share` of its units go to validation, at least one where it has two, and never the last one left
     for training. A performer of several instruments goes whole.
 
@@ -211,9 +248,14 @@ def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str,
     -------
     dict from recording_id to ``"train"`` or ``"validation"``; depends on the seed and on which units there are.
     """
+    recordings = list(recordings)
+    spellings: dict[str, str] = {}
+    for name in sorted({one.performer for one in recordings if one.performer}):
+        spellings.setdefault(vocabulary.plain(name) or name, name)
     members = defaultdict(list)
     for one in recordings:
-        members[f"performer {one.performer}" if one.performer else f"recording {one.recording_id}"].append(one)
+        name = one.performer and spellings[vocabulary.plain(one.performer) or one.performer]
+        members[f"performer {name}" if name else f"recording {one.recording_id}"].append(one)
     units = sorted(members)
     np.random.default_rng([seed, _SPLIT_PURPOSE]).shuffle(units)
     plays = {unit: {one.instrument for one in members[unit]} for unit in units}

@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import re
+import string
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,11 @@ _MOST_BYTES = 2**24  # some 200,000 rows; a larger file is no table that somebod
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _WORD = re.compile(r"[^\W\d_]+")
 _ARABIC_WORD = re.compile("[\u0600-\u06ff]+")
+# What Excel understands as the first line of a table, and writes into some.
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?=\r|\n)', re.IGNORECASE)
+# Spaces, and marks that nobody sees, which come along when text is copied.
+_UNSEEN = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))
+_BLANK = string.whitespace + "\xa0\ufeff" + "".join(map(chr, _UNSEEN))
 _REMEDY = "save it as CSV UTF-8"
 
 
@@ -44,9 +50,12 @@ def read(path: Path) -> Sheet:
     """
     text = decode(path, content(path) or b"").text
     csv.field_size_limit(_MOST_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), skipinitialspace=True, strict=True)
+    if separator := _SEPARATOR.match(text):
+        text = text[separator.end() :]  # its line end stays, so that lines keep their numbers
+    delimiter = separator[1] if separator else delimiter_of(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        rows = [(reader.line_num, [cell.strip(_BLANK) for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     heading, rows = checked(path, rows)

@@ -64,6 +64,14 @@ def test_recordings_group_clips(folder):
     assert testset.load(root).recordings == ["tape 1", "tape 1", "c.wav"]
 
 
+def test_spellings_of_one_recording_group_clips(folder):
+    names = ("گلهاي 12", "گلهای  12", "Golha-12", "golha-12\u200f", "golha 1-2")
+    files = [f"{k}.wav" for k in "abcde"]
+    table = "".join(f"{file},{name},1\n" for file, name in zip(files, names, strict=True))
+    found = testset.load(folder(f"file,recording,ney\n{table}", *files)).recordings
+    assert found == [names[0], names[0], names[2], names[2], names[4]]
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -94,7 +94,7 @@ def test_a_server_that_goes_away_costs_nothing(server: Server, project, defaults
     server.start()
     assert cli.main(["track"]) == 0
     said = capsys.readouterr().out
-    assert f"training {only_run().info.run_id} logged\nevaluation of the weights weights logged\n" == said
+    assert re.fullmatch(rf"training {only_run().info.run_id} logged\nevaluation [0-9a-f]{{32}} logged\n", said)
     all_is_logged()
     assert cli.main(["track"]) == 0
     assert capsys.readouterr().out == "nothing is waiting to be logged\n"
@@ -274,6 +274,32 @@ def test_a_full_disk_ends_no_training(project):
     assert "File too large; MLflow will lack metrics of this training" in lines[1]
     assert lines[-1] == "trained"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", '{"weights_sha256": "a", "foo": 1}', "\xff"])
+def test_a_damaged_evaluation_is_named_and_stops_nothing(project, defaults, capsys, content):
+    damaged = pending.folder() / "x/evaluation.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(content, encoding="latin-1")
+    train_and_evaluate(defaults, project, between=lambda: None)
+    capsys.readouterr()
+    assert cli.main(["track"]) == 1
+    assert f"{damaged}: damaged, or of another version of Tarkib; delete {damaged.parent}" in capsys.readouterr().out
+
+
+def test_a_journal_of_a_run_that_is_gone_is_named(project, capsys):
+    store.connect(None)
+    journal = pending.journal("0" * 32)
+    pending.note(journal, status="FINISHED")
+    journal.write_bytes(b"\xff\xfe\n1\n" + journal.read_bytes())
+    assert cli.main(["track"]) == 1
+    assert f"the store has no such run (was it made anew?), so {journal} is of no use" in capsys.readouterr().out
+
+
+def test_a_store_in_memory_is_refused(defaults, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
+    with pytest.raises(TarkibError, match="sqlite://: keeps nothing; name a file"):
+        store.connect(None)
 
 
 def test_half_a_line_of_a_journal_is_left_out(project):

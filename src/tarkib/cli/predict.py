@@ -119,7 +119,7 @@ def _tasks(options: argparse.Namespace) -> Iterator[_Task]:
             continue
         found = folders.listing(one)
         if found.others:
-            print(f"{one}: files without a recording's ending, left out: {found.others}", file=sys.stderr)
+            print(f"{one}: files without a recording's ending, left out: {len(found.others)}", file=sys.stderr)
         if not found.entries:
             print(f"{one}: holds no recordings ({' '.join(sorted(audio.SUFFIXES))})", file=sys.stderr)
         yield from (_task(one / name, Path(name), options, problem) for name, problem in found.entries)

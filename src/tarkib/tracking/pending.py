@@ -45,10 +45,14 @@ def note(journal: Path, **entry: object) -> None:
 def send_training(journal: Path) -> None:
     """Log what a finished training's journal holds, and delete it; raises TarkibError where that cannot be."""
     client, run_id, here = mlflow.MlflowClient(), journal.stem, store.shown(mlflow.get_tracking_uri())
+    entries = _entries(journal)
+    for entry in entries:
+        if entry["store"] != here:
+            raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
     with store.usable():
-        for entry in _entries(journal):
-            if entry["store"] != here:
-                raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
+        if not registry.exists(run_id):
+            raise TarkibError(f"the store has no such run (was it made anew?), so {journal} is of no use; delete it")
+        for entry in entries:
             metrics = [Metric(*one) for one in entry.get("metrics", ())]
             if metrics:
                 client.log_batch(run_id, metrics)
@@ -108,23 +112,29 @@ def _waiting() -> Iterator[tuple[str, Callable[[], None]]]:
         if "status" in (_entries(path) or [{}])[-1]:
             yield f"training {path.stem}", partial(send_training, path)
     for path in sorted(folder().glob("*/evaluation.json")):
+        if not path.parent.name.startswith("."):  # another process is writing it
+            yield f"evaluation {path.parent.name}", partial(_send_evaluation, path)
+
+
+def _send_evaluation(path: Path) -> None:
+    try:
         content = json.loads(path.read_text(encoding="utf-8"))
         one = Evaluation(**{**content, "classifier": path.parent / "classifier"})
-        yield f"evaluation of the weights {one.weights_sha256[:12]}", partial(_send_evaluation, one)
-
-
-def _send_evaluation(one: Evaluation) -> None:
+    except (OSError, ValueError, TypeError) as error:
+        raise TarkibError(f"{path}: damaged, or of another version of Tarkib; delete {path.parent}") from error
     with store.usable():
         registry.log(one)
-    shutil.rmtree(one.classifier.parent)
+    shutil.rmtree(path.parent)
 
 
 def _entries(journal: Path) -> list[dict]:
-    """A journal's entries; one that a kill cut short is left out."""
+    """A journal's entries; one that a kill cut short, or that is damaged, is left out."""
     found = []
-    for line in journal.read_text(encoding="utf-8").splitlines():
+    for line in journal.read_bytes().splitlines():
         try:
-            found.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue
+        if isinstance(entry, dict) and "store" in entry:
+            found.append(entry)
     return found

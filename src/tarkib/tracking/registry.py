@@ -71,6 +71,17 @@ def create_run(params: Mapping[str, str], tags: Mapping[str, str], name: str | N
     return run_id
 
 
+def exists(run_id: str) -> bool:
+    """Whether the store has a run."""
+    try:
+        mlflow.MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
 def search(where: str) -> list[Run]:
     """The runs for which a filter holds, the newest first."""
     return mlflow.search_runs(

@@ -62,9 +62,13 @@ def address(configured: str | None = None) -> str:
 
     configured : `run.tracking_uri`. Raises TarkibError where an address is malformed.
     """
-    given = os.environ.get(_URI) or configured
+    given = (os.environ.get(_URI) or "").strip() or configured
     if not given:
         return _sqlite(default())
+    if given in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        raise TarkibError(
+            f"MLFLOW_TRACKING_URI or run.tracking_uri {given}: keeps nothing; name a file, as in {_SQLITE}mlflow.db"
+        )
     if given in _DATABRICKS:
         return given
     if given.startswith(_SQLITE):
