@@ -60,7 +60,7 @@ def test_an_interrupt_is_a_line(capsys):
 
 
 def test_a_terminal_is_not_controlled_nor_flooded(capsys):
-    entry.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\n" * 99)), WORDS)
+    entry.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
     first, second, *rest = capsys.readouterr().err.splitlines()
     assert first == r"error: \u001b[2Ja\u000d\u0009b\u009b"
     assert second.startswith("next: xxx")

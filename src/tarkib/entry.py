@@ -27,7 +27,10 @@ _GRACE_S = 1.0
 """For compiled code to return to the interpreter after a signal, and for the interpreter to end in its turn."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EBUSY, errno.EXDEV, errno.EMFILE, errno.ENFILE),
+)
 
 _MOST_LINES, _MOST_CHARACTERS = 60, 2_000
 

@@ -225,11 +225,13 @@ def test_another_comparison_waits_while_this_one_looks_or_changes_the_queue(proj
     done, now = [], {}
 
     def holds_others_off() -> bool:
-        with (project / ".cache/comparison.lock").open() as file:
-            try:
+        try:
+            with (project / ".cache/comparison.lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:  # gone when nobody holds it
+            return False
         return False
 
     def note(what: str, state: str | None = None) -> None:

@@ -61,8 +61,8 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which `dvc repro` has run once, in a folder whose name is another in an address."""
-    folder = tmp_path_factory.mktemp("dvc") / "a%20b"
+    """A checkout in which `dvc repro` has run once."""
+    folder = tmp_path_factory.mktemp("dvc") / "tarkib"
     listed = subprocess.run(
         ["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

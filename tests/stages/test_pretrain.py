@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_it_leaves_a_backbone_and_says_how_to_go_on(folder):
     lines = run_stage(folder, "pretrain").stdout.splitlines()
-    assert lines[0].startswith("bad.wav: is cut short")
+    assert lines[0].startswith("bad.wav: cannot be decoded")
     assert lines[1] == "2 recordings, 0.00 hours"
     assert lines[-2].startswith("step 2/2, held out: acoustic loss ")
     line = """fine-tune from it: dvc exp run -S model.backbone=models/backbone -S 'model.revision="([0-9a-f]{16})"'"""
@@ -43,6 +43,7 @@ def test_it_leaves_a_backbone_and_says_how_to_go_on(folder):
 
 
 FAILURES = """
+from contextlib import suppress
 import stages
 from stages import pretrain
 from tarkib.pretraining import publishing
@@ -52,10 +53,8 @@ def fails(*_):
 
 publishing.card = fails
 for _ in range(2):
-    try:
+    with suppress(SystemExit):
         stages.run(pretrain.main)
-    except SystemExit as end:
-        print(end.code)
     import shutil
     shutil.rmtree("heard", ignore_errors=True)
 """
@@ -65,7 +64,7 @@ def test_failures_are_told_and_leave_the_backbone_that_was_there(folder):
     (folder / "models/backbone").mkdir(parents=True)
     (folder / "models/backbone/config.json").write_text("the old one")
     done = run_python(folder, FAILURES)
-    told = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert told[0].startswith("error: No space left on device; make room")
     assert told[1].startswith("error: heard: no such folder; put recordings there or point pretrain.recordings to them")
     assert (folder / "models/backbone/config.json").read_text() == "the old one"
