@@ -59,6 +59,18 @@ def test_an_interrupt_is_a_line(capsys):
     assert capsys.readouterr().err == "interrupted, and so\n"
 
 
+def test_an_interrupt_of_which_a_library_made_another_error_is_one(capsys):
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("could not be imported") from error
+
+    assert entry.guard(run, WORDS) == 143
+    assert capsys.readouterr().err == "interrupted, and so\n"
+    assert entry.guard(raising(ValueError()), WORDS) == 1
+
+
 def test_a_terminal_is_not_controlled_nor_flooded(capsys):
     entry.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
     first, second, *rest = capsys.readouterr().err.splitlines()

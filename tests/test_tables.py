@@ -47,6 +47,15 @@ def test_a_broken_contract_is_refused_on_write(tmp_path, row):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_how_a_table_differs_is_said_by_its_columns(tmp_path):
+    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
+    edited = pq.read_table(tmp_path / "m.parquet").to_pandas().drop(columns=["offset"]).assign(note="", size=1.0)
+    edited.to_parquet(tmp_path / "m.parquet")
+    words = r"is not a table of mixtures: without: offset; unknown: note; of another type: .*size"
+    with pytest.raises(TarkibError, match=words):
+        tables.MIXTURES.read(tmp_path / "m.parquet")
+
+
 def test_another_table_is_refused_on_read(tmp_path):
     tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
     with pytest.raises(TarkibError, match="is not a table of components"):

@@ -5,6 +5,7 @@ Imported before anything that takes long to load, so that an interrupt meanwhile
 
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -25,6 +26,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _GRACE_S = 1.0
 """For compiled code to return to the interpreter after a signal, and for the interpreter to end in its turn."""
+
+_END_S = 40.0
+"""For a program to end in order once it knows of the signal; jobs on a cluster have 30 s."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (
@@ -50,8 +54,8 @@ COMMAND = Words("interrupted", "call again")
 _words: Words | None = None
 """Of the program that this process is; None where functions are called from elsewhere, a test say."""
 
-_handled = False
-"""Whether the interpreter has come to know of a signal."""
+_arrived = 0
+"""Number of the signal that the interpreter has come to know of, 0 before."""
 
 
 def start(words: Words) -> None:
@@ -79,6 +83,9 @@ def guard(run: Callable[[], int | None], words: Words) -> int:
     except BaseException as error:
         if not isinstance(error, Exception | KeyboardInterrupt):
             raise
+        if _arrived and not isinstance(error, KeyboardInterrupt):
+            # A library that was being imported made another error of it.
+            error = Interrupted(_arrived)
         code = _report(error, words)
         if code > 1 and _words is not None:
             # Libraries' threads and what they do at the end may take their time.
@@ -145,16 +152,17 @@ def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 @contextmanager
 def _interruptible(words: Words) -> Iterator[None]:
     """Raise Interrupted on a signal; where compiled code keeps the interpreter from it, end the process instead."""
-    global _handled
+    global _arrived
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _handled = False
+    _arrived = 0
     read, write = os.pipe()
     os.set_blocking(write, False)
     fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     before = _handle(_raise)
-    threading.Thread(target=_leave_in_time, args=(read, words), daemon=True).start()
+    watch = threading.Thread(target=_leave_in_time, args=(read, words), daemon=True)
+    watch.start()
     try:
         yield
     finally:
@@ -162,11 +170,13 @@ def _interruptible(words: Words) -> Iterator[None]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(fd)
         os.close(write)
+        # It looks at what a later call resets.
+        watch.join(_GRACE_S)
 
 
 def _raise(number: int, _frame: Any) -> None:
-    global _handled
-    _handled = True
+    global _arrived
+    _arrived = number
     raise Interrupted(number)
 
 
@@ -176,9 +186,10 @@ def _leave_in_time(read: int, words: Words) -> None:
         # A library, a server say, may have put its own handler in the place of ours.
         if signal.getsignal(arrived[0]) is _raise:
             latest = time.monotonic() + _GRACE_S
-            while not _handled and time.monotonic() < latest:
+            while not _arrived and time.monotonic() < latest:
                 time.sleep(0.02)
-            if not _handled:
+            # Raised where errors are dropped (a destructor, say), an interrupt is lost.
+            if not _arrived or not select.select([read], [], [], _END_S)[0]:
                 _leave(arrived[0], None, words)
     os.close(read)
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tarkib.errors import TarkibError
 from tarkib.outputs import whole_file
+from tarkib.text import some
 
 _Row = TypeVar("_Row")
 
@@ -52,11 +53,20 @@ class Table:
         except (pa.ArrowException, OSError) as error:
             raise TarkibError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from error
         if not table.schema.equals(self.schema):
-            differing = sorted(set(map(str, table.schema)) ^ set(map(str, self.schema)))
-            raise TarkibError(f"{path}: is not a table of {self.name}: {', '.join(differing)} differ; {remedy}")
+            raise TarkibError(f"{path}: is not a table of {self.name}: {self._differences(table.schema)}; {remedy}")
         if empty := self._null_columns(table):
             raise TarkibError(f"{path}: null in {', '.join(empty)}; {remedy}")
         return table.to_pylist()
+
+    def _differences(self, found: pa.Schema) -> str:
+        """How a schema differs from this table's, in words."""
+        both = [name for name in self.schema.names if name in found.names]
+        columns = {
+            "without": [name for name in self.schema.names if name not in both],
+            "unknown": [name for name in found.names if name not in both],
+            "of another type": [name for name in both if not found.field(name).equals(self.schema.field(name))],
+        }
+        return "; ".join(f"{what}: {some(names)}" for what, names in columns.items() if names) or "another order"
 
     def _null_columns(self, table: pa.Table) -> list[str]:
         return [one.name for one in self.schema if not one.nullable and table[one.name].null_count]
