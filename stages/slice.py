@@ -25,6 +25,7 @@ def main() -> None:
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
         clips.check(folder, slice_rows)
+        recordings.check_unchanged(root, found)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,11 @@ def test_an_interrupt_is_a_line(capsys):
     assert capsys.readouterr().err == "interrupted, and so\n"
 
 
+def test_a_broken_pipe_to_another_than_the_reader_is_not_silent(capsys):
+    assert entry.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")), WORDS) == 1
+    assert capsys.readouterr().err.startswith("error: unforeseen BrokenPipeError: ")
+
+
 def test_an_interrupt_of_which_a_library_made_another_error_is_one(capsys):
     def run() -> None:
         try:

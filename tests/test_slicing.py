@@ -187,19 +187,6 @@ def test_a_recording_that_turns_out_bad_at_its_end_leaves_nothing_in_the_shard(t
         assert [one.removesuffix(".flac") for one in shard.getnames()] == [row["slice_id"] for row in slices]
 
 
-def test_a_recording_that_is_changed_meanwhile_has_no_slices(tmp_path, params):
-    path = write(tmp_path / "raw/ney/a.wav", noise(11, 1))
-    write(tmp_path / "raw/ney/b.wav", noise(11, 2))
-    (tmp_path / "out").mkdir()
-    found = recordings.find(tmp_path / "raw")
-    jobs = slicing.plan(tmp_path / "raw", tmp_path / "out", found, params)
-    write(path, noise(12, 3))
-    rows, slices = slicing.gather(found, map(slicing.slice_recordings, jobs))
-    assert [row["status"] for row in rows] == ["rejected", "ok"]
-    assert rows[0]["reason"] == "was changed while recordings were read; run the stage again"
-    assert {row["recording_id"] for row in slices} == {rows[1]["recording_id"]}
-
-
 def test_all_that_is_odd_about_a_recording_is_said_in_one_reason(tmp_path, params):
     sound = noise(10, 1, 8_000)
     path = write(tmp_path / "raw/ney/a.wav", np.stack([sound, -sound], axis=1), 8_000, subtype="PCM_16")

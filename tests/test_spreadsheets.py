@@ -30,7 +30,7 @@ def sheet(path, content):
         PERSIAN.replace("\n", "\r\n").encode(),
         PERSIAN.replace(",", " , ").encode(),
         PERSIAN.replace("\n", ",,\n").encode(),
-        PERSIAN.replace("path", "\u200b\ufeffpath").replace("شهناز", "شهناز\u200f").encode("utf-8-sig"),
+        PERSIAN.replace("path", "\u200b\ufeffpath").replace("performer", "performer\u200f").encode("utf-8-sig"),
     ],
     ids=[
         "utf-8",

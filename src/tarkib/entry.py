@@ -98,7 +98,7 @@ def _report(error: BaseException, words: Words) -> int:
     if isinstance(error, KeyboardInterrupt):
         _print(words.interrupted)
         return 128 + getattr(error, "number", signal.SIGINT)
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) and _is_unread():
         # Whoever reads (head, say) has enough; the interpreter would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -116,6 +116,16 @@ def _report(error: BaseException, words: Words) -> int:
         told = unforeseen(error)
     _print(f"error: {told}")
     return 1
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads the standard output any more."""
+    looked = select.poll()
+    try:
+        looked.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        return False
+    return bool(looked.poll(0))
 
 
 def unforeseen(error: BaseException) -> str:

@@ -124,3 +124,9 @@ def form(path: str) -> str:
     """
     text = unicodedata.normalize("NFC", path.replace("\\", "/")).translate(vocabulary.LETTERS)
     return str(PurePosixPath("".join(letter for letter in text if unicodedata.category(letter) != "Cf")))
+
+
+def one_spelling(names: list[str]) -> list[str]:
+    """Names of people or recordings; those that differ in case, keyboard, spaces or unseen marks alone become one."""
+    first: dict[str, str] = {}
+    return [first.setdefault(" ".join(form(name).casefold().split()), name) for name in names]

@@ -42,7 +42,7 @@ def one_at_a_time(path: Path, what: str = "") -> Iterator[IO[str] | None]:
         try:
             yield file if ours else None
         finally:
-            if ours:
+            if ours is not False:
                 path.unlink(missing_ok=True)
 
 

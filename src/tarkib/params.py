@@ -250,7 +250,9 @@ def _match(kind: type, found: Any, prefix: str, problems: list[str]) -> Iterator
         hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
         problems.append(f"{prefix}{key}: unknown key{hint}")
     if len(unknown) > _MOST_UNKNOWN:
-        problems.append(f"{prefix}: {len(unknown) - _MOST_UNKNOWN} more unknown keys; remove them")
+        problems.append(
+            f"{prefix.rstrip('.') or 'the file'}: {len(unknown) - _MOST_UNKNOWN} more unknown keys; remove them"
+        )
     for key, one in fields.items():
         if key in found:
             yield one, found[key]

@@ -106,7 +106,7 @@ def _examined(root: Path, entry: folders.Entry, said: dict[str, Any]) -> Recordi
 
 def _read_csv(path: Path, files: list[str]) -> dict[str, dict[str, Any]]:
     """What recordings.csv says, by the path that each of these files has; empty where there is none."""
-    heading, rows = spreadsheets.read(path)
+    heading, rows = spreadsheets.read(path, padded=True)
     columns = [name.casefold() for name in heading]
     if not heading and spreadsheets.content(path) is None:
         return {}
@@ -148,7 +148,7 @@ def _number(text: str, column: str, where: str) -> float | None:
         return None
     low, high = _RANGES[column]
     try:
-        number = float(text)
+        number = float(folders.form(text))
     except ValueError:
         number = math.nan
     if not low <= number <= high:
@@ -198,8 +198,8 @@ def _hashed(root: Path, recording: Recording) -> Recording:
         with (root / recording.path).open("rb") as file:
             if not file.peek(1):
                 return recording.rejected("the file is empty")
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
             version = _version(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return recording.rejected(f"cannot be opened ({error.strerror}); no permission?")
     return replace(recording, sha256=digest, version=version)
@@ -209,10 +209,24 @@ def _version(about: os.stat_result) -> tuple[int, int]:
     return about.st_size, about.st_mtime_ns
 
 
-def check_unchanged(root: Path, recording: Recording) -> None:
-    """Raise TarkibError where a file is not the one any more that was hashed: its id and labels are another's."""
-    if _version((root / recording.path).stat()) != recording.version:
-        raise TarkibError("was changed while recordings were read; run the stage again")
+def check_unchanged(root: Path, found: Iterable[Recording]) -> None:
+    """Raise TarkibError where files are not those any more that were hashed: ids and labels would be others'.
+
+    An error of the whole stage, since DVC would take the changed files for those that were read.
+    """
+    changed = [one.path for one in found if one.usable and not _is_unchanged(root / one.path, one)]
+    if changed:
+        raise TarkibError(
+            f"{root}: changed while they were read: {some(map(printable, changed))}; run dvc repro again once nothing "
+            "writes there"
+        )
+
+
+def _is_unchanged(path: Path, recording: Recording) -> bool:
+    try:
+        return _version(path.stat()) == recording.version
+    except OSError:
+        return False
 
 
 def _without_twins(found: list[Recording]) -> list[Recording]:
@@ -239,8 +253,8 @@ def _without_twins(found: list[Recording]) -> list[Recording]:
 def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str, str]:
     """Decide for usable recordings whether they are for ``train`` or ``validation``.
 
-    The unit is the performer where one is named, however the name is spelt (case, accents, spaces, keyboards), else the
-    recording, so that no voice and no room is in both. Of each
+    The unit is the performer where one is named, whatever the name's case and keyboard, else the recording, so that no
+    voice and no room is in both. Of each
     instrument about `share` of its units go to validation, at least one where it has two, and never the last one left
     for training. A performer of several instruments goes whole.
 
@@ -249,12 +263,11 @@ def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str,
     dict from recording_id to ``"train"`` or ``"validation"``; depends on the seed and on which units there are.
     """
     recordings = list(recordings)
-    spellings: dict[str, str] = {}
-    for name in sorted({one.performer for one in recordings if one.performer}):
-        spellings.setdefault(vocabulary.plain(name) or name, name)
+    named = sorted({one.performer for one in recordings if one.performer})
+    spellings = dict(zip(named, folders.one_spelling(named), strict=True))
     members = defaultdict(list)
     for one in recordings:
-        name = one.performer and spellings[vocabulary.plain(one.performer) or one.performer]
+        name = one.performer and spellings[one.performer]
         members[f"performer {name}" if name else f"recording {one.recording_id}"].append(one)
     units = sorted(members)
     np.random.default_rng([seed, _SPLIT_PURPOSE]).shuffle(units)

@@ -107,7 +107,7 @@ def slice_recordings(job: Job) -> tuple[list[dict], list[dict]]:
         for one in job.recordings:
             sound, count = audio.stream(job.root / one.path), 0
             try:
-                for piece in cut(_read(job.root, one, sound), job.params, job.shard.parent):
+                for piece in cut(_read(sound), job.params, job.shard.parent):
                     count += 1
                     slice_rows.append(_slice_row(one, piece, job.splits[one.recording_id]))
                     yield slice_rows[-1]["slice_id"], piece.samples
@@ -133,11 +133,10 @@ def _slice_row(one: Recording, piece: Cut, split: str) -> dict:
     }
 
 
-def _read(root: Path, one: Recording, sound: audio.Stream) -> Iterator[np.ndarray]:
+def _read(sound: audio.Stream) -> Iterator[np.ndarray]:
     """A recording's pieces. What the system says of the file is a fault of this recording, and no other file's."""
     try:
         yield from audio.pieces(sound)
-        recordings.check_unchanged(root, one)
     except OSError as error:
         raise TarkibError(f"cannot be read ({error.strerror or error})") from error
 

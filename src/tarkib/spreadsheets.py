@@ -43,7 +43,7 @@ class Text(NamedTuple):
     codec: str
 
 
-def read(path: Path) -> Sheet:
+def read(path: Path, *, padded: bool = False) -> Sheet:
     """The table in a file; without heading and rows where the file is not there or blank.
 
     Raises TarkibError, which names the line, for what is no text, no CSV, or no table (see `checked`).
@@ -55,10 +55,10 @@ def read(path: Path) -> Sheet:
     delimiter = separator[1] if separator else delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        rows = [(reader.line_num, [cell.strip(_BLANK) for cell in cells]) for cells in reader]
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    heading, rows = checked(path, rows)
+    heading, rows = checked(path, rows, padded=padded)
     # Spreadsheets store columns that hold nothing where something once was.
     width = max((k for _, cells in [(0, heading), *rows] for k, cell in enumerate(cells, start=1) if cell), default=0)
     return Sheet(heading[:width], [(line, cells[:width]) for line, cells in rows])
@@ -123,23 +123,26 @@ def delimiter_of(text: str) -> str:
     return next((mark for mark in ",;\t" if mark in heading), ",")
 
 
-def checked(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
+def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = False) -> Sheet:
     """A table of these rows, the first of which that is not blank is the heading.
 
+    padded : whether blank cells at the end of a row may be left out; too many of them always may be there.
     Raises TarkibError where a heading is there twice, or a row is longer or shorter than the heading.
     """
     rows = [(line, cells) for line, cells in rows if any(cells)]
     if not rows:
         return Sheet([], [])
     (at, heading), *rows = rows
+    heading = [name.strip(_BLANK) for name in heading]
     names = [name.casefold() for name in heading if name]
     if len(set(names)) < len(names):
         twice = some(bounded(name, 60) for name, count in Counter(names).items() if count > 1)
         raise TarkibError(f"{path}, line {at}: column {twice} is there more than once; keep one")
+    width = len(heading)
     for line, cells in rows:
-        if len(cells) != len(heading):
+        if any(cells[width:]) or (len(cells) < width and not padded):
             raise TarkibError(
-                f"{path}, line {line}: {len(cells)} values where the heading has {len(heading)} columns; "
+                f"{path}, line {line}: {len(cells)} values where the heading has {width} columns; "
                 "put a value that holds a comma in quotes, and leave no cell out"
             )
-    return Sheet(heading, rows)
+    return Sheet(heading, [(line, cells[:width] + [""] * (width - len(cells))) for line, cells in rows])

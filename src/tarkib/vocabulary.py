@@ -51,7 +51,7 @@ PERSIAN = {
     "mahur": "ماهور",
     "rast-panjgah": "راست‌پنجگاه",
 }
-"""Instruments and dastgahs as their own musicians write them, for people to read; never used as a key."""
+"""Instruments and dastgahs as their own musicians write them, for people to read, and understood as names."""
 
 LETTERS = str.maketrans(
     {"ي": "ی", "ى": "ی", "ې": "ی", "ك": "ک", "ڪ": "ک", "ة": "ه", "ە": "ه", "ہ": "ه", "ھ": "ه", "ٱ": "ا", "ـ": ""}
@@ -86,7 +86,7 @@ _OTHER_DASTGAHS = {
 _TITLES = ("dastgah", "dastgah-e", "avaz", "avaz-e", "maye", "maye-ye", "دستگاه", "دستگاه ی", "آواز", "مایه", "مایه ی")
 
 
-def plain(name: str) -> str:
+def _plain(name: str) -> str:
     """Letters and digits alone, in lower case and one script's way of writing each; no accents, spaces, marks."""
     letters = unicodedata.normalize("NFKD", name.casefold()).translate(LETTERS)
     return "".join(letter for letter in letters if letter.isalnum())
@@ -96,12 +96,12 @@ def _spellings(names: Iterable[str], others: Mapping[str, Iterable[str]]) -> dic
     """Canonical names by each of their spellings in the plain form."""
     spelt = [(name, name) for name in names] + [(PERSIAN[name], name) for name in names]
     spelt += [(spelling, name) for name, spellings in others.items() for spelling in spellings]
-    return {plain(spelling): name for spelling, name in spelt}
+    return {_plain(spelling): name for spelling, name in spelt}
 
 
 _INSTRUMENTS = _spellings(INSTRUMENTS, _OTHER_INSTRUMENTS)
 _MODES = _spellings(DASTGAHS, _OTHER_DASTGAHS)
-_DASTGAHS = {plain(title) + spelling: name for title in ("", *_TITLES) for spelling, name in _MODES.items()}
+_DASTGAHS = {_plain(title) + spelling: name for title in ("", *_TITLES) for spelling, name in _MODES.items()}
 
 
 def instrument(name: str) -> str | None:
@@ -110,7 +110,7 @@ def instrument(name: str) -> str | None:
     >>> instrument("Santoor"), instrument("سه تار"), instrument("oud")
     ('santur', 'setar', None)
     """
-    return _INSTRUMENTS.get(plain(name))
+    return _INSTRUMENTS.get(_plain(name))
 
 
 def dastgah(name: str) -> str | None:
@@ -119,4 +119,4 @@ def dastgah(name: str) -> str | None:
     >>> dastgah("Rast_Panjgah"), dastgah("Bayat-e Esfahan"), dastgah("آواز دشتی"), dastgah("blues")
     ('rast-panjgah', 'homayoun', 'shur', None)
     """
-    return _DASTGAHS.get(plain(name))
+    return _DASTGAHS.get(_plain(name))

@@ -230,15 +230,18 @@ def _tag_size(data: mmap.mmap, at: int) -> int:
     """Bytes of the tag (ID3v1 and v2, APE, Lyrics3) that begins there; 0 where none does."""
     head = data[at : at + 32]
     if head.startswith(b"ID3") and len(head) >= 10:
-        a, b, c, d = (one & 127 for one in head[6:10])
-        return 10 + (a << 21 | b << 14 | c << 7 | d)
+        a, b, c, d = head[6:10]
+        size = 10 + (a << 21 | b << 14 | c << 7 | d)
+        return size if max(a, b, c, d) < 128 and at + size <= len(data) else 0
     if head.startswith(b"APETAGEX") and len(head) == 32:
-        return 32 + int.from_bytes(head[12:16], "little")
+        # A header stands before its items; where there is only a footer, they have been passed.
+        is_header = int.from_bytes(head[20:24], "little") >> 29 & 1
+        return 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
     if head.startswith(b"TAG") and len(data) - at in (128, 128 + 227):
         return len(data) - at
     if head.startswith(b"LYRICSBEGIN"):
-        end = max(data.find(b"LYRICS200", at), data.find(b"LYRICSEND", at))
-        return end + 9 - at if end >= 0 else 0
+        ends = (data.find(word, at, at + _BLOCK) for word in (b"LYRICS200", b"LYRICSEND"))
+        return min((end + 9 - at for end in ends if end >= 0), default=0)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Where the sound of a WAV file is, also where its header is wrong (RIFF, RF64 and BW64).
 
-One rule for the size that the header gives to the sound. It is meant where the file ends there or another chunk begins.
+One rule for the size that the header gives to the sound. It is meant where the file ends there, but for a few bytes,
+or another chunk begins.
 It is not where other bytes follow (a killed recorder wrote 0, another one stopped correcting it, and sizes over 4 GB
 wrap around), nor where it goes beyond the end of the file and is at least `_UNKNOWN`, as programs write that stream
 (SoX, FFmpeg): then all that is there is sound. A smaller size beyond the end is a file that is cut short.
@@ -16,6 +17,7 @@ from tarkib.errors import TarkibError
 _KINDS = (b"RIFF", b"RF64", b"BW64")
 _UNKNOWN = 0x7FFF0000
 _WRAP = 1 << 32
+_FEW = 1 << 10  # bytes of no meaning, which some programs leave behind the sound
 _NAMES = (
     "data,fmt ,fact,LIST,list,bext,iXML,axml,aXML,chna,cue ,smpl,inst,PEAK,JUNK,junk,PAD ,FLLR,id3 ,ID3 ,acid,DISP,"
     "disp,cart,umid,afsp,levl,plst,slnt,wavl,minf,elm1,regn,link,strc,note,labl,_PMX,Cr8r,ds64,mext,clm ,ResU,LGWV"
@@ -84,7 +86,8 @@ def _meant(file: BinaryIO, size: int, begin: int, said: int) -> int | None:
         # A size of 0 with nothing behind it is the truth of a file without sound.
         file.seek(end)
         after = file.read(12)
-        if len(after) < 8 or _begins_chunk(after, size - end) or _begins_chunk(after[1:], size - end - 1):
+        few = size - end < min(_FEW, length // 10)
+        if len(after) < 8 or few or _begins_chunk(after, size - end) or _begins_chunk(after[1:], size - end - 1):
             return length
     return None
 

@@ -26,7 +26,7 @@ import numpy as np
 from tarkib import audio, spreadsheets
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
-from tarkib.folders import form
+from tarkib.folders import one_spelling
 from tarkib.spreadsheets import Sheet
 from tarkib.text import bounded, printable, shown, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
@@ -105,7 +105,7 @@ def load(place: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     return TestSet(
         ids=[row.id for row in found.values()],
         paths=list(found),
-        recordings=_one_spelling([row.recording for row in found.values()]),
+        recordings=one_spelling([row.recording for row in found.values()]),
         targets=_targets(list(found.values()), columns[0]),
         notes=[*_remarks(place, tables, others), *_notes(where, columns[0], absent, library, len(found))],
     )
@@ -221,12 +221,6 @@ def _remarks(place: Path, tables: list[Path], others: list[Path]) -> Iterator[st
         yield f"{place}: tables read together: {read}" + (f"; not read: {unread}" if others else "")
     elif others:
         yield f"{tables[0]}: other tables that are there, not read: {unread}"
-
-
-def _one_spelling(names: list[str]) -> list[str]:
-    """Names of recordings, of which those that differ in case, keyboard or invisible marks alone become one."""
-    first: dict[str, str] = {}
-    return [first.setdefault(" ".join(form(name).casefold().split()), name) for name in names]
 
 
 def _named(names: list[str], most: int = 10) -> str:

@@ -45,7 +45,9 @@ def note(journal: Path, **entry: object) -> None:
 def send_training(journal: Path) -> None:
     """Log what a finished training's journal holds, and delete it; raises TarkibError where that cannot be."""
     client, run_id, here = mlflow.MlflowClient(), journal.stem, store.shown(mlflow.get_tracking_uri())
-    entries = _entries(journal)
+    # None where another process has logged it meanwhile.
+    if not (entries := _entries(journal)):
+        return
     for entry in entries:
         if entry["store"] != here:
             raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
@@ -60,7 +62,7 @@ def send_training(journal: Path) -> None:
                 client.set_tag(run_id, key, value)
             if "status" in entry:
                 client.set_terminated(run_id, entry["status"])
-    journal.unlink()
+    journal.unlink(missing_ok=True)
 
 
 def keep(evaluation: Evaluation) -> None:
@@ -81,7 +83,8 @@ def keep(evaluation: Evaluation) -> None:
 def _link(source: str, target: str) -> None:
     """A second name for a file that no one changes in place, else a copy."""
     try:
-        os.link(source, target)
+        # Of a link into DVC's cache, what it leads to.
+        os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copy2(source, target)
 
@@ -120,17 +123,23 @@ def _send_evaluation(path: Path) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         one = Evaluation(**{**content, "classifier": path.parent / "classifier"})
+    except FileNotFoundError:
+        return  # another process has logged it meanwhile
     except (OSError, ValueError, TypeError) as error:
         raise TarkibError(f"{path}: damaged, or of another version of Tarkib; delete {path.parent}") from error
     with store.usable():
         registry.log(one)
-    shutil.rmtree(path.parent)
+    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _entries(journal: Path) -> list[dict]:
-    """A journal's entries; one that a kill cut short, or that is damaged, is left out."""
+    """A journal's entries, none where it is gone; one that a kill cut short, or that is damaged, is left out."""
+    try:
+        lines = journal.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
     found = []
-    for line in journal.read_bytes().splitlines():
+    for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:

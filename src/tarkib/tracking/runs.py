@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,8 @@ class Run:
 
     def note_weights(self, sha256: str) -> None:
         """Tag the run with the weights that it gave, by which the evaluate stage finds it."""
-        self._keep(tags={WEIGHTS_TAG: sha256})
+        if not self._keep(tags={WEIGHTS_TAG: sha256}):
+            self._try(mlflow.MlflowClient().set_tag, WEIGHTS_TAG, sha256)
 
     def end(self, status: str) -> None:
         """Log what is in the journal, and that the run is over."""
@@ -52,12 +53,24 @@ class Run:
                 pending.send_training(self.journal)
             except TarkibError as error:
                 print(f"{error}; what this training logged {pending.REMEDY}", flush=True)
+        else:
+            self._try(mlflow.MlflowClient().set_terminated, status)
+
+    def _try(self, change: Callable[..., None], *values: str) -> None:
+        """Change the run in the store at once, where nothing can be kept for later."""
+        try:
+            with store.usable():
+                change(self.run_id, *values)
+        except TarkibError as error:
+            print(error, flush=True)
 
     def _keep(self, **entry: object) -> bool:
         try:
             pending.note(self.journal, **entry)
         except OSError as error:
-            print(f"{self.journal}: {error.strerror}; MLflow will lack {', '.join(entry)} of this training", flush=True)
+            print(
+                f"{self.journal}: {error.strerror}; the {', '.join(entry)} of this training cannot be kept", flush=True
+            )
             return False
         return True
 
