@@ -70,6 +70,27 @@ def test_joined_files_are_read_to_the_end(tmp_path, rate, channels):
         assert audio.plain(path) is None
 
 
+APE = b"APETAGEX" + (2000).to_bytes(4, "little")
+APE_FOOTER = APE + (60_032).to_bytes(4, "little") + bytes(16)
+LYRICS = b"LYRICSBEGIN" + b"la" * 50
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        bytes(50) + b"ID3\x03\0\0\xff\xff\xff\xff" + bytes(50),
+        bytes(50) + b"ID3\x03\0\0\x7f\x7f\x7f\x7f" + bytes(50),
+        bytes(60_000) + APE_FOOTER,
+        LYRICS + b"000111LYRICS200",
+    ],
+    ids=["no tag", "a tag beyond the end", "a tag with its size at its end", "lyrics"],
+)
+def test_a_tag_between_joined_files_hides_no_sound(tmp_path, between):
+    parts = [mp3(tmp_path / "part.mp3", seconds, seed) for seed, seconds in enumerate((4, 6, 5))]
+    (tmp_path / "joined.mp3").write_bytes(parts[0] + between + parts[1] + LYRICS + b"LYRICSEND" + parts[2])
+    assert audio.load(tmp_path / "joined.mp3").file_seconds == pytest.approx(15, abs=0.1)
+
+
 def test_joined_files_of_other_rates_and_channels_are_read_to_the_end(tmp_path):
     parts = [mp3(tmp_path / "x.mp3", 4, rate=44_100, channels=2), mp3(tmp_path / "y.mp3", 3, rate=22_050)]
     (tmp_path / "joined.mp3").write_bytes(b"".join(parts))

@@ -70,6 +70,14 @@ def test_a_size_behind_which_the_file_ends_or_a_chunk_begins_is_meant(tmp_path, 
     assert audio.plain(path) is not None
 
 
+@pytest.mark.parametrize("size", [12, 14, 20, 512])
+@pytest.mark.parametrize("options", [{}, {"subtype": "FLOAT"}])
+def test_a_few_bytes_behind_the_sound_are_none(tmp_path, size, options):
+    junk = np.random.default_rng(size).integers(128, 256, size, dtype=np.uint8).tobytes()
+    (tmp_path / "a.wav").write_bytes(bytes(content(**options)) + junk)
+    assert check(tmp_path / "a.wav") == ()
+
+
 def test_a_smaller_size_beyond_the_end_is_a_file_that_is_cut_short(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(content()[:100_000])

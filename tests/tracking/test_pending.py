@@ -296,6 +296,25 @@ def test_a_journal_of_a_run_that_is_gone_is_named(project, capsys):
     assert f"the store has no such run (was it made anew?), so {journal} is of no use" in capsys.readouterr().out
 
 
+def test_what_another_process_has_logged_meanwhile_is_done(project):
+    store.connect(None)
+    pending.send_training(pending.journal("0" * 32))
+    pending._send_evaluation(pending.folder() / "x/evaluation.json")
+
+
+def test_a_kept_classifier_is_no_link(project, tmp_path):
+    """DVC's cache may be cleared."""
+    weights = tmp_path / "cached"
+    weights.write_bytes(b"weights")
+    link = tmp_path / "model.safetensors"
+    link.symlink_to(weights.name)
+    kept = tmp_path / "kept/model.safetensors"
+    kept.parent.mkdir()
+    pending._link(str(link), str(kept))
+    assert not kept.is_symlink()
+    assert kept.read_bytes() == b"weights"
+
+
 def test_a_store_in_memory_is_refused(defaults, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
     with pytest.raises(TarkibError, match="sqlite://: keeps nothing; name a file"):
