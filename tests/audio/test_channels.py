@@ -59,3 +59,13 @@ def test_a_last_second_does_not_change_what_the_minutes_before_it_said(tmp_path)
     other = np.append(sound[: 60 * 8_000], -sound[60 * 8_000 :])
     path = write(tmp_path / "a.wav", np.stack([sound, other], axis=1), 8_000, subtype="FLOAT")
     assert REMARK not in audio.load(path).remarks
+
+
+def test_channels_that_are_opposite_from_some_second_on_lose_nothing(tmp_path):
+    sound = noise(58, 1, 8_000)
+    other = np.append(sound[: 10 * 8_000], -sound[10 * 8_000 :])
+    loaded = audio.load(write(tmp_path / "a.wav", np.stack([sound, other], axis=1), 8_000, subtype="FLOAT"))
+    assert REMARK in loaded.remarks
+    # The decision falls on borders of about five seconds.
+    for second in (2, 8, 16, 30, 57):
+        assert audio.rms(loaded.samples[second * 24_000 : (second + 1) * 24_000]) == pytest.approx(0.1, rel=0.05)

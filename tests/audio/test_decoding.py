@@ -1,6 +1,9 @@
+import contextlib
 import ctypes
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from conftest import noise, write
 from tones import tone
 
 from tarkib import audio
+from tarkib.audio import ffmpeg
 from tarkib.audio.quiet import quiet
 from tarkib.errors import TarkibError
 
@@ -257,3 +261,106 @@ def test_what_c_code_prints_does_not_reach_the_terminal(capfd):
         print("of Python", file=sys.stderr)
     prints(b"after")
     assert capfd.readouterr().err == "of Python\nafter"
+
+
+def aac(path: Path, samples: np.ndarray, rate: int = 24_000) -> bytes:
+    """An AAC file of samples, shape (channels, n)."""
+    avioflow.save(str(path), samples, avioflow.AudioWriteOptions("adts", sample_rate=rate))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("channels", [(2, 1), (1, 2)])
+def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
+    first, second = np.stack([tone(24_000)] * channels[0]), np.stack([tone(12_000)] * channels[1])
+    path = tmp_path / "joined.aac"
+    path.write_bytes(aac(tmp_path / "a.aac", first) + aac(tmp_path / "b.aac", second, 12_000))
+    samples = audio.load(path).samples
+    assert samples.size == pytest.approx(4 * 24_000, abs=12_000)
+    for second in (0.5, 3.0):
+        there = samples[int(second * 24_000) :][:12_000]
+        assert np.argmax(np.abs(np.fft.rfft(there))) * 2 == pytest.approx(440, abs=4)
+
+
+@pytest.mark.parametrize("name", ["tone.mp3", "tone.wav", "tone.ogg", "tone.flac"])
+def test_a_wrong_ending(tmp_path, name):
+    (tmp_path / name).write_bytes(aac(tmp_path / "a.aac", tone(24_000)[np.newaxis]))
+    assert audio.load(tmp_path / name).file_seconds == pytest.approx(2, abs=0.2)
+
+
+def test_the_message_does_not_repeat_the_path(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"no sound" * 100)
+    with pytest.raises(TarkibError) as caught:
+        audio.load(tmp_path / "a.m4a")
+    assert str(tmp_path) not in str(caught.value)
+    (tmp_path / "a.wav").write_bytes(b"no sound" * 100)
+    with pytest.raises(TarkibError, match="Format not recognised"):
+        audio.load(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes"), TypeError("kind"), struct.error("size")])
+def test_whatever_a_decoder_raises_is_the_files_fault(tmp_path, monkeypatch, error):
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", raises)
+    with pytest.raises(TarkibError, match="cannot be decoded"):
+        audio.load(write(tmp_path / "a.wav", tone(24_000)))
+
+
+def test_a_flac_of_a_wild_length_is_read(tmp_path):
+    content = bytearray(write(tmp_path / "a.flac", tone(24_000)).read_bytes())
+    content[21] |= 0x0F
+    (tmp_path / "wild.flac").write_bytes(content)
+    assert audio.load(tmp_path / "wild.flac").samples.size == 48_000
+
+
+def test_bytes_behind_a_flac_are_not_decoded(tmp_path):
+    path = write(tmp_path / "a.flac", tone(24_000))
+    path.write_bytes(path.read_bytes() + b"TAG".ljust(128, b"\0") + bytes(5_000))
+    assert audio.load(path).samples.size == 48_000
+
+
+def test_hundredths_that_a_decoder_drops_are_not_missed(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", tone(24_000))
+    read = soundfile.SoundFile.read
+    for lost, message in {11_000: None, 13_000: "cut short: its header promises 2.00 s, 1.46 s"}.items():
+        monkeypatch.setattr(
+            soundfile.SoundFile, "read", lambda *args, lost=lost, **options: read(*args, **options)[lost:]
+        )
+        with pytest.raises(TarkibError, match=message) if message else contextlib.nullcontext():
+            audio.load(path)
+
+
+def wavpack(samples: int, content: bytes = bytes(64)) -> bytes:
+    """A WavPack file of one block, at 44.1 kHz."""
+    head = struct.pack("<4sIHBBIIIII", b"wvpk", 24 + len(content), 0x410, 0, 0, samples, 0, samples, 9 << 23 | 1, 0)
+    return head + content
+
+
+def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wavpack(44_100))
+    assert audio.seconds(path) == 1.0
+    with pytest.raises(TarkibError, match="cannot be decoded"):
+        audio.load(path)
+    monkeypatch.setattr(ffmpeg, "_SERVE", "import os; os.abort()")
+    with pytest.raises(TarkibError, match="its decoder crashed"):
+        audio.load(path.rename(tmp_path / "a.wv"))
+
+
+def test_what_another_process_decodes_is_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "a.aac"
+    aac(path, noise(130)[np.newaxis])
+    here = audio.load(path).samples
+    monkeypatch.setattr(ffmpeg, "_wavpack", lambda _: b"wvpk".ljust(32))
+    np.testing.assert_array_equal(audio.load(path).samples, here)
+
+
+def test_a_file_of_ffmpegs_that_ends_early_is_remarked_on(tmp_path, monkeypatch):
+    path = tmp_path / "a.aac"
+    aac(path, tone(24_000)[np.newaxis])
+    monkeypatch.setattr(ffmpeg, "seconds", lambda _: (4.0, True))
+    (remark,) = audio.load(path).remarks
+    assert re.fullmatch(r"it ends at 2\.\d\d of 4\.00 s; is it cut short\?", remark)
+    monkeypatch.setattr(ffmpeg, "seconds", lambda _: (4.0, False))
+    assert audio.load(path).remarks == ()

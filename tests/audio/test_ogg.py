@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+import scipy.signal
 from conftest import noise, write
 
 from tarkib import audio
@@ -32,3 +35,20 @@ def test_damage_between_pages_hides_no_stream(tmp_path):
     path = tmp_path / "b.ogg"
     path.write_bytes(one + b"no page" * 500 + one)
     assert audio.load(path).file_seconds == pytest.approx(14, abs=0.05)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_lost_pages_repeat_nothing_and_are_remarked_on(tmp_path, subtype):
+    path = write(tmp_path / "a.ogg", noise(30, rate=48_000), 48_000, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    pages = [one.start() for one in re.finditer(b"OggS", whole)]
+    half = len(pages) // 2
+    path.write_bytes(whole[: pages[half]] + whole[pages[half + 3] :])
+    sound = audio.load(path)
+    assert sound.file_seconds < 29.5
+    (remark,) = sound.remarks
+    assert remark.startswith("of its 30.00 s")
+    end = sound.samples[-24_000:]
+    start = max(0, sound.samples.size - 8 * 24_000)
+    before = sound.samples[start:-24_000]
+    assert np.abs(scipy.signal.correlate(before, end, "valid")).max() < 0.5 * (end @ end)

@@ -3,8 +3,10 @@
 Mono is the mean of the channels. Where they are in opposite phase (a microphone or a cable with swapped wires) they
 cancel each other in it, and the louder channel is taken instead. Channels that have nothing in common leave a mean with
 the power ``sum(power) / channels²``. Where less than a tenth of that is left, the channels cancel: two equally loud
-ones are then correlated below -0.9, which no stereo recording of music in phase is over a minute.
+ones are then correlated below -0.9, which no stereo recording of music in phase is over some seconds.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,8 +19,8 @@ _LEAST_SECONDS = 5
 class Mix:
     """Mixes the blocks of one file, in their order; `cancelled` says whether channels were in opposite phase.
 
-    Each block (a minute) decides anew, so that an announcement in phase before the music changes nothing. A last block
-    of a few seconds follows the one before: so little sound is correlated by chance.
+    Each five seconds decide anew, so that an announcement in phase before the music changes nothing. A shorter block
+    follows what was before it: so little sound is correlated by chance.
     """
 
     def __init__(self, rate: int) -> None:
@@ -30,17 +32,22 @@ class Mix:
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """A block of shape (n, channels) as mono, float32 of shape (n,)."""
+        mono = np.empty(len(block), np.float32)
+        borders = np.linspace(0, len(block), max(1, len(block) // self._least) + 1).astype(int)
         with np.errstate(all="ignore"):  # NaN and infinities are refused after the mixing
-            channels = block.shape[1]
-            if channels > 1 and (len(block) >= self._least or not self._decided):
-                self._decide(block)
-            if self._channel is not None:
-                return np.ascontiguousarray(block[:, self._channel])
-            mono = block[:, 0].copy()
+            for begin, end in pairwise(borders):
+                self._mix(block[begin:end], mono[begin:end])
+        return mono
+
+    def _mix(self, sound: np.ndarray, mono: np.ndarray) -> None:
+        channels = sound.shape[1]
+        if channels > 1 and (len(sound) >= self._least or not self._decided):
+            self._decide(sound)
+        mono[:] = sound[:, self._channel or 0]
+        if self._channel is None and channels > 1:
             for k in range(1, channels):
-                mono += block[:, k]
+                mono += sound[:, k]
             mono /= channels
-            return mono
 
     def _decide(self, block: np.ndarray) -> None:
         # As products of matrices: `mean` over so short an axis takes twenty times as long.

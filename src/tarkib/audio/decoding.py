@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ SUFFIXES = LIBSNDFILE_SUFFIXES | ffmpeg.SUFFIXES
 _BLOCK_SECONDS = 60
 _BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 _MISSED = 0.5  # seconds; encoders and decoders alike add and take away some hundredths
-_UNKNOWN = 2**63 - 1  # samples, libsndfile says of a FLAC file that was written by a stream
+_DENSEST = 65_536 // 8  # samples in a byte: the longest frame of FLAC, and its shortest head
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -78,46 +79,79 @@ class Stream:
     def __iter__(self) -> Iterator[np.ndarray]:
         check_file(self._path)
         try:
-            layout = _layout(self._path)
+            yield from self._blocks()
+        except (TarkibError, MemoryError):
+            raise
         except OSError as error:
-            raise TarkibError(f"cannot be read ({error.strerror})") from error
-        if layout is None:
-            with _ffmpeg(self._path) as (rate, blocks):
-                yield from self._mixed(rate, blocks, 1.0)
-        else:
-            self._remark(*layout.remarks)
-            for part in layout.parts or [None]:
-                with _opened(self._path, part) as file:
-                    yield from self._decoded(file, layout.missing_seconds is not None)
-            if (missing := layout.missing_seconds or 0.0) > _MISSED:
-                whole = self.file_seconds + missing
-                self._remark(f"it ends at {self.file_seconds:.2f} of {whole:.2f} s; is it cut short?")
+            raise TarkibError(f"cannot be read ({error.strerror or error})") from error
+        except Exception as error:  # whatever a decoder raises is the file's fault
+            reason = _reason(self._path, error)
+            raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
         if self.file_seconds == 0:
             raise TarkibError("holds no samples")
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        layout = _layout(self._path)
+        if layout is not None:
+            try:
+                yield from self._by_libsndfile(layout)
+                return
+            except soundfile.LibsndfileError:
+                # It may have taken the file for another format.
+                if self.file_seconds or not ffmpeg.is_there():
+                    raise
+                self.remarks.clear()
+        yield from self._by_ffmpeg()
+
+    def _by_libsndfile(self, layout: Layout) -> Iterator[np.ndarray]:
+        self._remark(*layout.remarks)
+        for part in layout.parts or [None]:
+            with _opened(self._path, part) as file:
+                yield from self._decoded(file, layout.missing_seconds is not None)
+        self._missed(layout.missing_seconds or 0.0)
+
+    def _by_ffmpeg(self) -> Iterator[np.ndarray]:
+        seconds, is_said = ffmpeg.seconds(self._path)
+        runs = groupby(ffmpeg.blocks(self._path, _BLOCK_SAMPLES), lambda one: (one[0], one[1].shape[1]))
+        for (rate, _), run in runs:
+            yield from self._mixed(rate, (block for _, block in run), 1.0)
+        # A video's picture may be a little longer than its sound.
+        if is_said and self.file_seconds < 0.9 * seconds:
+            self._missed(seconds - self.file_seconds)
+
+    def _missed(self, seconds: float) -> None:
+        if self.file_seconds and seconds > _MISSED:
+            whole = self.file_seconds + seconds
+            self._remark(f"it ends at {self.file_seconds:.2f} of {whole:.2f} s; is it cut short?")
 
     def _remark(self, *remarks: str) -> None:
         self.remarks += [one for one in remarks if one not in self.remarks]
 
     def _decoded(self, file: soundfile.SoundFile, may_be_cut: bool) -> Iterator[np.ndarray]:
         """The blocks of one part of a file that libsndfile reads."""
-        check_rate(file.samplerate)
+        check_rate(file.samplerate)  # before all is read
         scale, bits = full_scale(file) if file.subtype in ("FLOAT", "DOUBLE") else (1.0, 0)
         if bits:
             self._remark(f"its samples are in the scale of {bits}-bit integers, and were divided by {scale:,.0f}")
         before = self.file_seconds
-        blocks = _blocks(file)
+        blocks = _read(file)
         if file.format == "MP3":
             # A damaged frame can decode to anything.
             blocks = (np.clip(block, -LOUDEST, LOUDEST, out=block) for block in blocks)
         yield from self._mixed(file.samplerate, blocks, scale)
         there, promised = self.file_seconds - before, file.frames / file.samplerate
-        if there < promised and not may_be_cut:
+        if promised - there <= _MISSED or may_be_cut:
+            return
+        if file.format == "OGG":  # the number on its last page
+            self._remark(f"of its {promised:.2f} s {promised - there:.2f} s are missing; is it damaged?")
+        else:
             raise TarkibError(
                 f"is cut short: its header promises {promised:.2f} s, {there:.2f} s can be read; copy it anew"
             )
 
     def _mixed(self, rate: int, blocks: Iterator[np.ndarray], scale: float) -> Iterator[np.ndarray]:
         """Blocks of shape (n, channels) as the project has sound."""
+        check_rate(rate)
         mix, resampler, count, before = Mix(rate), Resampler(rate), 0, self.file_seconds
         for block in blocks:
             mono = mix(block if scale == 1.0 else block / np.float32(scale))
@@ -170,13 +204,13 @@ def seconds(path: Path) -> float:
         check_file(path)
         layout = _layout(path)
         if layout is None:
-            return ffmpeg.seconds(path)
+            return ffmpeg.seconds(path)[0]
         total = 0.0
         for part in layout.parts or [None]:
             with _opened(path, part) as file:
                 total += file.frames / file.samplerate
         return total
-    except (TarkibError, RuntimeError, OSError):
+    except Exception:
         return 0.0
 
 
@@ -186,14 +220,13 @@ def plain(path: Path) -> soundfile._SoundFileInfo | None:
         check_file(path)
         layout = _layout(path)
         return _info(path) if layout and not layout.parts else None
-    except (TarkibError, RuntimeError, OSError):
+    except Exception:
         return None
 
 
 def _layout(path: Path) -> Layout | None:
     """Where the sound of a file is, None for FFmpeg to find out. Raises TarkibError for one that is cut short."""
-    suffix = path.suffix.lower()
-    if suffix in ffmpeg.SUFFIXES:
+    if path.suffix.lower() in ffmpeg.SUFFIXES:
         return None
     layout = _contained(path)
     if layout.parts:
@@ -201,9 +234,9 @@ def _layout(path: Path) -> Layout | None:
     try:
         info = _info(path)
     except RuntimeError:
-        # What libsndfile says of its own formats is to be reported; another ending says nothing.
-        return None if suffix not in SUFFIXES and ffmpeg.is_there() else layout
-    return None if info.frames == _UNKNOWN else layout
+        return None if ffmpeg.is_there() else layout  # many a file has a wrong ending
+    # FLAC files that were written by a stream have no length, or a wild one.
+    return None if info.frames > path.stat().st_size * _DENSEST else layout
 
 
 def _contained(path: Path) -> Layout:
@@ -235,42 +268,46 @@ def _info(path: Path) -> soundfile._SoundFileInfo:
         return soundfile.info(path)
 
 
+class _File(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """Not: one that is makes `read` seek after each block, and Ogg files with lost pages then repeat sound."""
+        return False
+
+
 @contextmanager
 def _opened(path: Path, part: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
-    """A file, or a part of it, open in libsndfile, whose message becomes an error, also while it is read."""
+    """A file, or a part of it, open in libsndfile."""
     source = path if part is None else Splice(path, part)
     try:
         with quiet():
-            file = soundfile.SoundFile(source)
+            file = _File(source)
         with file:
             yield file
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).rstrip(".")
-        if "does not exist" in reason:
-            reason = "not a sound file"  # what libsndfile says of text that is called .mp3
-        raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
     finally:
         if isinstance(source, Splice):
             source.close()
 
 
-def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _reason(path: Path, error: Exception) -> str:
+    """What a decoder says, without the path; libsndfile, of its own formats, even where FFmpeg was asked last."""
+    if not isinstance(error, soundfile.LibsndfileError) and path.suffix.lower() in LIBSNDFILE_SUFFIXES:
+        try:
+            _info(path)
+        except soundfile.LibsndfileError as first:
+            error = first
+    reason = str(getattr(error, "error_string", error)).replace(f" {path}", "").rstrip(".")
+    # What libsndfile says of text that is called .mp3.
+    return "not a sound file" if "does not exist" in reason else reason
+
+
+def _read(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """Blocks of a file, shape (frames, channels)."""
-    frames = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_SAMPLES // file.channels))
-    while True:
+    most = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_SAMPLES // file.channels))
+    left = file.frames  # behind them there may be anything
+    while left:
         with quiet():
-            block = file.read(frames, dtype="float32", always_2d=True)
+            block = file.read(min(most, left), dtype="float32", always_2d=True)
         if len(block) == 0:
             return
+        left -= len(block)
         yield block
-
-
-@contextmanager
-def _ffmpeg(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """As `ffmpeg.opened`, with an error that says what to do."""
-    try:
-        with ffmpeg.opened(path, _BLOCK_SAMPLES) as (rate, blocks):
-            check_rate(rate)
-            yield rate, blocks
-    except RuntimeError as error:
-        raise TarkibError(f"cannot be decoded ({error}); is it a damaged file, or another format?") from error
