@@ -105,16 +105,16 @@ def _report(error: BaseException, words: Words) -> int:
     # A file that was opened before the disk was full is not named in the error.
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     if isinstance(error, TarkibError):
-        told = str(error)
+        message = str(error)
     elif isinstance(error, OSError) and error.errno in _NO_ROOM:
-        told = f"{where}{error.strerror}; make room (or raise the limit) and {words.again}"
+        message = f"{where}{error.strerror}; make room (or raise the limit) and {words.again}"
     elif isinstance(error, OSError) and error.errno in _REFUSED:
-        told = f"{where}{error.strerror}; see to its disk and permissions and {words.again}"
+        message = f"{where}{error.strerror}; see to its disk and permissions and {words.again}"
     elif isinstance(error, MemoryError):
-        told = f"out of memory; end other programs, lower run.workers or the batch size, and {words.again}"
+        message = f"out of memory; end other programs, lower run.workers or the batch size, and {words.again}"
     else:
-        told = unforeseen(error)
-    _print(f"error: {told}")
+        message = unforeseen(error)
+    _print(f"error: {message}")
     return 1
 
 

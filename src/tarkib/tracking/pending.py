@@ -89,7 +89,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def send(tell: Callable[[str], None]) -> int:
+def send(report: Callable[[str], None]) -> int:
     """Log all that is kept to the store that is connected; returns how many could not be logged."""
     left = 0
     with one_at_a_time(project.cache("pending.lock")):
@@ -97,10 +97,10 @@ def send(tell: Callable[[str], None]) -> int:
             try:
                 log()
             except TarkibError as error:
-                tell(f"{what}: {error}")
+                report(f"{what}: {error}")
                 left += 1
             else:
-                tell(f"{what} logged")
+                report(f"{what} logged")
     return left
 
 

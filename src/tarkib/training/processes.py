@@ -63,9 +63,9 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             return elastic_launch(config, _process)(folder, function, arguments)[0]
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            told = Path(folder) / f"{_FAILURE}-{rank}"
-            if told.is_file():
-                raise TarkibError(told.read_text(encoding="utf-8")) from None
+            failure = Path(folder) / f"{_FAILURE}-{rank}"
+            if failure.is_file():
+                raise TarkibError(failure.read_text(encoding="utf-8")) from None
             raise TarkibError(
                 f"process {rank} of {count} ended with exit code {failure.exitcode}; start again to go on from the "
                 "last checkpoint, with fewer run.devices if it happens again"
@@ -80,8 +80,8 @@ def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any
     try:
         return function(*arguments)
     except Exception as error:
-        told = str(error) if isinstance(error, TarkibError) else entry.unforeseen(error)
-        (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(told, encoding="utf-8")
+        message = str(error) if isinstance(error, TarkibError) else entry.unforeseen(error)
+        (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(message, encoding="utf-8")
         # At once: the others wait for this one, and what is to be cleaned up may wait for them.
         sys.stderr.flush()
         os._exit(1)
