@@ -157,8 +157,25 @@ raise SystemExit(entry.guard(run, entry.COMMAND))
 """
 
 
+DROPPED = """
+def run():
+    print("ready", flush=True)
+    class Dropping:
+        def __del__(self):
+            input()
+    Dropping()
+    try:
+        input()
+    except BaseException:
+        pass
+    input()
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+
+
 @pytest.mark.parametrize("number", entry.SIGNALS)
-@pytest.mark.parametrize("code", [LOADING, CLEARING_UP, IN_COMPILED_CODE, ENDING_SLOWLY])
+@pytest.mark.parametrize("code", [LOADING, CLEARING_UP, IN_COMPILED_CODE, ENDING_SLOWLY, DROPPED])
 def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
     one = program(code)
     folder = one.stdout.readline().strip()

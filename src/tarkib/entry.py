@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -57,6 +58,9 @@ _words: Words | None = None
 _arrived = 0
 """Number of the signal that the interpreter has come to know of, 0 before."""
 
+_raised: Callable[[], Interrupted | None] = lambda: None  # noqa: E731
+"""What was raised on it; None once that was dropped, in a destructor or by a library that catches everything."""
+
 
 def start(words: Words) -> None:
     """Make this process a program: outside of `guard`, a signal ends it at once, and an error is printed as a line."""
@@ -67,8 +71,15 @@ def start(words: Words) -> None:
         return
     _words = words
     sys.excepthook = lambda _kind, error, _traceback: _report(error, words)
+    sys.unraisablehook = _unraisable
     _handle(_leave)
     lifeline.watch_dvc()
+
+
+def _unraisable(dropped: Any) -> None:
+    """Print an error that nobody can catch, but for an interrupt, which is raised once more."""
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
 
 
 def guard(run: Callable[[], int | None], words: Words) -> int:
@@ -185,9 +196,13 @@ def _interruptible(words: Words) -> Iterator[None]:
 
 
 def _raise(number: int, _frame: Any) -> None:
-    global _arrived
-    _arrived = number
-    raise Interrupted(number)
+    global _arrived, _raised
+    error = Interrupted(number)
+    _arrived, _raised = number, weakref.ref(error)
+    try:
+        raise error
+    finally:
+        del error  # else its own traceback would hold it
 
 
 def _leave_in_time(read: int, words: Words) -> None:
@@ -198,9 +213,14 @@ def _leave_in_time(read: int, words: Words) -> None:
             latest = time.monotonic() + _GRACE_S
             while not _arrived and time.monotonic() < latest:
                 time.sleep(0.02)
-            # Raised where errors are dropped (a destructor, say), an interrupt is lost.
-            if not _arrived or not select.select([read], [], [], _END_S)[0]:
+            latest = time.monotonic() + _END_S
+            ended = False
+            while _raised() and not ended and time.monotonic() < latest:
+                ended = bool(select.select([read], [], [], 0.2)[0])
+            if not _arrived or (_raised() and not ended):
                 _leave(arrived[0], None, words)
+            if not ended and not select.select([read], [], [], 0.2)[0]:
+                os.kill(os.getpid(), arrived[0])  # it was dropped: raised once more
     os.close(read)
 
 

@@ -63,9 +63,9 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             return elastic_launch(config, _process)(folder, function, arguments)[0]
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            failure = Path(folder) / f"{_FAILURE}-{rank}"
-            if failure.is_file():
-                raise TarkibError(failure.read_text(encoding="utf-8")) from None
+            message = Path(folder) / f"{_FAILURE}-{rank}"
+            if message.is_file():
+                raise TarkibError(message.read_text(encoding="utf-8")) from None
             raise TarkibError(
                 f"process {rank} of {count} ended with exit code {failure.exitcode}; start again to go on from the "
                 "last checkpoint, with fewer run.devices if it happens again"
