@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tarkib.audio import ffmpeg, mpeg, ogg, wav
+from tarkib.audio import ffmpeg, flac, mpeg, ogg, wav
 from tarkib.audio.channels import Mix
 from tarkib.audio.quiet import quiet
 from tarkib.audio.rates import SAMPLE_RATE, Resampler, check_rate
@@ -249,7 +249,9 @@ def _contained(path: Path) -> Layout:
         return ogg.layout(path)
     if head.startswith(b"FORM"):
         _check_aiff(head, path.stat().st_size)
-    elif path.suffix.lower() == ".mp3" and not head.startswith(b"fLaC"):
+    elif head.startswith(b"fLaC"):
+        return flac.layout(path)
+    elif path.suffix.lower() == ".mp3" or mpeg.is_mp3(path):
         return mpeg.layout(path)
     return Layout()
 
