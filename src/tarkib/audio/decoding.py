@@ -91,17 +91,23 @@ class Stream:
             raise TarkibError("holds no samples")
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        layout = _layout(self._path)
+        layout, refused = _layout(self._path), None
         if layout is not None:
             try:
                 yield from self._by_libsndfile(layout)
                 return
-            except soundfile.LibsndfileError:
+            except soundfile.LibsndfileError as error:
                 # It may have taken the file for another format.
                 if self.file_seconds or not ffmpeg.is_there():
                     raise
+                refused = error
                 self.remarks.clear()
-        yield from self._by_ffmpeg()
+        try:
+            yield from self._by_ffmpeg()
+        except RuntimeError as error:
+            raise refused or error from None
+        if refused:
+            self._remark(f"FFmpeg decoded it where libsndfile failed ({_reason(self._path, refused)}); is it damaged?")
 
     def _by_libsndfile(self, layout: Layout) -> Iterator[np.ndarray]:
         self._remark(*layout.remarks)
