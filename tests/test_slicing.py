@@ -207,3 +207,18 @@ def test_all_that_is_odd_about_a_recording_is_said_in_one_reason(tmp_path, param
     assert reasons[2].startswith("peaks at 1e+30 at 0.00 s, 600 dB above full scale")
     assert len(slices) == 2
     assert slices[0]["rms_dbfs"] == pytest.approx(-20, abs=1)
+
+
+def test_a_decoder_that_fails_in_its_own_way_costs_its_recording_alone(tmp_path, params, monkeypatch):
+    def raises(*_: object) -> None:
+        raise ValueError("arrays of other shapes")
+
+    write(tmp_path / "raw/ney/a.flac", noise(10))
+    (tmp_path / "raw/ney/b.m4a").write_bytes(b"sound" * 1_000)
+    monkeypatch.setattr(audio.decoding.ffmpeg, "blocks", raises)
+    monkeypatch.setattr(audio.decoding.ffmpeg, "seconds", lambda _: (10.0, True))
+    rows, slices = sliced(tmp_path / "raw", tmp_path / "out", params)
+    assert len(slices) == 2
+    assert [row["reason"] for row in rows if row["path"].endswith("b.m4a")] == [
+        "cannot be decoded (arrays of other shapes); is it a damaged file, or another format?"
+    ]

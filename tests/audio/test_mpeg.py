@@ -203,3 +203,11 @@ def test_frames_too_small_for_a_count_are_sound(tmp_path):
     frames = [frame[:12] + b"VBRI" + frame[16:] if k % 3 == 0 else frame for k in range(300)]
     (tmp_path / "a.mp3").write_bytes(b"".join(frames))
     check(tmp_path / "a.mp3", 300 * 576 / 24_000)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.part1"])
+@pytest.mark.parametrize("head", [b"", tag(b"words" * 100)])
+def test_joined_files_of_another_ending_are_read_to_the_end(tmp_path, name, head):
+    whole = mp3(tmp_path / "a.mp3")
+    (tmp_path / name).write_bytes(head + whole + whole)
+    check(tmp_path / name, 14)

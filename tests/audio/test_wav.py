@@ -141,3 +141,12 @@ def test_a_wav_without_sound_or_format_is_refused_as_what_it_is(tmp_path):
     path.write_bytes(content()[:12] + content()[content().index(b"data") :])
     with pytest.raises(TarkibError, match="cannot be decoded"):
         audio.load(path)
+
+
+@pytest.mark.parametrize("cut", [0, 1_000])
+def test_of_joined_files_the_first_is_read_and_the_rest_is_remarked_on(tmp_path, cut):
+    whole = bytes(content())
+    path = tmp_path / "a.wav"
+    path.write_bytes(whole + whole[: len(whole) - cut])
+    remark = f"another WAV file of {len(whole) - cut:,} bytes was joined to it, which was not read; split it"
+    assert check(path) == (remark,)

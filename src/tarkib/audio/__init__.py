@@ -5,8 +5,8 @@ Conventions
 Inside the project sound is mono, float32 with full scale 1.0, shape ``(n,)``, at `SAMPLE_RATE`; a clip has
 `CLIP_SAMPLES` samples, which is `CLIP_SECONDS`.
 
-`decoding` reads files; `wav`, `ogg` and `mpeg` find the sound in files whose headers are wrong, that are joined or
-damaged, and `splice` gives it to the decoder as a file of its own; `channels` and `scale` decide how samples become
+`decoding` reads files; `wav`, `ogg`, `flac` and `mpeg` find the sound in files whose headers are wrong, that are joined
+or damaged, and `splice` gives it to the decoder as a file of its own; `channels` and `scale` decide how samples become
 mono and of full scale 1.0; `rates`, `levels` and `pieces` work on samples.
 """
 

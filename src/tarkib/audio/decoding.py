@@ -1,7 +1,8 @@
 """Files decoded: which decoder reads a file, and what it gives as mono sound at the project's rate.
 
-libsndfile reads most files as they are. `wav`, `ogg` and `mpeg` say where the sound is in those that it would not read,
-or not to their end; it is then given that sound as one or more files of its own (`Splice`). FFmpeg reads the rest.
+libsndfile reads most files as they are. `wav`, `ogg`, `flac` and `mpeg` say where the sound is in those that it would
+not read, or not to their end; it is then given that sound as one or more files of its own (`Splice`). FFmpeg reads the
+rest, and is asked where libsndfile fails before its first sample.
 """
 
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tarkib.audio import ffmpeg, mpeg, ogg, wav
+from tarkib.audio import ffmpeg, flac, mpeg, ogg, wav
 from tarkib.audio.channels import Mix
 from tarkib.audio.quiet import quiet
 from tarkib.audio.rates import SAMPLE_RATE, Resampler, check_rate
@@ -91,17 +92,23 @@ class Stream:
             raise TarkibError("holds no samples")
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        layout = _layout(self._path)
+        layout, refused = _layout(self._path), None
         if layout is not None:
             try:
                 yield from self._by_libsndfile(layout)
                 return
-            except soundfile.LibsndfileError:
+            except soundfile.LibsndfileError as error:
                 # It may have taken the file for another format.
                 if self.file_seconds or not ffmpeg.is_there():
                     raise
+                refused = error
                 self.remarks.clear()
-        yield from self._by_ffmpeg()
+        try:
+            yield from self._by_ffmpeg()
+        except RuntimeError as error:
+            raise refused or error from None
+        if refused:
+            self._remark(f"FFmpeg decoded it where libsndfile failed ({_reason(self._path, refused)}); is it damaged?")
 
     def _by_libsndfile(self, layout: Layout) -> Iterator[np.ndarray]:
         self._remark(*layout.remarks)
@@ -115,7 +122,7 @@ class Stream:
         runs = groupby(ffmpeg.blocks(self._path, _BLOCK_SAMPLES), lambda one: (one[0], one[1].shape[1]))
         for (rate, _), run in runs:
             yield from self._mixed(rate, (block for _, block in run), 1.0)
-        # A video's picture may be a little longer than its sound.
+        # Containers know their length roughly, and a video's picture may be a little longer than its sound.
         if is_said and self.file_seconds < 0.9 * seconds:
             self._missed(seconds - self.file_seconds)
 
@@ -129,7 +136,7 @@ class Stream:
 
     def _decoded(self, file: soundfile.SoundFile, may_be_cut: bool) -> Iterator[np.ndarray]:
         """The blocks of one part of a file that libsndfile reads."""
-        check_rate(file.samplerate)  # before all is read
+        check_rate(file.samplerate)  # before `full_scale` reads it all
         scale, bits = full_scale(file) if file.subtype in ("FLOAT", "DOUBLE") else (1.0, 0)
         if bits:
             self._remark(f"its samples are in the scale of {bits}-bit integers, and were divided by {scale:,.0f}")
@@ -235,7 +242,7 @@ def _layout(path: Path) -> Layout | None:
         info = _info(path)
     except RuntimeError:
         return None if ffmpeg.is_there() else layout  # many a file has a wrong ending
-    # FLAC files that were written by a stream have no length, or a wild one.
+    # A FLAC file may have no length, or a wild one.
     return None if info.frames > path.stat().st_size * _DENSEST else layout
 
 
@@ -249,7 +256,9 @@ def _contained(path: Path) -> Layout:
         return ogg.layout(path)
     if head.startswith(b"FORM"):
         _check_aiff(head, path.stat().st_size)
-    elif path.suffix.lower() == ".mp3" and not head.startswith(b"fLaC"):
+    elif head.startswith(b"fLaC"):
+        return flac.layout(path)
+    elif path.suffix.lower() == ".mp3" or mpeg.is_mp3(path):
         return mpeg.layout(path)
     return Layout()
 

@@ -117,6 +117,14 @@ class _Part:
         return info, *(range(begin, end) for begin, end in self.runs)
 
 
+def is_mp3(path: Path) -> bool:
+    """Whether a file begins with a frame, perhaps behind an ID3 tag."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = _tag_size(data, 0)
+        frame = _frame(data[at : at + 4])
+        return frame is not None and _is_followed(data, frame, at)
+
+
 def layout(path: Path) -> Layout:
     """A part for each of the files that were joined; none where a decoder reads all by itself, or finds no frame."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

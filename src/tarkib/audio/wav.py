@@ -7,6 +7,7 @@ wrap around), nor where it goes beyond the end of the file and is at least `_UNK
 (SoX, FFmpeg): then all that is there is sound. A smaller size beyond the end is a file that is cut short.
 """
 
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from tarkib.audio.splice import Layout, Piece
 from tarkib.errors import TarkibError
 
 _KINDS = (b"RIFF", b"RF64", b"BW64")
+_KIND = re.compile(b"|".join(_KINDS))
 _UNKNOWN = 0x7FFF0000
 _WRAP = 1 << 32
 _FEW = 1 << 10  # bytes of no meaning, which some programs leave behind the sound
@@ -49,14 +51,22 @@ def layout(path: Path) -> Layout:
             raise TarkibError(
                 f"is cut short: its header promises {said:,} bytes of sound, {there:,} are there; copy it anew"
             )
+        file.seek(begin + (meant or 0))
+        joined = meant is not None and _KIND.search(file.read(5)) is not None
         file.seek(0)
-        if meant == said and not odd and file.read(4) != b"BW64":
+        if meant == said and not odd and not joined and file.read(4) != b"BW64":
             return Layout()  # libsndfile reads it
         length = there if meant is None else meant
         header = _header(length, *(_content(file, name, chunks) for name in (b"fmt ", b"fact")))
-    remark = f"its header promises {said:,} bytes of sound, which cannot be meant; the {length:,} that follow were read"
+    remarks = []
+    if length != said:
+        remarks.append(
+            f"its header promises {said:,} bytes of sound, which cannot be meant; the {length:,} that follow were read"
+        )
+    if joined:
+        remarks.append(f"another WAV file of {there - length:,} bytes was joined to it, which was not read; split it")
     parts: tuple[tuple[Piece, ...], ...] = ((header, range(begin, begin + length)),)
-    return Layout(parts, (remark,) if length != said else ())
+    return Layout(parts, tuple(remarks))
 
 
 def _chunks(file: BinaryIO, size: int) -> tuple[dict[bytes, tuple[int, int]], bool]:
@@ -94,7 +104,7 @@ def _meant(file: BinaryIO, size: int, begin: int, said: int) -> int | None:
 
 def _begins_chunk(head: bytes, left: int) -> bool:
     """Whether a chunk or a tag, of which `left` bytes could be there, begins so."""
-    if head.startswith(_TAGS):
+    if head.startswith((*_TAGS, *_KINDS)):
         return True
     name, length = struct.unpack("<4sI", head[:8].ljust(8, b"\0"))
     return name in _CHUNKS or (name.isascii() and name.strip().isalnum() and length <= left - 8)
