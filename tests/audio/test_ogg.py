@@ -52,3 +52,24 @@ def test_lost_pages_repeat_nothing_and_are_remarked_on(tmp_path, subtype):
     start = max(0, sound.samples.size - 8 * 24_000)
     before = sound.samples[start:-24_000]
     assert np.abs(scipy.signal.correlate(before, end, "valid")).max() < 0.5 * (end @ end)
+
+
+def test_chains_of_any_length_are_whole(tmp_path):
+    """Lengths in seconds are rounded; samples are counted."""
+    rng = np.random.default_rng(1)
+    for k in range(12):
+        parts = [
+            write(tmp_path / f"{k}-{n}.ogg", noise(int(rng.integers(20_000, 80_000)) / 24_000, n)).read_bytes()
+            for n in range(3)
+        ]
+        (tmp_path / "chain.ogg").write_bytes(b"".join(parts))
+        assert audio.load(tmp_path / "chain.ogg").remarks == ()
+
+
+def test_a_part_that_is_damaged_is_remarked_on_and_the_others_are_read(tmp_path):
+    first = write(tmp_path / "a.ogg", noise(4)).read_bytes()
+    (tmp_path / "chain.ogg").write_bytes(first + first[:300] + first)
+    sound = audio.load(tmp_path / "chain.ogg")
+    assert sound.file_seconds == pytest.approx(8, abs=0.05)
+    (remark,) = sound.remarks
+    assert remark.startswith("part 2 of 3 is damaged")

@@ -112,9 +112,15 @@ class Stream:
 
     def _by_libsndfile(self, layout: Layout) -> Iterator[np.ndarray]:
         self._remark(*layout.remarks)
-        for part in layout.parts or [None]:
-            with _opened(self._path, part) as file:
-                yield from self._decoded(file, layout.missing_seconds is not None)
+        parts = layout.parts or [None]
+        for number, part in enumerate(parts, start=1):
+            try:
+                with _opened(self._path, part) as file:
+                    yield from self._decoded(file, layout.missing_seconds is not None)
+            except (TarkibError, soundfile.LibsndfileError) as error:
+                if number == 1:
+                    raise
+                self._remark(f"part {number} of {len(parts)} is damaged ({_reason(self._path, error)})")
         self._missed(layout.missing_seconds or 0.0)
 
     def _by_ffmpeg(self) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ whose death is that file's error.
 """
 
 import importlib.util
-import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +23,9 @@ _GUESSED = frozenset({"aac", "mp3", "ac3", "eac3", "dts"})
 """Formats without a header, whose length FFmpeg guesses from the file's size."""
 _WAVPACK_RATES = (6, 8, 9.6, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96, 192)  # kHz, by four bits
 _SERVE = "import sys; from tarkib.audio import ffmpeg; ffmpeg.serve(sys.argv[1], int(sys.argv[2]))"
+
+_HEAD = struct.Struct("<qqq")
+"""Before a block on its way between processes: rate, samples, channels; 0 for the rate where it is an error."""
 
 Block = tuple[int, np.ndarray]
 """The rate and samples of shape (n, channels)."""
@@ -58,11 +61,13 @@ def blocks(path: Path, samples: int) -> Iterator[Block]:
 
 def serve(path: str, samples: int) -> None:
     """Write the blocks, or the error, to the standard output: what the process of a WavPack file does."""
+    out = sys.stdout.buffer
     try:
-        for block in _decoded(Path(path), samples):
-            pickle.dump(block, sys.stdout.buffer)
+        for rate, block in _decoded(Path(path), samples):
+            out.write(_HEAD.pack(rate, *block.shape) + block.astype("<f4").tobytes())
     except RuntimeError as error:
-        pickle.dump(error, sys.stdout.buffer)
+        message = str(error).encode()
+        out.write(_HEAD.pack(0, len(message), 0) + message)
 
 
 def _apart(path: Path, samples: int) -> Iterator[Block]:
@@ -71,14 +76,15 @@ def _apart(path: Path, samples: int) -> Iterator[Block]:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
-            while True:
-                block = pickle.load(child.stdout)
-                if isinstance(block, RuntimeError):
-                    raise block
-                yield block
-        except (EOFError, pickle.UnpicklingError):
+            while len(head := child.stdout.read(_HEAD.size)) == _HEAD.size:
+                rate, count, channels = _HEAD.unpack(head)
+                if rate == 0:
+                    raise RuntimeError(child.stdout.read(count).decode())
+                content = np.frombuffer(child.stdout.read(count * channels * 4), "<f4")
+                if content.size == count * channels:
+                    yield rate, content.reshape(count, channels)
             if child.wait() != 0:
-                raise RuntimeError("its decoder crashed") from None
+                raise RuntimeError("its decoder crashed")
         finally:
             child.kill()
 

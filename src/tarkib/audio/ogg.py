@@ -25,7 +25,9 @@ def layout(path: Path) -> Layout:
             if head[5] & _FIRST and not first:
                 begins.append(at)
             first = bool(head[5] & _FIRST)
-            at += _HEAD + head[26] + sum(data[at + _HEAD : at + _HEAD + head[26]])
+            end = at + _HEAD + head[26] + sum(data[at + _HEAD : at + _HEAD + head[26]])
+            # A page that was cut ends where the next one begins.
+            at = end if data[end : end + 4] in (b"OggS", b"") else data.find(b"OggS", at + 1)
         if len(begins) < 2:
             return Layout()
         ends = [*begins[1:], len(data)]
