@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from tarkib import project
 from tarkib.errors import TarkibError
 from tarkib.locks import one_at_a_time
+from tarkib.text import bounded
 
 EXPERIMENT = "tarkib"
 
@@ -226,6 +227,4 @@ def _brief(text: str) -> str:
     for name in (_PASSWORD, "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN"):
         if secret := os.environ.get(name):
             text = text.replace(secret, "***")
-    line = re.sub(r"//[^/\s]*@", "//***@", " ".join(text.split()))
-    line = "".join(one if one.isprintable() else "?" for one in line)
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
+    return bounded(re.sub(r"//[^/\s]*@", "//***@", text), _LONGEST_REASON)
