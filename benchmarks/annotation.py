@@ -24,11 +24,14 @@ from benchmarks.accuracy_tables import LEVELS, right_tempo, right_tonic
 from benchmarks.annotation_accuracy import DOCUMENT
 from benchmarks.known import Known
 from benchmarks.measured import by_scale
-from tarkib import parallel, params
-from tarkib.annotation import Labels, annotate, conclude, evidence
+from tarkib import params
+from tarkib.annotation import evidence
+from tarkib.annotation.conclusion import annotate, conclude
 from tarkib.annotation.jobs import Job, annotate_recording
+from tarkib.annotation.labels import Labels
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
-from tarkib.cache import Cache
+from tarkib.runtime import parallel
+from tarkib.runtime.cache import Cache
 
 _SEED = 11
 _STEP = 6  # every sixth solo of the orchestra: all instruments and dastgahs in little time
@@ -160,7 +163,9 @@ _MEMORY = """
 import re, sys
 from pathlib import Path
 from tarkib import audio, params
-from tarkib.annotation import Labels, annotate, conclude, evidence
+from tarkib.annotation import evidence
+from tarkib.annotation.conclusion import annotate, conclude
+from tarkib.annotation.labels import Labels
 heard = evidence.listen(audio.stream(Path(sys.argv[1])))
 conclusion = conclude(heard, Labels(), params.Annotate())
 # Not getrusage: what it says of a child begins with its parent's peak.

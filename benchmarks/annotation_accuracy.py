@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import accuracy_tables, known, measured, tables
-from tarkib import parallel
+from tarkib.runtime import parallel
 
 SEEDS = (11, 12, 13)
 """Of the orchestras reported. Nothing was fitted to them, and nothing was chosen by them."""

@@ -21,11 +21,11 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks import known
 from benchmarks.accuracy_tables import OCTAVES, right_tempo
 from benchmarks.known import Known
-from tarkib import parallel
 from tarkib.annotation import combs, tempo
 from tarkib.annotation.onset import FRAME_RATE, RANGES, onset_strength
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
+from tarkib.runtime import parallel
 
 SEEDS = (101, 102, 104, 106, 107, 108)
 STARTS = (

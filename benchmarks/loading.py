@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Wav2Vec2FeatureExtractor
 
 from benchmarks import tables
-from tarkib import clips, parallel
 from tarkib import tables as columns
-from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
-from tarkib.clips import ClipStore, Place
-from tarkib.datasets import MixtureSet
+from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE, clips
+from tarkib.audio.clips import ClipStore, Place
+from tarkib.runtime import parallel
+from tarkib.training.datasets import MixtureSet
 from tarkib.vocabulary import INSTRUMENTS
 
 DOCUMENT = Path("docs/performance.md")

@@ -27,11 +27,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import other_mixers, tables
 from benchmarks.other_mixers import Job
-from tarkib import audio, clips, parallel, params
+from tarkib import audio, params
 from tarkib import tables as columns
-from tarkib.clips import ClipStore
+from tarkib.audio import clips
+from tarkib.audio.clips import ClipStore
 from tarkib.mixing import material, recipes, rendering
 from tarkib.mixing.material import Source
+from tarkib.runtime import parallel
 from tarkib.vocabulary import INSTRUMENTS
 
 DOCUMENT = Path("docs/performance.md")

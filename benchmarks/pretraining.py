@@ -23,32 +23,17 @@ import soundfile
 from scipy.special import expit
 
 from benchmarks import tables
-from tarkib import (
-    audio,
-    clips,
-    datasets,
-    demo,
-    ensembles,
-    evaluation,
-    fingerprint,
-    models,
-    outputs,
-    parallel,
-    params,
-    prediction,
-    pretraining,
-    project,
-    training,
-    vocabulary,
-)
-from tarkib.audio import SAMPLE_RATE
-from tarkib.cache import Cache
-from tarkib.datasets import MixtureSet, WindowSet
+from tarkib import audio, demo, evaluation, models, params, pretraining, training, vocabulary
+from tarkib.audio import SAMPLE_RATE, clips
 from tarkib.demo import orchestra
 from tarkib.evaluation import metrics, testset
-from tarkib.prediction import predict_logits
+from tarkib.mixing import ensembles
 from tarkib.pretraining import publishing
-from tarkib.training import Machine
+from tarkib.runtime import fingerprint, outputs, parallel, project
+from tarkib.runtime.cache import Cache
+from tarkib.training import ComputeConfig, datasets, prediction
+from tarkib.training.datasets import MixtureSet, WindowSet
+from tarkib.training.prediction import predict_logits
 
 DOCUMENT = Path("docs/pretraining.md")
 MIXTURES, TEST = Path("data/mixtures"), Path("data/demo/test")
@@ -58,7 +43,7 @@ ORCHESTRA = {"seed": 2026, "performers": 3, "excerpts": 1200}
 SEEDS = (42, 43, 44)
 EPOCHS = (1, 4)
 _BATCH = 16
-_MACHINE = Machine(devices="cpu")
+_MACHINE = ComputeConfig(devices="cpu")
 
 # What the code of each step calls.
 _PLAYS = (demo, audio, ensembles, vocabulary)
@@ -78,7 +63,7 @@ def play(job: orchestra.Job, folder: Path) -> None:
     """One solo, or one whole piece, as a file whose folder tells nothing of it."""
     path = folder / f"{Path(job.path).stem}.flac"
     if not path.exists():
-        with outputs.whole_file(path) as partial_path:
+        with outputs.atomic_file(path) as partial_path:
             soundfile.write(partial_path, orchestra.render(job), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
@@ -95,7 +80,7 @@ def hear(settings: params.Params, folder: Path) -> Path:
         result = pretraining.pretrain(
             wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE, identity={"code": code}
         )
-        with outputs.whole_folder(backbone) as partial_folder:
+        with outputs.atomic_dir(backbone) as partial_folder:
             publishing.write(partial_folder, result.model.backbone, publishing.card(wanted, corpus, result))
     return backbone
 
@@ -135,7 +120,7 @@ def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> di
         "test": float(metrics.roc_auc_macro(test.targets, probabilities)),
         "accuracy": float(((probabilities >= np.asarray(thresholds)) == (test.targets > 0)).mean()),
     }
-    with outputs.whole_file(kept) as partial_path:
+    with outputs.atomic_file(kept) as partial_path:
         partial_path.write_text(json.dumps(found))
     return found
 

@@ -23,7 +23,8 @@ import soxr
 import torch
 
 from benchmarks import tables
-from tarkib import Recogniser, audio, parallel
+from tarkib import Recogniser, audio
+from tarkib.runtime import parallel
 
 DOCUMENT = Path("docs/performance.md")
 SOLOS = Path("data/demo/raw")

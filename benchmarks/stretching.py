@@ -19,7 +19,7 @@ from benchmarks.mixing import DOCUMENT, SLICES
 from tarkib import audio
 from tarkib import tables as columns
 from tarkib.audio import SAMPLE_RATE
-from tarkib.clips import ClipStore
+from tarkib.audio.clips import ClipStore
 from tarkib.mixing import rendering
 from tarkib.vocabulary import PERCUSSION
 

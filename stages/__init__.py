@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from tarkib import entry
+from tarkib.runtime import entry
 
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
@@ -31,7 +31,7 @@ entry.start(entry.STAGE)
 
 def code_of(stage: str) -> str:
     """Checksum of the code that dvc.yaml declares for a stage, and of what it computes with."""
-    from tarkib import fingerprint, yaml12
+    from tarkib.runtime import fingerprint, yaml12
 
     root = Path(__file__).resolve().parents[1]
     declared = yaml12.read((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]

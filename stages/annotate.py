@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from stages import ANNOTATIONS, SLICES, SUSPECTS, run
-from tarkib import parallel, params, project, tables
+from tarkib import params, tables
 from tarkib.annotation import jobs
-from tarkib.cache import Cache
-from tarkib.outputs import whole_file
+from tarkib.runtime import parallel, project
+from tarkib.runtime.cache import Cache
+from tarkib.runtime.outputs import atomic_file
 
 
 def main() -> None:
@@ -26,9 +27,9 @@ def main() -> None:
     )
     by_slice = {row["slice_id"]: row for one in results for row in one.rows}
     rows = [by_slice[row["slice_id"]] for row in slice_rows]
-    doubts = sorted((doubt for one in results for doubt in one.suspects), key=lambda doubt: doubt["path"])
+    doubts = sorted((doubt for one in results for doubt in one.conflicts), key=lambda doubt: doubt["path"])
     tables.ANNOTATIONS.write(ANNOTATIONS, rows)
-    with whole_file(SUSPECTS) as partial:
+    with atomic_file(SUSPECTS) as partial:
         pd.DataFrame(doubts, columns=jobs.SUSPECT_COLUMNS).to_csv(partial, index=False, float_format="%.3f")
     print(*jobs.summary(rows, doubts, (one.problem for one in results), SUSPECTS), sep="\n")
 

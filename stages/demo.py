@@ -3,16 +3,17 @@
 from functools import partial
 
 from stages import DEMO, run
-from tarkib import parallel, params
+from tarkib import params
 from tarkib.demo import orchestra
-from tarkib.outputs import whole_folder
+from tarkib.runtime import parallel
+from tarkib.runtime.outputs import atomic_dir
 
 
 def main() -> None:
     """Plan what is played, then play it."""
     settings = params.load()
     jobs = orchestra.plan(settings.demo.seed, settings.demo.performers, settings.demo.excerpts)
-    with whole_folder(DEMO) as folder:
+    with atomic_dir(DEMO) as folder:
         make = partial(orchestra.make, folder=folder)
         made = parallel.map_jobs(make, jobs, what="demo", workers=settings.run.workers, engine=settings.run.engine)
         orchestra.write_tables([row for rows in made for row in rows], folder)

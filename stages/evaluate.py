@@ -6,15 +6,16 @@ import numpy as np
 from scipy.special import expit
 
 from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, SLICES, run
-from tarkib import fingerprint, models, params, versioning
-from tarkib.datasets import WindowSet
+from tarkib import models, params
 from tarkib.evaluation import leakage, report, scores, testset
-from tarkib.outputs import whole_folder
-from tarkib.prediction import predict_logits
+from tarkib.runtime import fingerprint, versioning
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.streams import Stream, generator
 from tarkib.tracking import runs
+from tarkib.training.datasets import WindowSet
+from tarkib.training.prediction import predict_logits
 
 _BATCH = 16
-_BOOTSTRAP_PURPOSE = 30
 
 
 def main() -> None:
@@ -31,13 +32,13 @@ def main() -> None:
         probabilities,
         np.array([model.thresholds[name] for name in model.labels]),
         groups=test.recordings,
-        rng=np.random.default_rng([settings.evaluate.seed, _BOOTSTRAP_PURPOSE]),
+        rng=generator(settings.evaluate.seed, Stream.EVALUATION_BOOTSTRAP),
         rounds=settings.evaluate.bootstrap_rounds,
         trained_classes=model.trained_classes,
     )
     notes = [*test.notes, *leakage.warnings(test, excerpts, SLICES)]
     print(report.summary(scored), *notes, sep="\n")
-    with whole_folder(EVALUATION_PLOTS) as plots:
+    with atomic_dir(EVALUATION_PLOTS) as plots:
         report.write_plots(plots, scored)
     report.draw_overview(OVERVIEW, scored)
     report.write_predictions(PREDICTIONS, test, scored)

@@ -1,11 +1,13 @@
 """Slices and their annotations → mixtures of them in data/mixtures, in the mode augment.mode, checked."""
 
 from stages import ANNOTATIONS, MIXTURES, SLICES, run
-from tarkib import clips, parallel, params, tables
-from tarkib.clips import ClipStore
+from tarkib import params, tables
+from tarkib.audio import clips
+from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import listening, material, recipes, rendering, verification
-from tarkib.outputs import whole_folder
+from tarkib.runtime import parallel
+from tarkib.runtime.outputs import atomic_dir
 
 _LISTENED_TO = 32
 
@@ -24,7 +26,7 @@ def main() -> None:
         print(*recipes.left_out(split, sources[split]), f"{len(some_mixtures)} {split} mixtures", sep="\n")
         mixtures += some_mixtures
         components += some_components
-    with whole_folder(MIXTURES) as folder:
+    with atomic_dir(MIXTURES) as folder:
         jobs = rendering.plan(folder, SLICES, mixtures, components, slice_rows)
         shards = parallel.map_jobs(
             rendering.render_shard, jobs, what="mixing", workers=settings.run.workers, engine=settings.run.engine

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 from stages import run
-from tarkib import audio, fingerprint, models, params, pretraining, project, training
+from tarkib import audio, models, params, pretraining, training
 from tarkib.models import checkpoint
-from tarkib.outputs import whole_folder
 from tarkib.pretraining import publishing
-from tarkib.training import Machine
+from tarkib.runtime import fingerprint, project
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.training import ComputeConfig
 
 BACKBONE = Path("models/backbone")
 
@@ -33,7 +34,7 @@ def main() -> None:
         settings.pretrain,
         corpus,
         checkpoints=cache / "checkpoints",
-        machine=Machine(
+        machine=ComputeConfig(
             devices=settings.run.devices,
             checkpoint_steps=settings.run.checkpoint_steps,
             gradient_checkpointing=settings.run.gradient_checkpointing,
@@ -41,7 +42,7 @@ def main() -> None:
         ),
         identity={"code": code},
     )
-    with whole_folder(BACKBONE) as folder:
+    with atomic_dir(BACKBONE) as folder:
         publishing.write(folder, result.model.backbone, publishing.card(settings.pretrain, corpus, result))
     shutil.rmtree(result.checkpoints)
     # DVC does not watch a backbone's directory: a parameter that names the weights does. Quoted, lest it be a number.

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from stages import SLICES, run
-from tarkib import clips, parallel, params, recordings, slicing, tables, versioning
-from tarkib.outputs import whole_folder
+from tarkib import params, tables
+from tarkib.audio import clips
+from tarkib.recordings import finding, slicing
+from tarkib.runtime import parallel, versioning
+from tarkib.runtime.outputs import atomic_dir
 
 
 def main() -> None:
@@ -12,8 +15,8 @@ def main() -> None:
     settings = params.load()
     root = Path(settings.data.raw)
     versioning.check(root)
-    found = recordings.find(root)
-    with whole_folder(SLICES) as folder:
+    found = finding.find(root)
+    with atomic_dir(SLICES) as folder:
         jobs = slicing.plan(root, folder, found, settings.slice)
         results = list(
             parallel.map_jobs(
@@ -21,11 +24,11 @@ def main() -> None:
             )
         )
         recording_rows, slice_rows = slicing.gather(found, results)
-        print(*slicing.summary(recording_rows, slice_rows), *recordings.remarks(root), sep="\n")
+        print(*slicing.summary(recording_rows, slice_rows), *finding.remarks(root), sep="\n")
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
         clips.check(folder, slice_rows)
-        recordings.check_unchanged(root, found)
+        finding.check_unchanged(root, found)
 
 
 if __name__ == "__main__":

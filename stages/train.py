@@ -7,13 +7,13 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of, run
-from tarkib import fingerprint, models, params, project, training
-from tarkib.cache import Cache
-from tarkib.datasets import MixtureSet
+from tarkib import models, params, training
 from tarkib.evaluation import metrics
-from tarkib.models import card
-from tarkib.outputs import whole_folder
-from tarkib.tracking import runs
+from tarkib.runtime import fingerprint, project
+from tarkib.runtime.cache import Cache
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.tracking import card, runs
+from tarkib.training.datasets import MixtureSet
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         "code": code_of("train"),
         **{f"model.{name}": value for name, value in vars(settings.model).items()},
     }
-    machine = training.Machine(
+    machine = training.ComputeConfig(
         devices=settings.run.devices,
         checkpoint_steps=settings.run.checkpoint_steps,
         gradient_checkpointing=settings.run.gradient_checkpointing,
@@ -51,7 +51,7 @@ def main() -> None:
         thresholds = metrics.best_thresholds(targets, probabilities, recordings)
         chosen = metrics.choosable(targets, recordings)
         found = metrics.predict(probabilities, thresholds)
-        with whole_folder(CLASSIFIER) as folder, whole_folder(TRAINING_PLOTS) as plots:
+        with atomic_dir(CLASSIFIER) as folder, atomic_dir(TRAINING_PLOTS) as plots:
             model.save(
                 folder,
                 trained_classes=trained,

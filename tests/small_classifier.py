@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from models.small_mert import model_params
 
-from tarkib.models import build, card
+from tarkib.models import build
+from tarkib.tracking import card
 from tarkib.vocabulary import INSTRUMENTS
 
 

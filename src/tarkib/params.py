@@ -1,6 +1,6 @@
 """params.yaml as frozen dataclasses: every value checked, and one error that names all that is wrong.
 
-The file is read as DVC reads it (`tarkib.yaml12`), so that a stage runs with the values that DVC records of it.
+The file is read as DVC reads it (`tarkib.runtime.yaml12`), so that a stage runs with the values that DVC records of it.
 
 Each section of the file is a dataclass here and each of its keys a field; the file must hold exactly these keys. What a
 field allows stands in its declaration. `run` holds what cannot change a result (engine, workers, device, tracking
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tarkib import yaml12
 from tarkib.errors import TarkibError
-from tarkib.text import quoted
+from tarkib.runtime import yaml12
+from tarkib.runtime.text import quoted
 
 DEVICES = re.compile(r"(cpu|cuda)(?: x ([1-9]\d*))?")
 """How devices are named in `run.devices`, besides `auto`: their kind and, if more than one, their number."""

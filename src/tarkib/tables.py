@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tarkib.errors import TarkibError
-from tarkib.outputs import whole_file
-from tarkib.text import some
+from tarkib.runtime.outputs import atomic_file
+from tarkib.runtime.text import some
 
 _Row = TypeVar("_Row")
 
@@ -36,7 +36,7 @@ class Table:
         empty = self._null_columns(table)
         if empty:
             raise ValueError(f"{self.name}: null in {empty}")
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             pq.write_table(table, partial, compression="zstd")
 
     def read(self, path: Path | str) -> list[dict]:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from solos import clicks, hiss, solo, tone
 
-from tarkib.annotation import Annotation, Labels, annotate, conclude, evidence
+from tarkib.annotation import evidence
+from tarkib.annotation.conclusion import Annotation, annotate, conclude
+from tarkib.annotation.labels import Labels
 from tarkib.audio import SAMPLE_RATE
 from tarkib.params import Annotate
 from tarkib.vocabulary import DASTGAHS, PERCUSSION

@@ -7,7 +7,7 @@ from solos import hiss, solo, tone
 
 from tarkib.annotation import evidence
 from tarkib.audio import SAMPLE_RATE
-from tarkib.cache import Cache
+from tarkib.runtime.cache import Cache
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -9,18 +9,20 @@ import pytest
 from conftest import write
 from solos import clicks, hiss, solo
 
-from tarkib import parallel, recordings, slicing
-from tarkib.annotation import Labels, evidence, jobs
-from tarkib.cache import Cache
+from tarkib.annotation import evidence, jobs
+from tarkib.annotation.labels import Labels
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate, Slice
+from tarkib.recordings import finding, slicing
+from tarkib.runtime import parallel
+from tarkib.runtime.cache import Cache
 
 CUTTING = Slice(1, 3.0, -50.0, None, 0.0)
 
 
 def sliced(root: Path, folder: Path, cutting: Slice = CUTTING) -> tuple[list[dict], list[dict]]:
     """Rows of a folder's recordings and slices."""
-    found = recordings.find(root)
+    found = finding.find(root)
     folder.mkdir(exist_ok=True)
     results = [slicing.slice_recordings(job) for job in slicing.plan(root, folder, found, cutting)]
     return slicing.gather(found, results)
@@ -141,7 +143,7 @@ def test_several_processes_may_share_a_cache(planned, root, tmp_path):
 import os, signal, sys
 from pathlib import Path
 from tarkib.annotation import jobs
-from tarkib.cache import Cache
+from tarkib.runtime.cache import Cache
 from tarkib.params import Annotate
 sys.path.insert(0, sys.argv[1])
 from rows import rows
@@ -158,7 +160,7 @@ for number, job in enumerate(jobs.plan(Path(sys.argv[2]), *rows, Cache(Path(sys.
 
 def test_labels_in_doubt_are_told_and_kept(planned, tmp_path):
     results = {job.path: jobs.annotate_recording(job) for job in planned(settings=Annotate(suspect_confidence=0.8))}
-    doubts = [doubt for one in results.values() for doubt in one.suspects]
+    doubts = [doubt for one in results.values() for doubt in one.conflicts]
     (doubt,) = doubts
     assert tuple(doubt) == jobs.SUSPECT_COLUMNS
     assert (doubt["path"], doubt["label"], doubt["estimate"]) == ("tar/mahur/wrong.flac", "mahur", "chahargah")

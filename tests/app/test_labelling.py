@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import noise, write
 
-from tarkib import outputs
 from tarkib.app import table
 from tarkib.app.labelling import Labels
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
+from tarkib.runtime import outputs
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADING = "sample_id,recording," + ",".join(INSTRUMENTS)

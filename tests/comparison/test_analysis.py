@@ -38,7 +38,7 @@ def test_one_experiment_has_the_figures_of_its_evaluation():
         found = compared.polyphony_means["random"][group.instruments]
         assert found["polyphony_accuracy"].value == pytest.approx(group.accuracy.value)
         assert compared.polyphony[group.instruments] == group.clips
-    assert compared.floor == pytest.approx(scored.accuracy_of_silence)
+    assert compared.floor == pytest.approx(scored.all_negative_accuracy)
     assert compared.differences == {}
     assert compared.family == 0
 

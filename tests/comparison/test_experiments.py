@@ -478,7 +478,7 @@ def test_threads_that_the_user_has_set_stay(monkeypatch):
 
 
 def test_a_gpu_is_given_to_one_experiment_after_another(monkeypatch):
-    from tarkib import devices
+    from tarkib.training import devices
 
     monkeypatch.setattr(devices, "choose", lambda text: devices.Devices("cuda", 1))
     assert queue.shares("auto", 8, None) == (1, None)

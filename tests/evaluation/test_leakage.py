@@ -8,8 +8,10 @@ import soundfile
 from conftest import write
 from melodies import SECOND, melody
 
-from tarkib import audio, clips, recordings, slicing, tables
+from tarkib import audio, tables
+from tarkib.audio import clips
 from tarkib.evaluation import leakage, testset
+from tarkib.recordings import finding, slicing
 
 NAMES = ("tar/shur/Golha 12.flac", "tar/shur/solo.flac", "ney/solo.flac", "ney/7.flac")
 
@@ -20,7 +22,7 @@ def trained(tmp_path_factory, defaults):
     root = tmp_path_factory.mktemp("trained")
     for seed, name in enumerate(NAMES):
         write(root / "raw" / name, 0.5 * melody(12, seed))
-    found = recordings.find(root / "raw")
+    found = finding.find(root / "raw")
     (root / "slices").mkdir()
     jobs = slicing.plan(root / "raw", root / "slices", found, defaults.slice)
     rows = slicing.gather(found, map(slicing.slice_recordings, jobs))

@@ -204,7 +204,7 @@ def test_few_recordings_choose_no_threshold(recordings, chosen):
     targets = np.repeat([[0.0], [1]], 24, axis=0)
     probabilities = np.repeat([[0.98], [0.994]], 24, axis=0)
     assert metrics.choosable(targets, recordings).tolist() == [chosen]
-    expected = 0.987 if chosen else metrics.HALF
+    expected = 0.987 if chosen else metrics.DEFAULT_THRESHOLD
     assert metrics.best_thresholds(targets, probabilities, recordings) == pytest.approx(expected)
     # Whatever the recordings, a class without a negative is not defined.
     assert not metrics.choosable(np.ones((48, 1)), [[9], [9]]).any()

@@ -132,7 +132,7 @@ def test_what_stands_on_one_recording_has_no_interval():
 
 def test_silence_has_the_share_of_absent_cells():
     targets, probabilities, groups = made()
-    assert scored(targets, probabilities, groups).accuracy_of_silence == pytest.approx(1 - targets.mean())
+    assert scored(targets, probabilities, groups).all_negative_accuracy == pytest.approx(1 - targets.mean())
 
 
 def test_one_clip_has_figures_without_intervals():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from orchestra import orchestra
 
-from tarkib import ensembles, octaves
+from tarkib.annotation import octaves
 from tarkib.errors import TarkibError
-from tarkib.mixing import material, recipes
+from tarkib.mixing import ensembles, material, recipes
 from tarkib.mixing.material import Source
 from tarkib.params import MODES
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from tarkib import audio, clips
-from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
-from tarkib.clips import ClipStore
+from tarkib import audio
+from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, clips
+from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import rendering, timing
 from tarkib.mixing.material import Source

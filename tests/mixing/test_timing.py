@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tarkib import octaves
+from tarkib.annotation import octaves
 from tarkib.audio import SAMPLE_RATE
 from tarkib.mixing import rendering, timing
 from tarkib.mixing.material import Source

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from small_corpus import melody, recordings, write  # noqa: F401 (two are fixtures)
 
-from tarkib import audio, clips
-from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
+from tarkib import audio
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.errors import TarkibError
 from tarkib.pretraining import corpus as corpora
 

@@ -9,7 +9,7 @@ from small_mert import published
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
 from tarkib.pretraining import Corpus, Pretrained, cut, publishing, training
-from tarkib.training import Machine
+from tarkib.training import ComputeConfig
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def corpus(recordings, tmp_path) -> Corpus:  # noqa: F811
     return cut(recordings, tmp_path / "cache", workers=1)
 
 
-def pretrain(corpus: Corpus, folder: Path, machine: Machine | None = None, **changed: object) -> Pretrained:
-    machine = machine or Machine(devices="cpu")
+def pretrain(corpus: Corpus, folder: Path, machine: ComputeConfig | None = None, **changed: object) -> Pretrained:
+    machine = machine or ComputeConfig(devices="cpu")
     return training.pretrain(pretrain_params(**changed), corpus, checkpoints=folder, machine=machine)
 
 
@@ -45,14 +45,14 @@ def test_what_is_held_out_is_guessed_better_than_without_hearing(corpus, tmp_pat
 
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_loaders(corpus, tmp_path):
     one = pretrain(corpus, tmp_path / "one")
-    assert same(one, pretrain(corpus, tmp_path / "two", Machine(devices="cpu", loaders=2)))
+    assert same(one, pretrain(corpus, tmp_path / "two", ComputeConfig(devices="cpu", loaders=2)))
     assert not same(one, pretrain(corpus, tmp_path / "three", seed=2))
 
 
 def test_two_processes_learn_what_one_learns(corpus, tmp_path):
     changed = {"batch_size": 4, "steps": 4}
     one = pretrain(corpus, tmp_path / "one", **changed)
-    two = pretrain(corpus, tmp_path / "two", Machine(devices="cpu x 2"), **changed)
+    two = pretrain(corpus, tmp_path / "two", ComputeConfig(devices="cpu x 2"), **changed)
     assert one.history[-1]["acoustic"] < 0.95 * one.history[0]["acoustic"]
     for ours, theirs in zip(two.history, one.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
@@ -64,13 +64,13 @@ def test_two_processes_learn_what_one_learns(corpus, tmp_path):
 
 def test_activations_computed_twice_change_no_weight(corpus, tmp_path):
     kept = pretrain(corpus, tmp_path / "kept", steps=3)
-    twice = pretrain(corpus, tmp_path / "twice", Machine(devices="cpu", gradient_checkpointing=True), steps=3)
+    twice = pretrain(corpus, tmp_path / "twice", ComputeConfig(devices="cpu", gradient_checkpointing=True), steps=3)
     assert same(kept, twice)
 
 
 def test_a_killed_one_goes_on_where_it_was(corpus, tmp_path, monkeypatch, capsys):
     whole = pretrain(corpus, tmp_path / "whole")
-    machine = Machine(devices="cpu", checkpoint_steps=2)
+    machine = ComputeConfig(devices="cpu", checkpoint_steps=2)
     step = training._Trainer.training_step
 
     def killed(self, *args, **kwargs):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tarkib import clips, tables
-from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
-from tarkib.clips import ClipStore
+from tarkib import tables
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
+from tarkib.audio.clips import ClipStore
 from tarkib.mixing import rendering
 from tarkib.vocabulary import PERCUSSION
 

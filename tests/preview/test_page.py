@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from preview.conftest import EVIL
-from tarkib import clips, tables
+from tarkib import tables
+from tarkib.audio import clips
 from tarkib.errors import TarkibError
 from tarkib.preview import dataset, page
 

@@ -12,10 +12,10 @@ from scipy.special import expit
 from small_classifier import write_classifier
 
 from tarkib import models, tables
-from tarkib.datasets import MixtureSet
 from tarkib.evaluation import metrics, report, scores
-from tarkib.models import card
-from tarkib.prediction import predict_logits
+from tarkib.tracking import card
+from tarkib.training.datasets import MixtureSet
+from tarkib.training.prediction import predict_logits
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
 from .conftest import run_python, run_stage, set_parameters
@@ -108,7 +108,7 @@ def test_thresholds_of_instruments_with_few_recordings_are_not_chosen(finished):
     model = models.load(finished / "models/classifier")
     assert set(model.chosen_thresholds) <= set(PERCUSSION)
     unchosen = [name for name in INSTRUMENTS if name not in model.chosen_thresholds]
-    assert {model.thresholds[name] for name in unchosen} == {metrics.HALF}
+    assert {model.thresholds[name] for name in unchosen} == {metrics.DEFAULT_THRESHOLD}
     about = card.read(finished / "models/classifier")
     assert [one["instrument"] for one in about.classes if not one["threshold_chosen"]] == unchosen
     assert {one["validation_recordings"] for one in about.classes if one["instrument"] not in PERCUSSION} <= {0, 1, 2}
@@ -134,7 +134,7 @@ def test_thresholds_are_the_best_of_the_validation_mixtures(finished, tmp_path):
     best = dict(zip(INSTRUMENTS, metrics.best_thresholds(validation.targets, probabilities), strict=True))
     assert details(finished)["thresholds"] == pytest.approx(best, abs=1e-5)
     assert set(model.chosen_thresholds) == set(np.array(INSTRUMENTS)[metrics.defined(validation.targets)].tolist())
-    assert any(best[name] != metrics.HALF for name in model.trained_classes)
+    assert any(best[name] != metrics.DEFAULT_THRESHOLD for name in model.trained_classes)
     by_name = {one["instrument"]: one for one in details(finished)["classes"]}
     test = report.PREDICTIONS.read(finished / "data/predictions.parquet")
     for name in details(finished)["averaged"]:
@@ -142,6 +142,6 @@ def test_thresholds_are_the_best_of_the_validation_mixtures(finished, tmp_path):
             np.array([[row[key]] for row in test if row["instrument"] == name], float)
             for key in ("label", "probability")
         )
-        for figure, threshold in (("f1", best[name]), ("f1_at_half", metrics.HALF)):
+        for figure, threshold in (("f1", best[name]), ("f1_at_half", metrics.DEFAULT_THRESHOLD)):
             (expected,) = metrics.f1(labels, metrics.predict(probability, threshold))
             assert by_name[name][figure]["value"] == pytest.approx(expected, abs=1e-6)

@@ -84,7 +84,7 @@ def undisturbed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> H
         if name.startswith(("src/", "stages/", ".dvc", ".gitignore", "dvc.yaml", "data/.gitignore")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, folder / name)
-    with (folder / "src/tarkib/clips.py").open("a") as file:
+    with (folder / "src/tarkib/audio/clips.py").open("a") as file:
         # Two shards, so that two workers are at work.
         file.write(f"{HELD}\nCLIPS_PER_SHARD = 20\n")
     shutil.copytree(recordings / "raw", folder / "data/raw")

@@ -6,11 +6,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tarkib import clips, octaves, params, tables
-from tarkib.annotation import tempo
+from tarkib import params, tables
+from tarkib.annotation import octaves, tempo
 from tarkib.annotation.onset import onset_strength
-from tarkib.audio import CLIP_SAMPLES
-from tarkib.clips import ClipStore
+from tarkib.audio import CLIP_SAMPLES, clips
+from tarkib.audio.clips import ClipStore
 from tarkib.mixing import listening, material, recipes, rendering, verification
 
 SHARP = {"tar", "santur", "tonbak"}

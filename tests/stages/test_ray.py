@@ -11,7 +11,7 @@ import pytest
 from .conftest import checksums, run_python, set_parameters
 
 STAGES = {
-    "slice": ("tarkib.slicing.slice_recordings", ["data/slices"]),
+    "slice": ("tarkib.recordings.slicing.slice_recordings", ["data/slices"]),
     "annotate": ("tarkib.annotation.jobs.annotate_recording", ["data/annotations.parquet", "data/suspects.csv"]),
     "mix": ("tarkib.mixing.rendering.render_shard", ["data/mixtures"]),
 }

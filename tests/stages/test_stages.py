@@ -52,12 +52,12 @@ def test_same_inputs_same_bytes_whatever_the_workers(finished, project, stage):
 
 
 KILLS = [
-    ("slice", "tarkib.clips.encode", 9),
+    ("slice", "tarkib.audio.clips.encode", 9),
     ("annotate", "tarkib.annotation.jobs.annotate", 4),
-    ("mix", "tarkib.clips.encode", 20),
+    ("mix", "tarkib.audio.clips.encode", 20),
     # Of three steps an epoch the eighth: the middle of the last epoch.
-    ("train", "tarkib.training.trainer.KeptTrainer.training_step", 8),
-    ("train", "tarkib.models.card.write", 1),
+    ("train", "tarkib.training.trainer.ResumableTrainer.training_step", 8),
+    ("train", "tarkib.tracking.card.write", 1),
     ("evaluate", "tarkib.evaluation.report.write_details", 1),
 ]
 

@@ -19,7 +19,8 @@ from small_classifier import write_classifier
 
 from tarkib import cli
 from tarkib.errors import TarkibError
-from tarkib.tracking import pending, runs, store
+from tarkib.runtime import mlflow_store
+from tarkib.tracking import pending, runs
 
 from .server import Server
 
@@ -187,7 +188,7 @@ def test_the_users_own_patience_wins(server: Server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     with pytest.raises(TarkibError, match="503"):
-        store.connect(None)
+        mlflow_store.connect(None)
     assert len(seen) == 4
 
 
@@ -228,7 +229,7 @@ def a_folder(database: Path) -> None:
     ],
 )
 def test_a_spoilt_database_is_one_line(project, defaults, capsys, spoil, words):
-    store.connect(None)
+    mlflow_store.connect(None)
     mlflow.set_tracking_uri(None)
     spoil(project / "mlflow.db")
     with pytest.raises(TarkibError) as told, runs.training(defaults, "fingerprint", {}):
@@ -242,7 +243,7 @@ def test_a_spoilt_database_is_one_line(project, defaults, capsys, spoil, words):
 
 def test_a_locked_database_is_one_line(project, defaults):
     """By a program that does not let go of it."""
-    store.connect(None)
+    mlflow_store.connect(None)
     with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TarkibError) as told, runs.training(defaults, "fingerprint", {}):
@@ -288,7 +289,7 @@ def test_a_damaged_evaluation_is_named_and_stops_nothing(project, defaults, caps
 
 
 def test_a_journal_of_a_run_that_is_gone_is_named(project, capsys):
-    store.connect(None)
+    mlflow_store.connect(None)
     journal = pending.journal("0" * 32)
     pending.note(journal, status="FINISHED")
     journal.write_bytes(b"\xff\xfe\n1\n" + journal.read_bytes())
@@ -297,7 +298,7 @@ def test_a_journal_of_a_run_that_is_gone_is_named(project, capsys):
 
 
 def test_what_another_process_has_logged_meanwhile_is_done(project):
-    store.connect(None)
+    mlflow_store.connect(None)
     pending.send_training(pending.journal("0" * 32))
     pending._send_evaluation(pending.folder() / "x/evaluation.json")
 
@@ -318,12 +319,12 @@ def test_a_kept_classifier_is_no_link(project, tmp_path):
 def test_a_store_in_memory_is_refused(defaults, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
     with pytest.raises(TarkibError, match="sqlite://: keeps nothing; name a file"):
-        store.connect(None)
+        mlflow_store.connect(None)
 
 
 def test_half_a_line_of_a_journal_is_left_out(project):
     """As a kill leaves it."""
-    store.connect(None)
+    mlflow_store.connect(None)
     journal = pending.journal("0" * 32)
     pending.note(journal, metrics=[["loss", 1.0, 5, 1]])
     with journal.open("a") as file:

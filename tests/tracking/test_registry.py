@@ -12,8 +12,8 @@ from small_classifier import write_classifier
 
 from tarkib import params
 from tarkib.errors import Interrupted, TarkibError
-from tarkib.models import card
-from tarkib.tracking import registry, runs, store
+from tarkib.runtime import mlflow_store
+from tarkib.tracking import card, registry, runs
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_another_test_set_has_a_run_of_its_own(client, evaluated):
     (version,) = versions(client)
     assert version.tags["test_accuracy"] == "0.8"
     assert client.get_run(version.run_id).data.metrics == {"test_accuracy": 0.8}
-    [experiment] = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")
+    [experiment] = client.search_experiments(filter_string=f"name = '{mlflow_store.EXPERIMENT}'")
     others = [
         one.data.metrics for one in client.search_runs([experiment.experiment_id], "params.`data.test` LIKE '%ther'")
     ]

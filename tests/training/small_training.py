@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from tarkib.cache import Cache
 from tarkib.models import InstrumentClassifier
 from tarkib.models.mert import MertConfig, MertModel
-from tarkib.training import Machine, TrainingResult, train
+from tarkib.runtime.cache import Cache
+from tarkib.training import ComputeConfig, TrainingResult, train
 
 CLIP = 1600
 
@@ -125,7 +125,7 @@ def settings(**changed: object) -> SimpleNamespace:
     return SimpleNamespace(**{**values, **changed})
 
 
-MACHINE = {field.name for field in dataclasses.fields(Machine)}
+MACHINE = {field.name for field in dataclasses.fields(ComputeConfig)}
 
 
 def fit(
@@ -138,7 +138,7 @@ def fit(
 ) -> TrainingResult:
     """Train in one process on the CPU; options are those of the parameters, of the machine and of `train`."""
     params = settings(**{key: options.pop(key) for key in list(options) if key in vars(settings())})
-    machine = Machine(**{"devices": "cpu", **{key: options.pop(key) for key in list(options) if key in MACHINE}})
+    machine = ComputeConfig(**{"devices": "cpu", **{key: options.pop(key) for key in list(options) if key in MACHINE}})
     return train(
         lambda: model,
         Clips(40, 1) if data is None else data,

@@ -3,10 +3,10 @@ import pytest
 import torch
 from small_training import Clips, Watch, classifier, fit, mert, same, weights
 
-from tarkib.cache import Cache
-from tarkib.prediction import predict_logits
+from tarkib.runtime.cache import Cache
 from tarkib.training import pooled
 from tarkib.training.pooled import PooledHead, PooledSet
+from tarkib.training.prediction import predict_logits
 
 
 def frozen(make=mert):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
 
-from tarkib import entry
-from tarkib.cache import Cache
 from tarkib.errors import TarkibError
-from tarkib.training import Machine, TrainingResult, processes, train
+from tarkib.runtime import entry
+from tarkib.runtime.cache import Cache
+from tarkib.training import ComputeConfig, TrainingResult, processes, train
 
 
 def in_processes(build, folder: Path, count: int, train_set=None):
@@ -25,7 +25,7 @@ def in_processes(build, folder: Path, count: int, train_set=None):
         settings(accumulate=2),
         checkpoints=folder,
         cache=Cache(folder / "cache"),
-        machine=Machine(devices=f"cpu x {count}", checkpoint_steps=2),
+        machine=ComputeConfig(devices=f"cpu x {count}", checkpoint_steps=2),
     )
 
 
@@ -69,11 +69,11 @@ class Kill(Watch):
 
 if __name__ == "__main__":
     from small_training import Clips, settings
-    from tarkib.cache import Cache
+    from tarkib.runtime.cache import Cache
     training.train(
         plain_mert, Clips(48, 1), Clips(32, 2), settings(accumulate=2),
         checkpoints=Path({folder!r}), cache=Cache(Path({folder!r})),
-        machine=training.Machine(devices="cpu x 2", checkpoint_steps=2), callbacks=[Kill()],
+        machine=training.ComputeConfig(devices="cpu x 2", checkpoint_steps=2), callbacks=[Kill()],
     )
 """
 

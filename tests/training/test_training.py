@@ -17,12 +17,13 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
 
-from tarkib import lifeline, training
+from tarkib import training
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
-from tarkib.prediction import predict_logits
+from tarkib.runtime import lifeline
 from tarkib.training import TrainingResult, checkpoints
+from tarkib.training.prediction import predict_logits
 
 
 def test_it_learns_and_the_history_tells_it(tmp_path):

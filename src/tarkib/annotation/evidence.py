@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tarkib import audio, fingerprint
+from tarkib import audio
 from tarkib.annotation import onset, pitch
 from tarkib.annotation.onset import OnsetListener
 from tarkib.annotation.pitch import Pitch, PitchListener
+from tarkib.runtime import fingerprint
 
 _HEARING = (Path(__file__), Path(onset.__file__), Path(pitch.__file__), Path(audio.__file__).parent)
 _LIBRARIES = ("numpy", "scipy", "librosa", "soundfile", "soxr")

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tarkib import audio
-from tarkib.annotation import Labels, annotate, conclude, evidence, suspects
-from tarkib.cache import Cache
+from tarkib.annotation import conflicts, evidence
+from tarkib.annotation.conclusion import annotate, conclude
+from tarkib.annotation.labels import Labels
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate
-from tarkib.text import clock, printable
+from tarkib.runtime.cache import Cache
+from tarkib.runtime.text import clock, printable
 
-SUSPECT_COLUMNS = ("path", *suspects.Suspect._fields)
+SUSPECT_COLUMNS = ("path", *conflicts.Suspect._fields)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Result(NamedTuple):
 
     rows: list[dict]
     """for the table of annotations"""
-    suspects: list[dict]
+    conflicts: list[dict]
     """labels in doubt, with `SUSPECT_COLUMNS`"""
     problem: str | None
     """why what was heard could not be kept in the cache"""
@@ -72,7 +74,7 @@ def annotate_recording(job: Job) -> Result:
     conclusion = conclude(heard, job.labels, job.params)
     annotations = annotate(conclusion, job.starts_s, job.labels, job.params)
     rows = [{"slice_id": name, **asdict(one)} for name, one in zip(job.slice_ids, annotations, strict=True)]
-    doubts = suspects.find(heard, conclusion.tempo, job.labels, job.params.suspect_confidence)
+    doubts = conflicts.find(heard, conclusion.tempo, job.labels, job.params.suspect_confidence)
     return Result(rows, [{"path": printable(job.path), **doubt._asdict()} for doubt in doubts], job.cache.problem)
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from tarkib import plotting
-from tarkib.annotation import Conclusion, Labels, onset, pitch, tonality
+from tarkib.annotation import onset, pitch, tonality
+from tarkib.annotation.conclusion import Conclusion
 from tarkib.annotation.evidence import Evidence
+from tarkib.annotation.labels import Labels
 from tarkib.params import Annotate
-from tarkib.text import note_name
+from tarkib.runtime import plotting
+from tarkib.runtime.text import note_name
 from tarkib.vocabulary import SCALES
 
 _POINTS = 3_000  # as many as a screen shows; a longer recording's onsets are drawn by the highest of each stretch

@@ -9,7 +9,7 @@ from pathlib import Path
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition
-from tarkib.text import clock
+from tarkib.runtime.text import clock
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tarkib.app.hearing import Hearings, Limits, hear
 from tarkib.app.routes import LABELS, Sounds
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, formats
-from tarkib.text import clock
+from tarkib.runtime.text import clock
 from tarkib.vocabulary import INSTRUMENTS
 
 UPLOADS = "GRADIO_TEMP_DIR"

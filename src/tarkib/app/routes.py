@@ -22,7 +22,7 @@ from tarkib import audio
 from tarkib.app import sound
 from tarkib.app.labelling import Labels
 from tarkib.errors import TarkibError
-from tarkib.text import clock
+from tarkib.runtime.text import clock
 from tarkib.vocabulary import INSTRUMENTS
 
 SOUND = "/tarkib/sound"

@@ -24,7 +24,7 @@ from tarkib.app.guard import MOST_BYTES, Guard
 from tarkib.app.hearing import Limits
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser
-from tarkib.text import bounded
+from tarkib.runtime.text import bounded
 
 ADDRESS = "127.0.0.1"
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarkib import outputs, spreadsheets
 from tarkib.app import records
 from tarkib.app.records import Record
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
 from tarkib.evaluation.library import Library
-from tarkib.text import shown
+from tarkib.recordings import spreadsheets
+from tarkib.runtime import outputs
+from tarkib.runtime.text import shown
 from tarkib.vocabulary import INSTRUMENTS
 
 _HEADING = ("sample_id", "recording", *INSTRUMENTS)
@@ -93,7 +94,7 @@ def put(path: Path, content: bytes) -> None:
     target = path.resolve()
     if _CACHED.fullmatch("/".join(target.parts[-2:])):
         target = path
-    with outputs.whole_file(target) as partial:
+    with outputs.atomic_file(target) as partial:
         partial.write_bytes(content)
         if target.is_file() and not target.is_symlink():
             # Read-only is what DVC makes of a file that it links to its cache; this one is the reader's own. Some file

@@ -8,7 +8,7 @@ import numpy as np
 
 from tarkib.app.markup import escaped, name
 from tarkib.recognition import Recognition
-from tarkib.text import clock
+from tarkib.runtime.text import clock
 
 _COLUMNS = 1_200  # more than can be seen; of a longer recording each shows the most that it holds
 _ROW = 0.84  # height of a row, of which probability 1 fills all

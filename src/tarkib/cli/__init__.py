@@ -8,7 +8,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from tarkib import entry
+from tarkib.runtime import entry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

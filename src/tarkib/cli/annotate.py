@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from tarkib import audio, params, vocabulary
-from tarkib.annotation import Annotation, Conclusion, Labels, annotate, conclude, evidence, suspects
+from tarkib.annotation import conflicts, evidence
+from tarkib.annotation.conclusion import Annotation, Conclusion, annotate, conclude
+from tarkib.annotation.labels import Labels
 from tarkib.cli import written
 from tarkib.cli.options import number
 from tarkib.errors import TarkibError
-from tarkib.text import clock, note_name, printable
+from tarkib.runtime.text import clock, note_name, printable
 
 _FORMATS = ("table", "csv", "json")
 
@@ -31,7 +33,7 @@ class Report:
     conclusion: Conclusion
     starts_s: tuple[float, ...]
     slices: list[Annotation]
-    suspects: list[suspects.Suspect]
+    conflicts: list[conflicts.Suspect]
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -119,13 +121,13 @@ def _heard(file: Path) -> evidence.Evidence:
 def _report(file: Path, heard: evidence.Evidence, labels: Labels, settings: params.Annotate) -> Report:
     conclusion = conclude(heard, labels, settings)
     starts_s = tuple(np.arange(0.0, max(heard.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist())
-    doubts = suspects.find(heard, conclusion.tempo, labels, settings.suspect_confidence)
+    doubts = conflicts.find(heard, conclusion.tempo, labels, settings.suspect_confidence)
     slices = annotate(conclusion, starts_s, labels, settings)
     return Report(file, heard.seconds, conclusion, starts_s, slices, doubts)
 
 
 def _draw(report: Report, heard: evidence.Evidence, labels: Labels, settings: params.Annotate, target: Path) -> None:
-    from tarkib.annotation import picture  # matplotlib takes a second to load
+    from tarkib.annotation import picture
 
     with written.whole(target) as partial:
         picture.draw(heard, report.conclusion, labels, settings, report.file.name, partial)
@@ -174,7 +176,7 @@ def _lines(one: Report) -> Iterator[str]:
         also = f", or {' or '.join(f'{other:.1f}' for other in octaves)}" if octaves else ""
         tempo = "no metre" if bpm is None else f"{bpm:.1f} BPM"
         yield f"  tempo    {span:>13}  {tempo} {confidence:.2f}{also}"
-    for doubt in one.suspects:
+    for doubt in one.conflicts:
         span = f"{clock(doubt.start_s)} to {clock(doubt.end_s)}"
         yield f"  look at  {span:>13}  {doubt.what} {doubt.label} sounds like {doubt.estimate} {doubt.confidence:.2f}"
 
@@ -221,6 +223,6 @@ def _json(one: Report) -> str:
         "seconds": one.seconds,
         "beats_s": [round(float(beat), 3) for beat in one.conclusion.beats_s],
         "slices": [{"start_s": s, **asdict(piece)} for s, piece in zip(one.starts_s, one.slices, strict=True)],
-        "suspects": [doubt._asdict() for doubt in one.suspects],
+        "suspects": [doubt._asdict() for doubt in one.conflicts],
     }
     return json.dumps([told], indent=1, ensure_ascii=False).removeprefix("[\n").removesuffix("\n]")

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise TarkibError(f"--label {options.label}: no such folder; make it and put five-second excerpts into it")
     if options.port > 65_535:
         raise TarkibError(f"--port {options.port}: ports end at 65535")
-    from tarkib.app import server  # Gradio and torch take seconds to load
+    from tarkib.app import server
     from tarkib.app.hearing import Limits
 
     server.run(

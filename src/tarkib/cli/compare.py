@@ -85,7 +85,7 @@ def _override(text: str) -> tuple[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     """Run, collect and report; 1 where an experiment failed, was taken out of the queue, or the wait was broken off."""
-    from tarkib.comparison import experiments, provenance, report  # these take seconds to load
+    from tarkib.comparison import experiments, provenance, report
 
     overrides = dict(options.set_param)
     expectation = provenance.expected(overrides)

@@ -38,7 +38,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and tell what was written and how to load it."""
     if options.to == _ONNX:
-        from tarkib.export import onnx  # torch takes seconds to load
+        from tarkib.export import onnx
 
         model = onnx.export(options.source, options.out, overwrite=options.overwrite)
         print(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from tarkib import audio, folders
+from tarkib import audio
 from tarkib.cli import written
 from tarkib.cli.options import number, whole_number
 from tarkib.errors import TarkibError
-from tarkib.text import printable
+from tarkib.recordings import folders
+from tarkib.runtime.text import printable
 
 if TYPE_CHECKING:
     from tarkib.recognition import Recogniser, Recognition
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(tasks) - len(left)} of {len(tasks)} recordings skipped: their files are there", file=sys.stderr)
     if not left:
         return 0
-    from tarkib.recognition import Recogniser  # torch takes seconds to load
+    from tarkib.recognition import Recogniser
 
     _check_device(options.device)
     recogniser = Recogniser.load(options.model, device=options.device)
@@ -146,7 +147,7 @@ def _check(options: argparse.Namespace, tasks: list[_Task]) -> None:
 
 def _check_device(text: str) -> None:
     """Refuse a device that is unknown or not there, before each recording would be told so."""
-    from tarkib import devices  # torch takes seconds to load
+    from tarkib.training import devices
 
     try:
         devices.first(text)
@@ -174,7 +175,7 @@ def _write(found: "Recognition", task: _Task, format_: str) -> None:
         with written.whole(task.document) as partial:
             partial.write_text(text, encoding="utf-8")
     if task.picture:
-        from tarkib.recognition import timeline  # matplotlib takes a second to load
+        from tarkib.recognition import timeline
 
         with written.whole(task.picture) as partial:
             timeline.draw(found, partial, task.file.name)

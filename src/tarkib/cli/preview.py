@@ -8,7 +8,7 @@ from tqdm import tqdm
 from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES
-from tarkib.outputs import whole_file
+from tarkib.runtime.outputs import atomic_file
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -35,12 +35,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and say so."""
-    from tarkib.preview import dataset, page  # the mixing and its tables take a second to load
+    from tarkib.preview import dataset, page
 
     read = dataset.read(options.dataset, options.split, options.mode, options.slices)
     shown = min(options.count, len(read.rows))
     try:
-        with whole_file(options.out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        with atomic_file(options.out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             for piece in tqdm(page.pieces(read, options.count), total=shown + 2, desc="preview", disable=None):
                 file.write(piece)
     except OSError as error:

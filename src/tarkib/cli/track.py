@@ -20,10 +20,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(_: argparse.Namespace) -> int:
     """Log what is kept; 1 where some of it is still kept."""
     settings = params.load()
-    from tarkib.tracking import pending, store  # MLflow takes seconds to load
+    from tarkib.runtime import mlflow_store
+    from tarkib.tracking import pending
 
     if not pending.anything():
         print("nothing is waiting to be logged")
         return 0
-    store.connect(settings.run.tracking_uri)
+    mlflow_store.connect(settings.run.tracking_uri)
     return int(pending.send(print) > 0)

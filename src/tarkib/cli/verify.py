@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from tarkib import params, tables
+from tarkib.audio.clips import ClipStore
 from tarkib.cli.options import whole_number
-from tarkib.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import listening, rendering, verification
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tarkib.errors import TarkibError
-from tarkib.outputs import whole_file
-from tarkib.text import printable
+from tarkib.runtime.outputs import atomic_file
+from tarkib.runtime.text import printable
 
 _OTHER_PICTURES = frozenset({".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".gif", ".eps"})
 """Endings of pictures that are not drawn, and are no name that one gives a folder."""
@@ -44,12 +44,12 @@ def check_apart(outputs: Iterable[tuple[Path, Path]]) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """As `whole_file`, but what the file system refuses is told as a TarkibError that names the file and the remedy.
+    """As `atomic_file`, but what the file system refuses is told as a TarkibError that names the file and the remedy.
 
     Raises NameTooLongError where a shorter name is all that is needed.
     """
     try:
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             yield partial
     except OSError as error:
         told = f"{printable(path)}: cannot be written ({error.strerror or error})"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.comparison import predictions as reading
-from tarkib.comparison import statistics
+from tarkib.comparison import significance
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.evaluation import bootstrap, calibration, metrics
 from tarkib.evaluation.scores import CALIBRATION, NO_NEGATIVES, NO_POSITIVES, NOT_LABELLED, NOT_TRAINED
-from tarkib.evaluation.statistic import Statistic
+from tarkib.evaluation.statistics import Statistic
 
 ROUNDS = 9_999
 """Resamples: with many fewer no p-value could be below 0.05 after correction. One less than a round number, so that
@@ -108,9 +108,9 @@ def compare(
     estimates = _Estimates(runs, seeds, reference, paired, first.recordings, rng, rounds)
     family = [(mode, name) for mode in paired for name in HEADLINE if paired[mode]]
     p_values = [estimates.p(mode, name) for mode, name in family]
-    corrected = dict(zip(family, statistics.holm(p_values), strict=True))
-    of_seeds = [statistics.t_test(list(estimates.by_seed(mode, name).values())) for mode, name in family]
-    seeds_corrected = dict(zip(family, statistics.holm(of_seeds), strict=True))
+    corrected = dict(zip(family, significance.holm(p_values), strict=True))
+    of_seeds = [significance.t_test(list(estimates.by_seed(mode, name).values())) for mode, name in family]
+    seeds_corrected = dict(zip(family, significance.holm(of_seeds), strict=True))
     plain = dict(zip(family, p_values, strict=True))
     numbers = [int(number) for number in np.unique(played)]
     return Comparison(
@@ -194,7 +194,7 @@ def _calibration(targets: np.ndarray, predictions: Mapping[int, Predictions]) ->
         for seed in sorted(predictions)
     }
     values = list(errors.values())
-    seeds = statistics.t_interval(values)
+    seeds = significance.t_interval(values)
     return Mean(_number(np.mean(values)), None, seeds, {seed: _number(error) for seed, error in errors.items()})
 
 
@@ -222,7 +222,7 @@ class _Estimates:
         self.recordings = np.asarray(recordings, dtype=str)
         self.clusters = len(set(recordings))
         self._drawn: dict[str, list[np.ndarray]] = {}
-        level = statistics.expanded_level(self.clusters) if self.clusters > 1 else bootstrap.LEVEL
+        level = significance.expanded_level(self.clusters) if self.clusters > 1 else bootstrap.LEVEL
         self.points = {run: self._first(one) for run, one in runs.items()}
         self.ends = bootstrap.intervals(self._resampled, recordings, rng, rounds=rounds, level=level)
         # The same for all: they were scored on the same clips.
@@ -253,7 +253,7 @@ class _Estimates:
         """p-value of a difference."""
         # `bootstrap.intervals` asks for the clips themselves last.
         draws = np.concatenate(self._drawn[mode, name])[:-1]
-        return statistics.bootstrap_p(draws, self.clusters)
+        return significance.bootstrap_p(draws, self.clusters)
 
     def mean(self, mode: str, name: str, *index: int) -> Mean:
         """A figure's mean over the seeds of a mode."""
@@ -276,7 +276,7 @@ class _Estimates:
         return Mean(
             _number(np.mean(list(values.values()))),
             None if np.isnan(low) else (low, high),
-            statistics.t_interval(list(values.values())),
+            significance.t_interval(list(values.values())),
             {seed: _number(value) for seed, value in values.items()},
         )
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from tarkib import project, yaml12
 from tarkib.comparison import queue
 from tarkib.comparison.commands import dvc, git
 from tarkib.comparison.notation import counted
 from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Expectation
 from tarkib.errors import TarkibError
-from tarkib.locks import one_at_a_time
+from tarkib.runtime import project, yaml12
+from tarkib.runtime.locks import file_lock
 
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
@@ -168,7 +168,7 @@ def run(
 
 def exclusively() -> AbstractContextManager[None]:
     """Keep other comparisons of this project out, which would change the queue or write the same report."""
-    return one_at_a_time(project.cache("comparison.lock"))
+    return file_lock(project.cache("comparison.lock"))
 
 
 def _queue(lacking: Sequence[Experiment], overrides: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The figures that are compared, of those that `tarkib.evaluation.statistic` computes, and their titles."""
+"""The figures that are compared, of those that `tarkib.evaluation.statistics` computes, and their titles."""
 
 HEADLINE = {
     "accuracy": "accuracy",

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tarkib import plotting
 from tarkib.comparison.analysis import Comparison, Mean
 from tarkib.comparison.figures import BY_CLASS, BY_POLYPHONY, HEADLINE
 from tarkib.comparison.notation import counted, spread, value
 from tarkib.comparison.words import Support, support
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
+from tarkib.runtime import plotting
 
 
 class Paper(NamedTuple):

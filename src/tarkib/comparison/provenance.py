@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tarkib import params, versioning, yaml12
+from tarkib import params
 from tarkib.comparison.commands import git
 from tarkib.errors import TarkibError
-from tarkib.text import bounded
+from tarkib.runtime import versioning, yaml12
+from tarkib.runtime.text import bounded
 
 TARGET = "evaluate"
 """The stage whose predictions are compared; what it does not need is nobody's concern."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tarkib.comparison.commands import dvc
 from tarkib.errors import TarkibError
-from tarkib.parallel import available_cores
+from tarkib.runtime.parallel import available_cores
 
 RUNNING, QUEUED, FAILED, SUCCESS = "Running", "Queued", "Failed", "Success"
 
@@ -125,7 +125,7 @@ def shares(devices: str, count: int, jobs: int | None) -> tuple[int, int | None]
     """
     gpu = False
     if not devices.startswith("cpu"):
-        from tarkib.devices import choose  # torch takes seconds to load
+        from tarkib.training.devices import choose
 
         gpu = choose(devices).kind == "cuda"
     cores = available_cores()

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-
 from tarkib.comparison import analysis, experiments, layout, predictions, words
 from tarkib.comparison.analysis import Comparison
 from tarkib.comparison.experiments import DONE, Experiment
@@ -17,9 +15,9 @@ from tarkib.comparison.notation import counted, spread
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.words import Words
 from tarkib.errors import TarkibError
-from tarkib.outputs import whole_file
+from tarkib.runtime.outputs import atomic_file
+from tarkib.runtime.streams import Stream, generator
 
-_PURPOSE = 40
 """Of the random numbers: that the resamples are the report's own."""
 
 
@@ -112,7 +110,7 @@ def make(
     """
     modes = list(dict.fromkeys(one.mode for one in found))
     seeds = list(dict.fromkeys(one.seed for one in found))
-    rng = np.random.default_rng([int(fixed.get("evaluate.seed", 0)), _PURPOSE])
+    rng = generator(int(fixed.get("evaluate.seed", 0)), Stream.COMPARISON_BOOTSTRAP)
     comparison = analysis.compare(read, modes, rng, rounds)
     demo = str(fixed.get("data.test", "")).startswith("data/demo")
     layouts = [layout.means(comparison), layout.reported()]
@@ -151,12 +149,12 @@ def write(report: Report, out: Path) -> list[Path]:
     text, picture = out.with_suffix(".md"), out.with_suffix(".png")
     try:
         written = [out, text]
-        with whole_file(out) as partial:
+        with atomic_file(out) as partial:
             partial.write_text(page.write(report), encoding="utf-8")
-        with whole_file(text) as partial:
+        with atomic_file(text) as partial:
             partial.write_text(markdown.write(report, picture.name), encoding="utf-8")
         if report.comparison.differences:
-            with whole_file(picture) as partial:
+            with atomic_file(picture) as partial:
                 partial.write_bytes(pictures.comparison(report.comparison))
             written.append(picture)
     except OSError as error:

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from tarkib.comparison import statistics
+from tarkib.comparison import significance
 from tarkib.comparison.analysis import Comparison, Difference, Mean
 from tarkib.comparison.experiments import DONE, FAILED, Experiment
 from tarkib.comparison.figures import BY_CLASS, HEADLINE
@@ -238,7 +238,7 @@ def _about_recordings(comparison: Comparison) -> str:
     if comparison.recordings < 2:
         return f"{size}: with no other to resample there are no intervals over recordings, and nothing is shown."
     if comparison.recordings < FEW_RECORDINGS:
-        least = statistics.bootstrap_p(np.ones(comparison.rounds), comparison.recordings) * comparison.family
+        least = significance.bootstrap_p(np.ones(comparison.rounds), comparison.recordings) * comparison.family
         if least >= LEVEL:
             return (
                 f"{size}. So few can show no difference, however large: the least p-value that they allow is "

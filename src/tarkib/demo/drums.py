@@ -5,16 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.demo.rhythm import Hit
-from tarkib.demo.synthesis import (
-    BODY_HZ,
-    SAMPLE_RATE,
-    convolve,
-    decibels,
-    minimum_phase,
-    resonances,
-    ring,
-    wrinkles,
-)
+from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, decibels, minimum_phase, resonances, ring, wrinkles
 
 # Frequencies of an ideal membrane's modes over its lowest (zeros of Bessel functions; Fletcher & Rossing, ch. 3).
 _MODES = np.array([1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.156, 3.501, 3.6, 3.652, 4.06, 4.154, 4.601, 4.903, 5.131])

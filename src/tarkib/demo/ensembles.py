@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tarkib.ensembles import TRADITIONAL
+from tarkib.mixing.ensembles import TRADITIONAL
 
 _SIZES = (1, 2, 3, 4, 5)
 _SIZE_SHARES = (0.06, 0.22, 0.34, 0.28, 0.10)

@@ -31,11 +31,11 @@ from tarkib.demo.piece import EXCERPTS_PER_PIECE, cut, draw_piece
 from tarkib.demo.rhythm import draw_tempo
 from tarkib.demo.room import draw_room, record
 from tarkib.errors import TarkibError
-from tarkib.text import some
+from tarkib.runtime.streams import Stream, generator
+from tarkib.runtime.text import some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 # What a generator is for; the second word of its seed.
-_PERFORMER, _ROOM, _SOLO, _LENGTH, _ENSEMBLE, _PIECE = range(6)
 
 _DRUM_SOLOS = 4
 
@@ -104,7 +104,7 @@ def plan(
         for number in range(_DRUM_SOLOS if instrument in PERCUSSION else len(dastgahs))
     ]
     pieces = -(-excerpts // EXCERPTS_PER_PIECE)
-    for i, ensemble in enumerate(draw_ensembles((seed, _ENSEMBLE), pieces, instruments)):
+    for i, ensemble in enumerate(draw_ensembles((seed, Stream.DEMO_ENSEMBLE), pieces, instruments)):
         name = f"piece-{i + 1:03d}"
         count = min(EXCERPTS_PER_PIECE, excerpts - i * EXCERPTS_PER_PIECE)
         ids = tuple(f"{name}-{k + 1}" for k in range(count))
@@ -146,7 +146,7 @@ def _plan_solo(
     place = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
     name = f"{instrument}-{performer + 1}-{place[2] + 1}.flac"
     folder = f"raw/{instrument}" if dastgah is None or unlabelled else f"raw/{instrument}/{dastgah}"
-    share = np.random.default_rng([seed, _LENGTH, *place]).beta(1, 4)
+    share = generator(seed, Stream.DEMO_LENGTH, *place).beta(1, 4)
     length = seconds[0] + (seconds[1] - seconds[0]) * share
     return Job(
         seed, place, f"{folder}/{name}", (instrument,), dastgah, f"demo-{instrument}-{performer + 1}", round(length, 3)
@@ -209,14 +209,14 @@ def tune(job: Job) -> Tune:
 def _solo(job: Job) -> tuple[np.ndarray, Tune]:
     rng, performer, played = _begun(job)
     # A performer has been recorded on two occasions.
-    room = draw_room(np.random.default_rng([job.seed, _ROOM, *job.place[:2], job.place[2] % 2]))
+    room = draw_room(generator(job.seed, Stream.DEMO_ROOM, *job.place[:2], job.place[2] % 2))
     return record(rng, room, perform(rng, performer, played)), played
 
 
 def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
     """The solo's generator after its tune was drawn, its performer and its tune."""
-    performer = draw_performer(np.random.default_rng([job.seed, _PERFORMER, *job.place[:2]]), job.instruments[0])
-    rng = np.random.default_rng([job.seed, _SOLO, *job.place])
+    performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.place[:2]), job.instruments[0])
+    rng = generator(job.seed, Stream.DEMO_SOLO, *job.place)
     return rng, performer, _solo_tune(rng, performer, job.dastgah, job.seconds)
 
 
@@ -234,7 +234,7 @@ def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | No
 
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """The recorded piece and a row for each excerpt, with its first sample as `start`."""
-    rng = np.random.default_rng([job.seed, _PIECE, *job.place])
+    rng = generator(job.seed, Stream.DEMO_PIECE, *job.place)
     piece = draw_piece(rng, job.instruments, job.dastgah)
     rows = []
     for sample_id, (start, audible) in zip(job.sample_ids, piece.excerpts, strict=False):

@@ -6,16 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from tarkib.demo.part import Stroke
-from tarkib.demo.synthesis import (
-    BODY_HZ,
-    SAMPLE_RATE,
-    convolve,
-    decibels,
-    minimum_phase,
-    resonances,
-    ring,
-    wrinkles,
-)
+from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, decibels, minimum_phase, resonances, ring, wrinkles
 
 RANGES = {"tar": (131.0, 900.0), "setar": (131.0, 800.0)}
 """Lowest and highest note in Hz."""

@@ -5,16 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.demo.part import Stroke
-from tarkib.demo.synthesis import (
-    BODY_HZ,
-    SAMPLE_RATE,
-    convolve,
-    decibels,
-    minimum_phase,
-    resonances,
-    ring,
-    wrinkles,
-)
+from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, decibels, minimum_phase, resonances, ring, wrinkles
 
 RANGES = {"santur": (165.0, 1400.0), "piano": (110.0, 1760.0)}
 """Lowest and highest note in Hz."""

@@ -18,11 +18,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tarkib import audio, folders, parallel, tables, text
-from tarkib.clips import ClipStore, Place
+from tarkib import audio, tables
+from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.evaluation import acoustic
 from tarkib.evaluation.testset import TestSet
+from tarkib.recordings import folders
+from tarkib.runtime import text
+from tarkib.runtime.progress import progress
 
 
 def warnings(test: TestSet, excerpts: Sequence[np.ndarray], folder: Path) -> list[str]:
@@ -83,7 +86,7 @@ class _Comparison:
 
     def _same_sound(self) -> Iterator[tuple[str, str]]:
         left = [k for k in range(len(self.excerpts)) if k not in self.found]
-        heard = parallel.told(map(self._heard, self.slices), len(self.slices), "slices compared with the test set")
+        heard = progress(map(self._heard, self.slices), len(self.slices), "slices compared with the test set")
         for match in acoustic.find([self.excerpts[k] for k in left], heard):
             row, k = self.slices[match.clip], left[match.excerpt]
             self.found.add(k)

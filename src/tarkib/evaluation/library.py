@@ -9,9 +9,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tarkib import folders
 from tarkib.errors import TarkibError
-from tarkib.text import printable, shown, some
+from tarkib.recordings import folders
+from tarkib.runtime.text import printable, shown, some
 
 LABELS = "labels.csv"
 _CUT = "_bin"

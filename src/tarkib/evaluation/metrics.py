@@ -31,7 +31,7 @@ import numpy as np
 
 from tarkib.errors import TarkibError
 
-HALF = 0.5
+DEFAULT_THRESHOLD = 0.5
 """The threshold of a class for which no better one can be found."""
 
 FEWEST_RECORDINGS = 4
@@ -210,7 +210,7 @@ def best_thresholds(targets: np.ndarray, probabilities: np.ndarray, recordings: 
     good ones the nearest to 0.5 is taken, then the lower.
     """
     targets, probabilities = validate(targets, probabilities)
-    thresholds = np.full(targets.shape[1], HALF)
+    thresholds = np.full(targets.shape[1], DEFAULT_THRESHOLD)
     for k in np.flatnonzero(defined(targets) if recordings is None else choosable(targets, recordings)):
         scores, starts, positive, _ = _groups(targets[:, k], probabilities[:, k])
         sizes = np.diff(np.append(starts, len(positive)))
@@ -222,7 +222,7 @@ def best_thresholds(targets: np.ndarray, probabilities: np.ndarray, recordings: 
         middle = (below + scores) / 2
         # Between neighbouring floating-point numbers the middle may round down to the lower one.
         candidates = np.where(middle > below, middle, scores)[quality == quality.max()]
-        thresholds[k] = min(candidates, key=lambda candidate: (abs(candidate - HALF), candidate))
+        thresholds[k] = min(candidates, key=lambda candidate: (abs(candidate - DEFAULT_THRESHOLD), candidate))
     return thresholds
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tarkib.evaluation import curves, figure
+from tarkib.evaluation import curves, overview
 from tarkib.evaluation.scores import CALIBRATION, HEADLINE, ClassScore, Estimate, PolyphonyScore, Scores
 from tarkib.evaluation.testset import TestSet
-from tarkib.outputs import whole_file
+from tarkib.runtime.outputs import atomic_file
 from tarkib.tables import Table
 
 FEW_RECORDINGS = 20
@@ -66,7 +66,7 @@ def write_details(path: Path | str, scores: Scores, notes: Sequence[str] = ()) -
         "recordings": scores.recordings,
         "bootstrap_rounds": scores.rounds,
         "figures": {name: asdict(one) for name, one in scores.figures.items()},
-        "accuracy_of_silence": scores.accuracy_of_silence,
+        "all_negative_accuracy": scores.all_negative_accuracy,
         "averaged": scores.averaged,
         "left_out": scores.left_out,
         "thresholds": {one.instrument: one.threshold for one in scores.classes},
@@ -119,8 +119,8 @@ def write_plots(folder: Path | str, scores: Scores) -> None:
 
 def draw_overview(path: Path | str, scores: Scores) -> None:
     """Draw all figures as one picture, a PNG; it shows the classes that are left out of the averages too."""
-    with whole_file(path) as partial:
-        figure.draw(scores, partial)
+    with atomic_file(path) as partial:
+        overview.draw(scores, partial)
 
 
 def summary(scores: Scores) -> str:
@@ -129,7 +129,7 @@ def summary(scores: Scores) -> str:
     for name, title in _TITLES.items():
         at_half = scores.figures.get(name + _AT_HALF)
         headline.append([title, *_cells(scores.figures[name]), *(_cells(at_half) if at_half else ("", ""))])
-    headline.append(["accuracy of predicting nothing", _shown(scores.accuracy_of_silence), "", "", ""])
+    headline.append(["accuracy of predicting nothing", _shown(scores.all_negative_accuracy), "", "", ""])
     heading = ["instrument", "with", "without", "threshold", "prec.", "recall", "F1", "", "at 0.5"]
     classes = [[*heading, "ROC-AUC", "", "AP", ""]]
     for one in scores.classes:
@@ -207,7 +207,7 @@ def _figures(one: ClassScore | PolyphonyScore, names: Iterable[str]) -> list[flo
 
 
 def _write_json(path: Path | str, content: dict[str, Any]) -> None:
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -217,7 +217,7 @@ def _write_curves(path: Path, axes: tuple[str, str], points: dict[str, np.ndarra
 
 
 def _write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(heading)
         writer.writerows(_rounded(row, 6) for row in rows)

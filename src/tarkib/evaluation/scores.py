@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarkib.evaluation import bootstrap, calibration, metrics
-from tarkib.evaluation.statistic import BY_CLASS, BY_POLYPHONY, Statistic
+from tarkib.evaluation.statistics import BY_CLASS, BY_POLYPHONY, Statistic
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = (
@@ -82,7 +82,7 @@ class PolyphonyScore:
 class Scores:
     """Scores of one test set of `clips` clips out of `recordings` recordings.
 
-    `figures` holds the headline, the `_at_half` figures and `CALIBRATION` by name. `accuracy_of_silence` is the
+    `figures` holds the headline, the `_at_half` figures and `CALIBRATION` by name. `all_negative_accuracy` is the
     accuracy of answering that nothing plays, the floor to hold accuracy against. `targets` (NaN where not labelled or
     not trained) and `probabilities`, both (n, c), are what was scored.
     """
@@ -91,7 +91,7 @@ class Scores:
     recordings: int
     rounds: int
     figures: dict[str, Estimate]
-    accuracy_of_silence: float | None
+    all_negative_accuracy: float | None
     classes: tuple[ClassScore, ...]
     polyphony: tuple[PolyphonyScore, ...]
     targets: np.ndarray
@@ -164,7 +164,7 @@ def score(
             **{name: estimate(name) for name in (*HEADLINE, *_AT_HALF)},
             CALIBRATION: Estimate(_number(error), None, None),
         },
-        accuracy_of_silence=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
+        all_negative_accuracy=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
         classes=tuple(
             _class_score(
                 name,

@@ -3,7 +3,7 @@
 Conventions
 -----------
 The tables may have other names where none is called `labels.csv` (`library.tables_in`): they are then read together if
-they have the same columns. `tarkib.spreadsheets` reads each; it has one row a clip:
+they have the same columns. `tarkib.recordings.spreadsheets` reads each; it has one row a clip:
 
 * ``sample_id`` (or ``file``, or ``path``): the clip's name. It is looked for among the audio files of the folder and
   its sub-folders: a path from the folder or a bare file name, with or without its ending, or an equal number.
@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tarkib import audio, spreadsheets
+from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
-from tarkib.folders import one_spelling
-from tarkib.spreadsheets import Sheet
-from tarkib.text import bounded, printable, shown, some
+from tarkib.recordings import spreadsheets
+from tarkib.recordings.folders import one_spelling
+from tarkib.recordings.spreadsheets import Sheet
+from tarkib.runtime.text import bounded, printable, shown, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
 _ID_COLUMNS = ("sample_id", "file", "path")

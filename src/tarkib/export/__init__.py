@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarkib.clips import ClipStore
+from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.export import card, formats
 from tarkib.export.source import Clip, Source, read
-from tarkib.outputs import whole_folder
-from tarkib.parallel import told
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.parallel import told
 
 FORMATS: dict[str, Callable] = {
     "audiofolder": formats.audiofolder,
@@ -49,7 +49,7 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
     source = read(dataset)
     _check_free(target, overwrite)
     try:
-        with ClipStore(dataset) as store, whole_folder(target) as folder:
+        with ClipStore(dataset) as store, atomic_dir(target) as folder:
             FORMATS[to](source, _sounds(source, store), folder)
             (folder / "README.md").write_text(card.write(source, to), encoding="utf-8")
     except OSError as error:

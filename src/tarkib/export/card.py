@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tarkib import yaml12
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.export import features
 from tarkib.export.source import Source
+from tarkib.runtime import yaml12
 from tarkib.vocabulary import INSTRUMENTS
 
 MEANINGS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tarkib.clips import CLIPS_PER_SHARD
+from tarkib.audio.clips import CLIPS_PER_SHARD
 from tarkib.export import features
 from tarkib.export.source import Clip, Source
 

@@ -22,8 +22,8 @@ from torch import nn
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier
-from tarkib.outputs import whole_file
 from tarkib.recognition import Recogniser
+from tarkib.runtime.outputs import atomic_file
 
 TOLERANCE = 1e-4
 """How far a logit of the file may be from PyTorch's; a file that is further off is not kept."""
@@ -66,7 +66,7 @@ def export(source: Path | str, out: Path | str, *, overwrite: bool = False) -> O
         raise TarkibError(f"{source}: {size / 2**30:.1f} GiB of weights, but an ONNX file holds less than 2")
     model = _translated(classifier)
     try:
-        with whole_file(out) as path:
+        with atomic_file(out) as path:
             onnx.save(model, path)
             clips = _clips()
             difference = _difference(classifier, onnxruntime, path, clips)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tarkib import tables
-from tarkib.clips import CLIPS_PER_SHARD, Place
+from tarkib.audio.clips import CLIPS_PER_SHARD, Place
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 

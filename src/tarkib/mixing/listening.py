@@ -19,9 +19,9 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from tarkib import audio, clips
-from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
-from tarkib.clips import ClipStore, Place
+from tarkib import audio
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
+from tarkib.audio.clips import ClipStore, Place
 from tarkib.mixing.material import neighbour
 from tarkib.mixing.recipes import MAX_SHIFT_CENTS
 from tarkib.mixing.rendering import PEAK_DBFS, Renderer, by_mixture

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tarkib import octaves
+from tarkib.annotation import octaves
 
 Relation = Literal["free", "same", "different"]
 

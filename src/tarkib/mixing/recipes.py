@@ -14,20 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib import ensembles, octaves
+from tarkib.annotation import octaves
 from tarkib.errors import TarkibError
-from tarkib.mixing import timing
+from tarkib.mixing import ensembles, timing
 from tarkib.mixing.material import Material, Selection, Source
 from tarkib.mixing.modes import MODES, Mode, tempi_fit
 from tarkib.mixing.room import Room
 from tarkib.params import Augment
+from tarkib.runtime.streams import Stream, generator
 from tarkib.vocabulary import INSTRUMENTS
 
 MAX_SHIFT_CENTS = 250.0
 """Farthest that `augment.align_tonic` transposes a component; beyond it an instrument no longer sounds like itself."""
 
 _MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
-_ENSEMBLE_PURPOSE, _SLICES_PURPOSE, _SUPPLY_PURPOSE = 10, 11, 13
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
 _SLICE_DRAWS = 200
@@ -99,8 +99,8 @@ class _Drawing:
             if drawn is None:
                 self._refuse_unless_enough(index, count)
                 break
-            key = [self.params.seed, _SLICES_PURPOSE, _SPLIT_NUMBERS[self.split], index, self.mode.number]
-            rng = np.random.default_rng(key)
+            number = _SPLIT_NUMBERS[self.split]
+            rng = generator(self.params.seed, Stream.MIX_SLICES, number, index, self.mode.number)
             selection = self._selection(drawn.instruments, rng)
             mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, drawn, rng)
             mixture_rows.append(mixture)
@@ -121,7 +121,7 @@ class _Drawing:
     def _ensemble(self, index: int) -> "_Ensemble | None":
         """Who plays mixture `index`, how loud and where, whatever the mode; None where no new mixture is left."""
         params = self.params
-        rng = np.random.default_rng([params.seed, _ENSEMBLE_PURPOSE, _SPLIT_NUMBERS[self.split], index])
+        rng = generator(params.seed, Stream.MIX_INSTRUMENTS, _SPLIT_NUMBERS[self.split], index)
         for _ in range(_ENSEMBLE_DRAWS):
             instruments = ensembles.draw(
                 params.ensembles, self.instruments, params.min_instruments, params.max_instruments, rng
@@ -150,8 +150,8 @@ class _Drawing:
         count = self.material.count(instruments, mode)
         if count == 0:
             return 0
-        key = [self.params.seed, _SUPPLY_PURPOSE, _SPLIT_NUMBERS[self.split], mode.number]
-        rng = np.random.default_rng([*key, *map(INSTRUMENTS.index, instruments)])
+        key = [_SPLIT_NUMBERS[self.split], mode.number, *map(INSTRUMENTS.index, instruments)]
+        rng = generator(self.params.seed, Stream.MIX_SUPPLY, *key)
         trials = fits = 0
         while fits < _ENOUGH_FITS and trials < min(_MOST_TRIALS, count):
             trials += 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from python_stretch.Signalsmith import Stretch
 
-from tarkib import audio, clips
-from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
-from tarkib.clips import ClipStore, Place
+from tarkib import audio
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
+from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.mixing import formants
 from tarkib.mixing.material import neighbour

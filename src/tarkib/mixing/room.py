@@ -12,6 +12,7 @@ from scipy import signal
 
 from tarkib import audio
 from tarkib.audio import SAMPLE_RATE
+from tarkib.runtime.streams import Stream
 
 RT60_S = (0.2, 1.5)
 """Range of rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB."""
@@ -21,7 +22,6 @@ WET_DB = (-20.0, -6.0)
 
 _GAP_S = 0.01  # between the direct sound and the tail: the way to the nearest wall and back
 _DULLNESS = 0.5  # of a one-pole low-pass: walls and air take the heights first
-_TAIL_PURPOSE = 12
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Room:
 
     def response(self) -> np.ndarray:
         """Impulse response, float32 of shape (n,): 1 for the direct sound, then the tail. Equal rooms sound equal."""
-        rng = np.random.default_rng([_TAIL_PURPOSE, round(self.rt60_s * 1_000), round(-self.wet_db * 1_000)])
+        rng = np.random.default_rng([Stream.MIX_REVERB, round(self.rt60_s * 1_000), round(-self.wet_db * 1_000)])
         time = np.arange(int((_GAP_S + self.rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _GAP_S
         tail = np.where(time >= 0, rng.standard_normal(time.size) * 10 ** (-3 * time / self.rt60_s), 0.0)
         tail = signal.lfilter([1 - _DULLNESS], [1, -_DULLNESS], tail)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tarkib import octaves
+from tarkib.annotation import octaves
 from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
 from tarkib.mixing.material import neighbour

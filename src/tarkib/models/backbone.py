@@ -13,7 +13,7 @@ from tarkib.models.checkpoint import checksum, find_weights, load_mert, read_con
 from tarkib.models.hub import PUBLISHED
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertConfig, MertModel
-from tarkib.text import quoted
+from tarkib.runtime.text import quoted
 
 MERT_TINY = {
     "hidden_size": 96,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarkib.errors import TarkibError
-from tarkib.text import quoted
+from tarkib.runtime.text import quoted
 
 Limits = Mapping[str, tuple[type, float, float]]
 """Of fields by name: int for whole numbers or float for any, and the least and the greatest."""

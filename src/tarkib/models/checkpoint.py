@@ -17,7 +17,7 @@ from transformers import HubertConfig
 from tarkib.errors import TarkibError
 from tarkib.models import bounds
 from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, frame_count
-from tarkib.text import bounded, quoted, some
+from tarkib.runtime.text import bounded, quoted, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of the file with the weights, the preferred one first."""

@@ -22,8 +22,8 @@ from tarkib.models.backbone import load_backbone
 from tarkib.models.checkpoint import checksum, config_from_dict, empty_mert, load_weights, read_json, read_tensors
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
-from tarkib.outputs import whole_file
-from tarkib.text import bounded, quoted, some
+from tarkib.runtime.outputs import atomic_file
+from tarkib.runtime.text import bounded, quoted, some
 from tarkib.vocabulary import INSTRUMENTS
 
 FORMAT = 1
@@ -147,9 +147,9 @@ class InstrumentClassifier(nn.Module):
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "versions": {name: metadata.version(name) for name in ("tarkib", "torch", "transformers")},
         }
-        with whole_file(folder / "model.safetensors") as path:
+        with atomic_file(folder / "model.safetensors") as path:
             path.write_bytes(weights)
-        with whole_file(folder / "config.json") as path:
+        with atomic_file(folder / "config.json") as path:
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

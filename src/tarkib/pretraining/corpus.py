@@ -1,6 +1,6 @@
 """Unlabelled recordings, of any format and length, cut once into pieces from which any five seconds are soon read.
 
-A corpus is a folder of shards (`tarkib.clips`) with two tables: `pieces.parquet`, a row for each piece, and
+A corpus is a folder of shards (`tarkib.audio.clips`) with two tables: `pieces.parquet`, a row for each piece, and
 `recordings.parquet`, a row for each recording found, with the reason where it is not used. The pieces of a recording
 lie end to end and are a clip long but for the last one. An hour takes about 100 MB.
 """
@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tarkib import audio, clips, fingerprint, folders, parallel
-from tarkib.clips import ClipStore, Place
+from tarkib import audio
+from tarkib.audio import clips
+from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.folders import Entry
-from tarkib.locks import one_at_a_time
-from tarkib.outputs import whole_folder
+from tarkib.recordings import folders
+from tarkib.recordings.folders import Entry
+from tarkib.runtime import fingerprint, parallel
+from tarkib.runtime.locks import file_lock
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.text import printable
 from tarkib.tables import Table
-from tarkib.text import printable
 
 PIECES = Table(
     "pieces",
@@ -81,12 +84,12 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     """
     root = Path(root)
     found = find(root)
-    code = fingerprint.of_files([Path(__file__), Path(audio.__file__).parent, Path(clips.__file__)])
+    code = fingerprint.of_files([Path(__file__), Path(audio.__file__).parent])
     readable = [root / one.path for one in found if one.problem is None and os.access(root / one.path, os.R_OK)]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), [tuple(one) for one in found], code)[:16]
     if not folder.is_dir():
-        # Not one after the other, as `whole_folder` would have it: they would all cut the same.
-        with one_at_a_time(folder.with_name(f".{folder.name}.lock")):
+        # Not one after the other, as `atomic_dir` would have it: they would all cut the same.
+        with file_lock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _fill(folder, root, found, workers, engine)
     return Corpus(folder, str(root))
@@ -94,7 +97,7 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
 
 def _fill(folder: Path, root: Path, found: list[Entry], workers: int | None, engine: str) -> None:
     """Cut the recordings into a folder that is there once it is whole."""
-    with whole_folder(folder) as partial:
+    with atomic_dir(folder) as partial:
         jobs = _plan(root, partial, [one.path for one in found if one.problem is None])
         results = parallel.map_jobs(_cut, jobs, what="cutting", workers=workers, engine=engine)
         pieces: list[dict] = []

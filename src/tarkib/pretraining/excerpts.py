@@ -13,9 +13,9 @@ from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.models.masking import depths, spans
 from tarkib.pretraining.corpus import Corpus
+from tarkib.runtime.streams import Stream, generator
 
 # What a generator is for; the second word of its seed.
-_HELD_OUT, _ORDER, _EXCERPT = range(50, 53)
 
 _HELD_OUT_SHARE = 0.05
 
@@ -30,7 +30,7 @@ def split(corpus: Corpus, seed: int) -> tuple[np.ndarray, np.ndarray]:
         raise TarkibError(
             "one usable recording is not enough: another is held out to see what was learnt; cut it in two"
         )
-    order = np.random.default_rng([seed, _HELD_OUT]).permutation(count)
+    order = generator(seed, Stream.PRETRAIN_HELD_OUT).permutation(count)
     held = max(1, round(_HELD_OUT_SHARE * count))
     return np.sort(order[held:]), np.sort(order[:held])
 
@@ -78,7 +78,7 @@ class Excerpts(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if index >= self.count:
             raise IndexError(index)
-        rng = np.random.default_rng([self.seed, _EXCERPT, index])
+        rng = generator(self.seed, Stream.PRETRAIN_EXCERPT, index)
         piece = self._order(index // len(self.owners))[index % len(self.owners)]
         recording = int(self.owners[piece])
         # Near a recording's end a clip begins earlier, so that none is cut short but by a recording shorter than it.
@@ -93,6 +93,6 @@ class Excerpts(Dataset):
     def _order(self, number: int) -> np.ndarray:
         """Order of the pieces in a pass over all of them."""
         if self._pass is None or self._pass[0] != number:
-            rng = np.random.default_rng([self.seed, _ORDER, number])
+            rng = generator(self.seed, Stream.PRETRAIN_ORDER, number)
             self._pass = number, rng.permutation(len(self.owners))
         return self._pass[1]

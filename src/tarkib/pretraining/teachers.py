@@ -21,6 +21,7 @@ from tarkib.errors import TarkibError
 from tarkib.models.constant_q import ConstantQ
 from tarkib.models.mel_cnn import mel_filterbank
 from tarkib.models.mert import MertConfig, normalise
+from tarkib.runtime.streams import Stream, generator
 
 _BANDS, _WINDOW, _FMIN, _FMAX = 80, 1024, 40.0, 11_000.0
 
@@ -29,7 +30,6 @@ _BINS, _BINS_PER_OCTAVE, _BINS_FMIN, _GAMMA = 96, 12, 40.0, 100.0
 
 _FRAMES_PER_CLUSTER = 400
 _FRAMES_PER_CLIP = 64
-_PURPOSE = 53
 _FLOOR = 1e-4
 
 
@@ -110,7 +110,7 @@ class Teachers(nn.Module):
         for index, item in enumerate(itertools.islice(items, self.sample_size)):
             samples = normalise(item["samples"][None])
             frames = samples.shape[-1] // self.hop
-            chosen = np.random.default_rng([seed, _PURPOSE, index]).choice(
+            chosen = generator(seed, Stream.PRETRAIN_CLUSTERS, index).choice(
                 frames, min(frames, _FRAMES_PER_CLIP), replace=False
             )
             bands.append(self.log_mel(samples, frames)[0, chosen])

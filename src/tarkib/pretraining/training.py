@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EvalPrediction, TrainerCallback
 
-from tarkib import audio, devices
+from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
 from tarkib.models.mert import MertModel, frame_count
@@ -26,10 +26,10 @@ from tarkib.pretraining.excerpts import Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction
 from tarkib.pretraining.teachers import Teachers
 from tarkib.training import checkpoints as kept
-from tarkib.training import processes
-from tarkib.training.machine import Machine, enough_memory, own_generators
+from tarkib.training import devices, processes
+from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
 from tarkib.training.progress import say
-from tarkib.training.trainer import KeptTrainer
+from tarkib.training.trainer import ResumableTrainer
 
 _LINES = 20
 """Times that the held-out clips are scored on the way."""
@@ -66,7 +66,7 @@ def pretrain(
     corpus: Corpus,
     *,
     checkpoints: Path | str,
-    machine: Machine | None = None,
+    machine: ComputeConfig | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> Pretrained:
     """Carry a backbone on, or start one, by masked prediction on a corpus; a line tells of each twentieth of the way.
@@ -84,7 +84,7 @@ def pretrain(
     Raises TarkibError where the start cannot be loaded or is no MERT, there is too little to hear, the loss is not
     finite, memory or disk are too small, or there is no such device.
     """
-    machine, chosen = (machine or Machine()).settle(params.batch_size)
+    machine, chosen = (machine or ComputeConfig()).settle(params.batch_size)
     backbone = _start(params)
     learn_from, held_out = split(corpus, params.seed)
     drawn = partial(
@@ -112,7 +112,7 @@ def pretrain(
         "sound": corpus.identity,
         "weights": kept.digest(model),
     }
-    with kept.taken_up(Path(checkpoints), identity) as (folder, latest):
+    with kept.open_run(Path(checkpoints), identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
         fitting = (train_set, held_set, params, folder, machine, chosen, latest)
         log = processes.fit(chosen.count, model, build, _fit, *fitting)
@@ -148,7 +148,7 @@ def _fit(
     held_set: Dataset,
     params: Any,
     folder: Path,
-    machine: Machine,
+    machine: ComputeConfig,
     chosen: devices.Devices,
     latest: Path | None,
 ) -> list[dict[str, float]]:
@@ -189,7 +189,7 @@ def _fit(
     return trainer.state.log_history
 
 
-class _Trainer(KeptTrainer):
+class _Trainer(ResumableTrainer):
     """Both teachers' losses in one: the acoustic one, and the musical one times its weight."""
 
     def __init__(self, *args: Any, musical_weight: float, **kwargs: Any):

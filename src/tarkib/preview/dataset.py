@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tarkib import tables
-from tarkib.clips import Place
+from tarkib.audio.clips import Place
 from tarkib.errors import TarkibError
 from tarkib.mixing import rendering
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tarkib import audio, clips
-from tarkib.clips import ClipStore, Place
+from tarkib import audio
+from tarkib.audio import clips
+from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES
 from tarkib.mixing.rendering import Renderer
 from tarkib.preview.dataset import Mixtures, Slices
 from tarkib.preview.markup import ARROW, TIMES, escaped, facts, figure, name, number, player
-from tarkib.text import note_name
+from tarkib.runtime.text import note_name
 from tarkib.vocabulary import PERCUSSION
 
 _UNBOUND = {"same": "none", "free": "free", "different": "none, all different"}

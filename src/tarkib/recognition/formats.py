@@ -13,7 +13,7 @@ from typing import Any
 
 from tarkib.audio import CLIP_SECONDS
 from tarkib.recognition.result import Recognition
-from tarkib.text import printable
+from tarkib.runtime.text import printable
 
 CSV_COLUMNS = ("file", "instrument", "start_s", "end_s", "probability")
 

@@ -20,9 +20,9 @@ from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.audio.channels import Mix
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
-from tarkib.prediction import predict_logits
 from tarkib.recognition.result import Recognition
-from tarkib.tracking import store
+from tarkib.runtime import mlflow_store
+from tarkib.training.prediction import predict_logits
 
 SILENCE_DBFS = -60.0
 """A window whose RMS level is below counts as silent."""
@@ -107,7 +107,7 @@ class Recogniser:
 
 def _fetched(uri: str) -> Path:
     """A model that MLflow keeps, as a folder."""
-    default, unnamed = store.default(), not os.environ.get("MLFLOW_TRACKING_URI")
+    default, unnamed = mlflow_store.default(), not os.environ.get("MLFLOW_TRACKING_URI")
     # A file is read without a store; of all else MLflow, left to itself, would make an empty store here and ask that.
     if unnamed and not default.is_file() and not uri.startswith("file:/"):
         raise TarkibError(
@@ -116,9 +116,9 @@ def _fetched(uri: str) -> Path:
     import mlflow  # takes seconds to load, and few need it
 
     if default.is_file() or not unnamed:
-        store.choose()
+        mlflow_store.choose()
     try:
-        with store.usable(), store.patiently():
+        with mlflow_store.usable(), mlflow_store.patiently():
             return Path(mlflow.artifacts.download_artifacts(uri))
     except TarkibError as error:
         raise TarkibError(f"{uri}: {error}; see mlflow ui for what is there") from error

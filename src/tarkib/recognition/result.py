@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
-from tarkib.text import clock
+from tarkib.runtime.text import clock
 
 
 @dataclass(frozen=True)

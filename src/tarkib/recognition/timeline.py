@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
-from tarkib import plotting
 from tarkib.recognition.result import Recognition
+from tarkib.runtime import plotting
 from tarkib.vocabulary import PERSIAN
 
 _COLUMNS = 1_200  # as many as the picture has; of a longer recording each shows the most that it holds

@@ -16,10 +16,10 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Metric
 
-from tarkib import project
 from tarkib.errors import TarkibError
-from tarkib.locks import one_at_a_time
-from tarkib.tracking import registry, store
+from tarkib.runtime import mlflow_store, project
+from tarkib.runtime.locks import file_lock
+from tarkib.tracking import registry
 from tarkib.tracking.registry import Evaluation
 
 REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
@@ -39,19 +39,19 @@ def note(journal: Path, **entry: object) -> None:
     """Add an entry to a journal: `metrics` (lists of name, value, milliseconds, step), `tags` or `status`."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"store": store.shown(mlflow.get_tracking_uri()), **entry}) + "\n")
+        file.write(json.dumps({"store": mlflow_store.shown(mlflow.get_tracking_uri()), **entry}) + "\n")
 
 
 def send_training(journal: Path) -> None:
     """Log what a finished training's journal holds, and delete it; raises TarkibError where that cannot be."""
-    client, run_id, here = mlflow.MlflowClient(), journal.stem, store.shown(mlflow.get_tracking_uri())
+    client, run_id, here = mlflow.MlflowClient(), journal.stem, mlflow_store.shown(mlflow.get_tracking_uri())
     # None where another process has logged it meanwhile.
     if not (entries := _entries(journal)):
         return
     for entry in entries:
         if entry["store"] != here:
             raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
-    with store.usable():
+    with mlflow_store.usable():
         if not registry.exists(run_id):
             raise TarkibError(f"the store has no such run (was it made anew?), so {journal} is of no use; delete it")
         for entry in entries:
@@ -92,7 +92,7 @@ def _link(source: str, target: str) -> None:
 def send(report: Callable[[str], None]) -> int:
     """Log all that is kept to the store that is connected; returns how many could not be logged."""
     left = 0
-    with one_at_a_time(project.cache("pending.lock")):
+    with file_lock(project.cache("pending.lock")):
         for what, log in _waiting():
             try:
                 log()
@@ -127,7 +127,7 @@ def _send_evaluation(path: Path) -> None:
         return  # another process has logged it meanwhile
     except (OSError, ValueError, TypeError) as error:
         raise TarkibError(f"{path}: damaged, or of another version of Tarkib; delete {path.parent}") from error
-    with store.usable():
+    with mlflow_store.usable():
         registry.log(one)
     shutil.rmtree(path.parent, ignore_errors=True)
 

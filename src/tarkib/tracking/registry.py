@@ -5,7 +5,7 @@ validation, of equal ones the newest, among all for which that is defined. Each 
 mixtures, and these differ between modes and recordings: `best` compares like with like only while all versions were
 made of the same data (tags `mode` and `data_sha256`).
 
-All of this talks to the store that `store.connect` chose, and raises what MLflow raises.
+All of this talks to the store that `mlflow_store.connect` chose, and raises what MLflow raises.
 """
 
 import json
@@ -22,12 +22,12 @@ from mlflow.entities import Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tarkib import fingerprint, project, pyfunc
 from tarkib.audio import CLIP_SECONDS
-from tarkib.locks import one_at_a_time
-from tarkib.models import card
-from tarkib.models.card import Card
-from tarkib.tracking import store
+from tarkib.recognition import pyfunc
+from tarkib.runtime import fingerprint, mlflow_store, project
+from tarkib.runtime.locks import file_lock
+from tarkib.tracking import card
+from tarkib.tracking.card import Card
 
 REGISTERED_MODEL = "tarkib"
 BEST = "best"
@@ -65,7 +65,7 @@ class Evaluation:
 def create_run(params: Mapping[str, str], tags: Mapping[str, str], name: str | None = None) -> str:
     """Make a run with parameters; returns its id."""
     client = mlflow.MlflowClient()
-    experiment = mlflow.get_experiment_by_name(store.EXPERIMENT).experiment_id
+    experiment = mlflow.get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id
     run_id = client.create_run(experiment, tags=dict(tags), run_name=name).info.run_id
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     return run_id
@@ -85,7 +85,7 @@ def exists(run_id: str) -> bool:
 def search(where: str) -> list[Run]:
     """The runs for which a filter holds, the newest first."""
     return mlflow.search_runs(
-        experiment_names=[store.EXPERIMENT],
+        experiment_names=[mlflow_store.EXPERIMENT],
         filter_string=where,
         order_by=["attributes.start_time DESC"],
         output_format="list",
@@ -107,14 +107,14 @@ def log(one: Evaluation) -> None:
     """
     client, test_set = mlflow.MlflowClient(), one.params["data.test"]
     # Two that evaluate the same weights would both make a run of them, and both register them below.
-    with one_at_a_time(project.cache("tracking.lock")):
+    with file_lock(project.cache("tracking.lock")):
         known = (run for run in _runs_of(one.weights_sha256) if run.data.params.get("data.test") == test_set)
         run_id = next((run.info.run_id for run in known), None)
         if run_id is None:
             run_id = create_run(one.params, {WEIGHTS_TAG: one.weights_sha256, "git.commit": one.commit})
     with mlflow.start_run(run_id=run_id):
         mlflow.log_metrics({f"test_{name}": value for name, value in one.figures.items() if value is not None})
-        with one_at_a_time(project.cache("tracking.lock")):
+        with file_lock(project.cache("tracking.lock")):
             _bring_up_to_date(client, run_id, one)
 
 
@@ -131,10 +131,10 @@ def _bring_up_to_date(client: mlflow.MlflowClient, run_id: str, one: Evaluation)
     try:
         version = found[0] if found else _register(one.classifier, about, tags)
     except MlflowException as error:
-        if store.status(error) != 404:
+        if mlflow_store.status(error) != 404:
             raise
         print(
-            f"MLflow's store {store.shown(mlflow.get_tracking_uri())}: a server of MLflow 2 keeps no models of "
+            f"MLflow's store {mlflow_store.shown(mlflow.get_tracking_uri())}: a server of MLflow 2 keeps no models of "
             "MLflow 3; the run and its figures are there, the model is not registered",
             flush=True,
         )
@@ -168,7 +168,7 @@ def _best(client: mlflow.MlflowClient) -> ModelVersion | None:
 def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVersion:
     """Store the current run's model, and register it, tags included, once it is whole."""
     config = json.loads((classifier / "config.json").read_text(encoding="utf-8"))
-    with store.patiently(), warnings.catch_warnings():
+    with mlflow_store.patiently(), warnings.catch_warnings():
         # An example would be stored only for MLflow to infer the signature, which is given.
         warnings.filterwarnings("ignore", message=".*input example was not provided.*")
         # The signature's columns have any type, on purpose.
@@ -177,7 +177,7 @@ def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVe
             name="classifier",
             python_model=pyfunc.__file__,
             artifacts={"classifier": str(classifier)},
-            code_paths=[str(Path(pyfunc.__file__).parent)],
+            code_paths=[str(Path(pyfunc.__file__).parents[1])],
             signature=pyfunc.signature(),
             metadata={
                 **{key: config[key] for key in ("labels", "thresholds", "trained_classes", "sample_rate")},

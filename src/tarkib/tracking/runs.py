@@ -12,11 +12,10 @@ from mlflow.entities import Metric
 from mlflow.tracking.context import registry as context
 from transformers import TrainerCallback
 
-from tarkib import versioning
 from tarkib.errors import TarkibError
-from tarkib.models import card
 from tarkib.params import Params
-from tarkib.tracking import pending, registry, store
+from tarkib.runtime import mlflow_store, versioning
+from tarkib.tracking import card, pending, registry
 from tarkib.tracking.registry import TRAINING_TAG, WEIGHTS_TAG, Evaluation
 
 
@@ -34,7 +33,7 @@ class Run:
         mlflow.set_tracking_uri(self.uri)
         if not self.journal.exists():
             try:
-                with store.usable():
+                with mlflow_store.usable():
                     mlflow.MlflowClient().log_batch(self.run_id, metrics)
                 return
             except TarkibError as error:
@@ -59,7 +58,7 @@ class Run:
     def _try(self, change: Callable[..., None], *values: str) -> None:
         """Change the run in the store at once, where nothing can be kept for later."""
         try:
-            with store.usable():
+            with mlflow_store.usable():
                 change(self.run_id, *values)
         except TarkibError as error:
             print(error, flush=True)
@@ -82,8 +81,8 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
     A run of the same fingerprint that was killed is taken up again, so that its curves go on. Raises TarkibError where
     the store cannot be used, before anything is trained.
     """
-    store.connect(params.run.tracking_uri)
-    with store.usable():
+    mlflow_store.connect(params.run.tracking_uri)
+    with mlflow_store.usable():
         run = Run(_begun(params, fingerprint, data))
     try:
         yield run
@@ -155,10 +154,10 @@ def evaluated(
     card.read(classifier)
     one = Evaluation(weights_sha256, _flat(params), versioning.commit(), dict(metrics), classifier, test_set)
     try:
-        store.connect(params.run.tracking_uri)
+        mlflow_store.connect(params.run.tracking_uri)
         # What an earlier stage could not log comes first: the run that this evaluation looks for may wait for it.
         pending.send(lambda _: None)
-        with store.usable():
+        with mlflow_store.usable():
             registry.log(one)
     except TarkibError as error:
         try:

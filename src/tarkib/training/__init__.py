@@ -22,16 +22,16 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from tarkib import devices, fingerprint
-from tarkib.cache import Cache
 from tarkib.errors import TarkibError
 from tarkib.models.classifier import InstrumentClassifier
-from tarkib.prediction import predict_logits
+from tarkib.runtime import fingerprint
+from tarkib.runtime.cache import Cache
 from tarkib.training import checkpoints as kept
-from tarkib.training import processes
-from tarkib.training.machine import Machine, enough_memory, own_generators
+from tarkib.training import devices, processes
+from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
 from tarkib.training.objective import ClassifierTrainer
 from tarkib.training.pooled import PooledHead, PooledSet
+from tarkib.training.prediction import predict_logits
 from tarkib.training.progress import Progress, say
 
 _TRAIN_PARAMS = (
@@ -86,7 +86,7 @@ def train(
     *,
     checkpoints: Path | str,
     cache: Cache,
-    machine: Machine | None = None,
+    machine: ComputeConfig | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     resume: bool = True,
     identity: Mapping[str, Any] | None = None,
@@ -123,7 +123,7 @@ def train(
     device, or another process is at the same training.
     """
     began = time.monotonic()
-    machine = machine or Machine()
+    machine = machine or ComputeConfig()
     for name, data in (("training", train_set), ("validation", validation_set)):
         if len(data) == 0:
             raise TarkibError(
@@ -138,7 +138,7 @@ def train(
         "weights": kept.digest(model),
         "clips": [len(train_set), len(validation_set)],
     }
-    with kept.taken_up(Path(checkpoints), identity, resume=resume) as (folder, latest), _memory(params):
+    with kept.open_run(Path(checkpoints), identity, resume=resume) as (folder, latest), _memory(params):
         if model.frozen:
             cache.sweep()
             sets = (("train", train_set), ("validation", validation_set))
@@ -199,7 +199,7 @@ def _fit(
     validation_set: Dataset,
     params: Any,
     folder: Path,
-    machine: Machine,
+    machine: ComputeConfig,
     chosen: devices.Devices,
     latest: Path | None,
     callbacks: Sequence[TrainerCallback],

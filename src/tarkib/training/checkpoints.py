@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tarkib import fingerprint
 from tarkib.errors import TarkibError
-from tarkib.locks import take
-from tarkib.outputs import whole_file
+from tarkib.runtime import fingerprint
+from tarkib.runtime.locks import take
+from tarkib.runtime.outputs import atomic_file
 from tarkib.training.progress import say
 
 _IDENTITY = "run.json"
@@ -49,7 +49,7 @@ def digest(model: nn.Module) -> str:
 
 
 @contextmanager
-def taken_up(root: Path, identity: Mapping[str, Any], *, resume: bool = True) -> Iterator[tuple[Path, Path | None]]:
+def open_run(root: Path, identity: Mapping[str, Any], *, resume: bool = True) -> Iterator[tuple[Path, Path | None]]:
     """Give the folder of the training that an identity makes, and its newest checkpoint, to this process alone.
 
     Where there is no checkpoint, others' trainings that were cut short are told of. Raises as `locked` does.
@@ -96,7 +96,7 @@ def prepare(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | N
         best = (_read(checkpoint / _STATE) or {}).get("best_global_step")
         if best and not of_step(folder, best).is_dir():
             drop(checkpoint)
-    with whole_file(folder / _IDENTITY) as path:
+    with atomic_file(folder / _IDENTITY) as path:
         path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
     return newest(folder)
 
@@ -149,7 +149,7 @@ def finish(folder: Path, step: int, best_step: int | None, notes: Mapping[str, A
     checkpoint = of_step(folder, step)
     (checkpoint / _COMPLETE).unlink(missing_ok=True)
     sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
-    with whole_file(checkpoint / _COMPLETE) as path:
+    with atomic_file(checkpoint / _COMPLETE) as path:
         path.write_text(json.dumps({"files": sizes, "notes": dict(notes)}), encoding="utf-8")
     for checkpoint in _sorted(folder)[:-2]:
         if _step(checkpoint) != best_step:

@@ -12,10 +12,10 @@ from transformers import EvalPrediction
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 from tarkib.training.progress import say
-from tarkib.training.trainer import KeptTrainer
+from tarkib.training.trainer import ResumableTrainer
 
 
-class ClassifierTrainer(KeptTrainer):
+class ClassifierTrainer(ResumableTrainer):
     """Fits a module that gives logits of `samples`.
 
     Parameters

@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from tarkib import devices, fingerprint, lifeline
-from tarkib.cache import Cache
 from tarkib.models.classifier import InstrumentClassifier
-from tarkib.training import checkpoints
-from tarkib.training.machine import enough_memory
+from tarkib.runtime import fingerprint, lifeline
+from tarkib.runtime.cache import Cache
+from tarkib.training import checkpoints, devices
+from tarkib.training.compute import enough_memory
 from tarkib.training.progress import say
 
 _BLOCK = 512

@@ -13,8 +13,8 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from tarkib import entry, lifeline
 from tarkib.errors import TarkibError
+from tarkib.runtime import entry, lifeline
 
 _FAILURE = "failure"
 
@@ -56,7 +56,7 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             local_addr="localhost",
             max_restarts=0,
             monitor_interval=0.1,
-            # Others are `tarkib.entry`'s: the launcher ends its processes on any exception.
+            # Others are `tarkib.runtime.entry`'s: the launcher ends its processes on any exception.
             signals_to_handle="SIGQUIT",
         )
         try:

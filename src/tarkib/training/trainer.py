@@ -1,6 +1,6 @@
 """`transformers.Trainer`, so that no training is lost and none goes on with numbers that are no numbers.
 
-Whatever is trained here (the classifier, a backbone on music without labels) is trained by a subclass of `KeptTrainer`.
+The classifier and a backbone on music without labels are each trained by a subclass of `ResumableTrainer`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from tarkib import lifeline
 from tarkib.errors import TarkibError
+from tarkib.runtime import lifeline
 from tarkib.training import checkpoints
 
 _LOOK_EVERY = 16
@@ -25,7 +25,7 @@ _LOOK_EVERY = 16
 _SHOWN = 32
 
 
-class KeptTrainer(Trainer):
+class ResumableTrainer(Trainer):
     """A Trainer with checkpoints in the middle of an epoch, and an end to a training whose loss is not finite.
 
     A checkpoint is marked only when all of it is there; a disk without room leaves the one before. Losses are mean

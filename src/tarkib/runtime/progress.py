@@ -1,0 +1,20 @@
+"""Progress of long work: a bar on a terminal, a plain line at each tenth in a log."""
+
+import sys
+from collections.abc import Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def progress(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
+    """Pass items on with a progress bar on a terminal, or a plain line at each tenth in a log."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, unit="job")
+        return
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done * 10 // total > (done - 1) * 10 // total:
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)

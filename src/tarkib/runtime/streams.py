@@ -1,0 +1,40 @@
+"""The random streams: a generator is seeded from (seed, stream, index ...), so that no two draw the same numbers."""
+
+from enum import IntEnum, unique
+
+import numpy as np
+
+
+@unique
+class Stream(IntEnum):
+    """What a generator draws. A number is part of the results: never change one, and never reuse one."""
+
+    DEMO_PERFORMER = 0
+    DEMO_ROOM = 1
+    DEMO_SOLO = 2
+    DEMO_LENGTH = 3
+    DEMO_ENSEMBLE = 4
+    DEMO_PIECE = 5
+    SPLIT = 6
+    MIX_INSTRUMENTS = 10
+    MIX_SLICES = 11
+    MIX_REVERB = 12
+    MIX_SUPPLY = 13
+    EVALUATION_BOOTSTRAP = 30
+    COMPARISON_BOOTSTRAP = 40
+    PRETRAIN_HELD_OUT = 50
+    PRETRAIN_ORDER = 51
+    PRETRAIN_EXCERPT = 52
+    PRETRAIN_CLUSTERS = 53
+
+
+def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:
+    """Return the generator of one item of a stream.
+
+    Parameters
+    ----------
+    seed : of the section of params.yaml, at least 0.
+    stream : what is drawn.
+    index : which item of the stream, integers of at least 0.
+    """
+    return np.random.default_rng([seed, stream, *index])

@@ -1,0 +1,229 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tarkib import cli
+from tarkib.errors import TarkibError
+from tarkib.runtime import entry
+
+WORDS = entry.Words("interrupted, and so", "try again")
+WITHIN_S = 120.0  # what is waited for comes in a second
+
+
+def raising(error: BaseException):
+    def run() -> None:
+        raise error
+
+    return run
+
+
+def test_what_a_program_returns_is_its_exit_code():
+    assert [entry.guard(lambda code=code: code, WORDS) for code in (None, 0, 2)] == [0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (TarkibError("a.wav: is empty"), "error: a.wav: is empty"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.tar"),
+            "error: a.tar: No space left on device; make room (or raise the limit) and try again",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "data"),
+            "error: data: Permission denied; see to its disk and permissions and try again",
+        ),
+        (MemoryError(), "error: out of memory; end other programs, lower run.workers or the batch size, and try again"),
+        (
+            ValueError("a\nb"),
+            "error: unforeseen ValueError: a b; this is a defect of Tarkib: TARKIB_DEBUG=1 shows the traceback",
+        ),
+        (
+            RecursionError("maximum recursion depth exceeded"),
+            "error: unforeseen RecursionError: maximum recursion depth exceeded; this is a defect of Tarkib: "
+            "TARKIB_DEBUG=1 shows the traceback",
+        ),
+    ],
+)
+def test_an_error_is_a_line(capsys, monkeypatch, error, line):
+    monkeypatch.delenv(entry.DEBUG, raising=False)
+    assert entry.guard(raising(error), WORDS) == 1
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_an_interrupt_is_a_line(capsys):
+    assert entry.guard(raising(KeyboardInterrupt()), WORDS) == 130
+    assert capsys.readouterr().err == "interrupted, and so\n"
+
+
+def test_a_broken_pipe_to_another_than_the_reader_is_not_silent(capsys):
+    assert entry.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")), WORDS) == 1
+    assert capsys.readouterr().err.startswith("error: unforeseen BrokenPipeError: ")
+
+
+def test_an_interrupt_of_which_a_library_made_another_error_is_one(capsys):
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("could not be imported") from error
+
+    assert entry.guard(run, WORDS) == 143
+    assert capsys.readouterr().err == "interrupted, and so\n"
+    assert entry.guard(raising(ValueError()), WORDS) == 1
+
+
+def test_a_terminal_is_not_controlled_nor_flooded(capsys):
+    entry.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert first == r"error: \u001b[2Ja\u000d\u0009b\u009b"
+    assert second.startswith("next: xxx")
+    assert len(second) == 2_001
+    assert rest[-1] == "… and 41 more lines"
+    entry.guard(raising(ValueError("y" * 10**6)), WORDS)
+    assert len(capsys.readouterr().err) < 700
+
+
+def test_debug_shows_the_traceback_of_the_unforeseen_alone(capsys, monkeypatch):
+    monkeypatch.setenv(entry.DEBUG, "1")
+    entry.guard(raising(ValueError("nobody thought of this")), WORDS)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert "in run" in said
+    entry.guard(raising(TarkibError("a.wav: is empty")), WORDS)
+    assert capsys.readouterr().err == "error: a.wav: is empty\n"
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_a_command_has_an_option_for_it(capsys, monkeypatch, debug):
+    def break_down(_: object) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setenv(entry.DEBUG, "")  # so that it is put back
+    monkeypatch.setattr("tarkib.cli.verify.run", break_down)
+    assert cli.main([*debug, "verify", "data/mixtures"]) == 1
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == bool(debug)
+    assert "error: unforeseen ValueError: nobody thought of this" in said
+
+
+def program(code: str) -> subprocess.Popen:
+    """A program that prints a line once it can be sent a signal."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from tarkib import entry\n{code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+LOADING = """
+entry.start(entry.COMMAND)
+print("ready", flush=True)
+input()
+"""
+
+CLEARING_UP = """
+import tempfile
+def run():
+    with tempfile.TemporaryDirectory() as folder:
+        print(folder, flush=True)
+        input()
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+
+IN_COMPILED_CODE = """
+import hashlib
+def run():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # takes minutes and looks at no signal
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+
+ENDING_SLOWLY = """
+import threading
+def run():
+    threading.Thread(target=threading.Event().wait).start()  # the interpreter waits for it at its end
+    print("ready", flush=True)
+    input()
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+
+
+DROPPED = """
+def run():
+    print("ready", flush=True)
+    class Dropping:
+        def __del__(self):
+            input()
+    Dropping()
+    try:
+        input()
+    except BaseException:
+        pass
+    input()
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+
+
+@pytest.mark.parametrize("number", entry.SIGNALS)
+@pytest.mark.parametrize("code", [LOADING, CLEARING_UP, IN_COMPILED_CODE, ENDING_SLOWLY, DROPPED])
+def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
+    one = program(code)
+    folder = one.stdout.readline().strip()
+    one.send_signal(number)
+    assert one.wait(WITHIN_S) == 128 + number
+    assert one.stderr.read() == "interrupted\n"
+    assert not os.path.exists(folder)
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    one = program(f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{LOADING}")
+    one.stdout.readline()
+    one.send_signal(signal.SIGHUP)
+    one.communicate("\n", timeout=WITHIN_S)
+    assert one.returncode == 0
+
+
+def test_a_signal_to_a_forked_process_is_its_own():
+    one = program(
+        """
+import os, signal
+def run():
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+entry.start(entry.COMMAND)
+raise SystemExit(entry.guard(run, entry.COMMAND))
+"""
+    )
+    said, complaint = one.communicate(timeout=WITHIN_S)
+    assert (one.returncode, said, complaint) == (0, f"{-signal.SIGTERM}\n", "")
+
+
+def test_an_error_while_modules_are_loaded_is_a_line():
+    one = program("entry.start(entry.COMMAND)\nimport nowhere_at_all")
+    complaint = one.communicate(timeout=WITHIN_S)[1]
+    assert one.returncode == 1
+    assert complaint.startswith("error: unforeseen ModuleNotFoundError: No module named 'nowhere_at_all'; ")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    one = program(
+        "entry.start(entry.COMMAND)\nraise SystemExit(entry.guard(lambda: print('x' * 10**6), entry.COMMAND))"
+    )
+    one.stdout.close()
+    assert one.wait(WITHIN_S) == 1
+    assert one.stderr.read() == ""

@@ -1,0 +1,273 @@
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from threadpoolctl import threadpool_info
+
+from tarkib.errors import TarkibError
+from tarkib.runtime import parallel, project
+
+EVERYWHERE = [("local", 1), ("local", 2), ("ray", 1), ("ray", 2)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    """A Ray cluster of one node with two CPUs that this process is connected to; RAY_ADDRESS names it."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        # A short path, since a socket's may have 107 characters; our own, since Ray notes a cluster's address there.
+        folder = tempfile.mkdtemp(prefix="ray-")
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        started = Cluster()
+        try:
+            started.add_node(num_cpus=2, include_dashboard=False)
+            patch.setenv("RAY_ADDRESS", started.address)
+            # Once, since each connection starts workers of its own.
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            yield started
+        finally:
+            ray.shutdown()
+            started.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def mapped(request: pytest.FixtureRequest) -> Callable[..., list]:
+    """Map with an engine and a number of workers: `mapped(engine, workers, function, jobs)`."""
+
+    def do(engine: str, workers: int | None, function: Callable, jobs: list) -> list:
+        if engine == "ray":
+            request.getfixturevalue("cluster")
+        return list(parallel.map_jobs(function, jobs, what="jobs", workers=workers, engine=engine))
+
+    return do
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def threads(_: int) -> int:
+    import numpy as np
+
+    np.ones((4, 4)) @ np.ones((4, 4))
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def fail(number: int) -> int:
+    if number == 3:
+        raise TarkibError("job 3 is wrong")
+    return number
+
+
+def fill_the_disk(_: int) -> None:
+    raise OSError(28, "No space left on device", "shard-00000.tar")
+
+
+def die(number: int, marker: Path | None = None) -> int:
+    """Kill the process that does job 1; with a marker, whose file is made then, the first time only."""
+    if number == 1:
+        try:
+            if marker:
+                marker.open("x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        except FileExistsError:
+            pass
+    return number
+
+
+@pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
+def test_results_come_in_the_order_of_the_jobs(mapped, engine, workers, capfd):
+    assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
+    told = capfd.readouterr().err
+    assert "jobs: 20 of 20" in told
+    assert len(told.splitlines()) == 10
+
+
+@pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
+def test_a_job_has_one_thread(mapped, engine, workers):
+    assert set(mapped(engine, workers, threads, range(2))) == {1}
+
+
+@pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
+def test_an_error_comes_through_as_it_is(mapped, engine, workers):
+    with pytest.raises(TarkibError, match=r"^job 3 is wrong$") as caught:
+        mapped(engine, workers, fail, range(6))
+    assert caught.type is TarkibError
+    with pytest.raises(OSError, match="No space left") as caught:
+        mapped(engine, workers, fill_the_disk, range(3))
+    assert (caught.type, caught.value.errno, caught.value.filename) == (OSError, 28, "shard-00000.tar")
+
+
+@pytest.mark.parametrize(("engine", "times"), [("local", ""), ("ray", " 4 times")])
+def test_a_killed_worker_is_told_and_does_not_hang(mapped, engine, times):
+    with pytest.raises(TarkibError, match=rf"a worker process died{times} while working on jobs.*run.workers"):
+        mapped(engine, 2, die, range(4))
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_no_jobs(engine):
+    assert list(parallel.map_jobs(square, [], what="nothing", engine=engine)) == []
+
+
+def test_a_cluster_tries_a_job_again_whose_worker_was_killed(mapped, tmp_path):
+    assert mapped("ray", 2, partial(die, marker=tmp_path / "died"), range(4)) == [0, 1, 2, 3]
+    assert (tmp_path / "died").exists()
+
+
+def meet(number: int, fifo: Path) -> int:
+    """End only once the other job has begun: opening either end of a fifo waits for the other."""
+    os.close(os.open(fifo, os.O_RDONLY if number else os.O_WRONLY))
+    return number
+
+
+@pytest.mark.parametrize("workers", [2, None])
+def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path, workers):
+    os.mkfifo(tmp_path / "fifo")
+    assert mapped("ray", workers, partial(meet, fifo=tmp_path / "fifo"), range(2)) == [0, 1]
+
+
+def others(number: int, folder: Path) -> int:
+    """How many other jobs are at work during this one."""
+    mine = folder / str(number)
+    mine.touch()
+    seen = 0
+    for _ in range(2_000):
+        seen = max(seen, len(os.listdir(folder)) - 1)
+    mine.unlink()
+    return seen
+
+
+def test_workers_limits_the_jobs_at_once_on_a_cluster(mapped, tmp_path):
+    assert mapped("ray", 1, partial(others, folder=tmp_path), range(8)) == [0] * 8
+
+
+def stop_late(number: int, folder: Path) -> None:
+    """Job 0 fails once job 1 is at work, which takes a while to stop."""
+    meet(number, folder / "fifo")
+    if number == 0:
+        raise TarkibError("job 0 is wrong")
+    try:
+        while True:
+            os.listdir(folder)
+    finally:
+        for _ in range(20_000):
+            os.listdir(folder)
+        (folder / "stopped").touch()
+
+
+def test_when_a_job_fails_no_other_is_at_work_any_more(mapped, tmp_path):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        pytest.skip("started in the background by a shell, which lets interrupts be ignored: the job would be killed")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TarkibError, match="job 0 is wrong"):
+        mapped("ray", 2, partial(stop_late, folder=tmp_path), range(2))
+    assert (tmp_path / "stopped").exists()
+
+
+def surroundings(_: int) -> tuple[Path, Path, str]:
+    import tarkib
+
+    return Path.cwd(), project.root(), tarkib.__file__
+
+
+def test_a_cluster_runs_this_code_in_this_folder_for_this_project(cluster, mapped, tmp_path, monkeypatch):
+    import tarkib
+
+    # As MLflow leaves it that loaded a model, which brings its code along.
+    (tmp_path / "code/tarkib").mkdir(parents=True)
+    (tmp_path / "code/tarkib/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    monkeypatch.chdir(tmp_path)
+    assert mapped("ray", 1, surroundings, [0]) == [(tmp_path, tmp_path, tarkib.__file__)]
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path.parent))
+    assert mapped("ray", 1, surroundings, [0]) == [(tmp_path, tmp_path.parent, tarkib.__file__)]
+
+
+def remove(folder: Path) -> None:
+    folder.rmdir()
+
+
+def test_a_node_without_the_projects_folder_is_told(cluster, mapped, tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    with pytest.raises(TarkibError, match=r"project: No such file or directory on .*the project's folder at the same"):
+        mapped("ray", 1, remove, [Path.cwd(), Path.cwd()])
+
+
+def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped):
+    import ray
+
+    mapped("ray", 1, square, [0])
+    assert ray.is_initialized()
+    ray.shutdown()
+    try:
+        mapped("ray", 1, square, [0])
+        assert not ray.is_initialized()
+        assert cluster.remaining_processes_alive()
+    finally:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+
+
+def test_a_cluster_is_started_where_there_is_none_and_ended(tmp_path):
+    pytest.importorskip("ray")
+    home = tempfile.mkdtemp(prefix="ray-")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import test_parallel; test_parallel.alone()"],
+            # HOME: Ray keeps a token there.
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+                "HOME": home,
+                "RAY_TMPDIR": home,
+                "PYTHONPATH": str(Path(__file__).parent),
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines() == ["jobs: 1 of 3", "jobs: 2 of 3", "jobs: 3 of 3"]
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def alone() -> None:
+    """Map on a cluster that is started for it, and see that nothing of it is left."""
+    alive = 0
+    for _ in parallel.map_jobs(square, range(3), what="jobs", engine="ray"):
+        alive = max(alive, len(psutil.Process().children()))
+    assert alive
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_without_ray_its_installation_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(TarkibError, match=r"^run.engine: ray needs Ray: pip install 'tarkib\[ray\]'$"):
+        list(parallel.map_jobs(square, range(2), what="jobs", engine="ray"))
+
+
+def test_an_address_without_a_cluster_is_told(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whatever other tests are connected to
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{free.getsockname()[1]}"
+    for address in (closed, "nonsense"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(TarkibError, match=rf"no Ray cluster \(RAY_ADDRESS: {address}\): .*docs/cluster.md"):
+            list(parallel.map_jobs(square, range(2), what="jobs", engine="ray"))

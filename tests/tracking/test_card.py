@@ -1,0 +1,137 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+from small_mert import model_params, published
+
+from tarkib.errors import TarkibError
+from tarkib.models import build
+from tarkib.tracking import card
+
+
+def about(source: dict[str, object], **changed: object) -> card.Card:
+    """A card of a classifier that learnt two of three classes."""
+    classes = card.classes(
+        ("tar", "ney", "daf"),
+        np.array([7.0, 4.0, 0.0]),
+        {"tar": 3, "ney": 1},
+        np.array([0.25, 0.75, 0.5]),
+        np.array([0.9, 0.8, np.nan]),
+        validation_recordings=np.array([5, 1, 0]),
+        chosen=np.array([True, False, False]),
+    )
+    whole = card.Card(
+        source=source,
+        mode="bpm",
+        seed=42,
+        data_sha256="ab" * 32,
+        train_mixtures=10,
+        validation_mixtures=5,
+        best_epoch=2,
+        classes=classes,
+        validation={"roc_auc": 0.85, "f1_macro": np.float64("nan")},
+    )
+    return dataclasses.replace(whole, **changed)
+
+
+RANDOM = {"name": "mel-cnn", "revision": None, "finetune": "full"}
+
+
+def test_the_card_says_which_weights_were_fine_tuned(tmp_path):
+    published(tmp_path / "checkpoint")
+    source = build(model_params(backbone=str(tmp_path / "checkpoint")), seed=0).source
+    text = about(source).text()
+    assert f"{tmp_path / 'checkpoint'} at {source['revision']}, fine-tuned (full)" in text
+    assert f"under the licence of the directory they came from, {tmp_path / 'checkpoint'}." in text
+    published_source = {
+        "name": "m-a-p/MERT-v1-95M",
+        "revision": "ab" * 20,
+        "finetune": "lora",
+        "weights_licence": "CC X",
+    }
+    text = about(published_source).text()
+    assert f"m-a-p/MERT-v1-95M at {'ab' * 20}, fine-tuned (lora)" in text
+    assert "under CC X: no commercial use" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("mert-tiny", "part of Tarkib, under its MIT licence"),
+        ("mert-tiny-random", "started at random"),
+        ("mel-cnn", "started at random"),
+    ],
+)
+def test_a_built_in_backbone_has_no_revision_to_tell(name, licence):
+    text = about(build(model_params(backbone=name), seed=0).source).text()
+    assert f"**Backbone**: {name}, fine-tuned (full)" in text
+    assert licence in text
+
+
+def test_the_text_tells_every_class_and_every_figure():
+    body = about(RANDOM).body()
+    assert "the probability of each of: tar, ney. No training material: daf;" in body
+    assert "10 mixtures of solo recordings, mixed in mode `bpm`, to learn from, and 5 of other" in body
+    assert "| tar | 7 | 3 | 5 | 0.25 | 0.900 |" in body
+    assert "| daf | 0 | 0 | 0 | 0.50 | – |" in body
+    assert "| ROC-AUC, macro | 0.850 | – |" in body
+    assert "the stage `evaluate` finds out" in body
+    assert "validation. The threshold of ney is 0.5: to choose one, validation must have at least 4 recordings" in body
+    assert not body.startswith("---")
+
+
+def test_a_card_whose_thresholds_are_all_chosen_says_no_more():
+    classes = [{**one, "threshold_chosen": True} for one in about(RANDOM).classes]
+    assert about(RANDOM, classes=classes).unchosen == ""
+    assert "greatest F1 on validation.\n" in about(RANDOM, classes=classes).body()
+
+
+def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    again = card.read(tmp_path)
+    assert again == about(RANDOM, validation={"roc_auc": 0.85, "f1_macro": None})
+    tested = again.with_test({"accuracy": 0.8, "accuracy_at_half": 0.7, "roc_auc": None}, "240 clips of 60 recordings")
+    body = tested.body()
+    assert "| accuracy | – | 0.800 |" in body
+    assert "| accuracy (thresholds 0.5) | – | 0.700 |" in body
+    assert "| ROC-AUC, macro | 0.850 | – |" in body
+    assert "The test set, 240 clips of 60 recordings, is music that was never mixed." in body
+    card.write(tmp_path, tested)
+    assert card.read(tmp_path) == tested
+
+
+def test_a_card_of_before_thresholds_were_left_at_half_is_read(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    lines = (tmp_path / "README.md").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "threshold_chosen" not in line and "validation_recordings" not in line]
+    assert len(kept) == len(lines) - 6
+    (tmp_path / "README.md").write_text("".join(kept))
+    assert card.read(tmp_path).unchosen == ""
+    assert "| tar | 7 | 3 | – | 0.25 | 0.900 |" in card.read(tmp_path).body()
+
+
+def test_the_head_is_for_programs(tmp_path):
+    card.write(tmp_path, about(RANDOM))
+    head = next(yaml.safe_load_all((tmp_path / "README.md").read_text().split("\n---\n")[0]))
+    assert head["pipeline_tag"] == "audio-classification"
+    assert head["tarkib"]["classes"][0]["threshold"] == 0.25
+    assert "test" not in head["tarkib"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"README\.md: missing; train or pull"),
+        ("# A card of one's own", r"README\.md: not a model card"),
+        ("---\ntarkib: [1]\n---\n", r"README\.md: not a model card"),
+        ("---\ntarkib: {mode: bpm}\n---\n", r"README\.md: not a model card"),
+        (about(RANDOM).text().replace("instrument: tar", "instruments: tar"), r"README\.md: not a model card"),
+        ("---\ntarkib: &a [*a]\n---\n", r"README\.md: not a model card"),
+    ],
+)
+def test_what_is_no_card_is_told(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "README.md").write_text(text)
+    with pytest.raises(TarkibError, match=message):
+        card.read(tmp_path)

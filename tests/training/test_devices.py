@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from tarkib.errors import TarkibError
+from tarkib.training import devices
+from tarkib.training.devices import Devices
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretend that so many GPUs are here."""
+
+    def pretend(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "chosen"),
+    [
+        ("auto", 0, Devices("cpu", 1)),
+        ("auto", 1, Devices("cuda", 1)),
+        ("auto", 4, Devices("cuda", 4)),
+        # Three do not divide a batch of 16.
+        ("auto", 3, Devices("cuda", 2)),
+        ("cpu", 4, Devices("cpu", 1)),
+        ("cpu x 2", 0, Devices("cpu", 2)),
+        ("cuda", 4, Devices("cuda", 1)),
+        ("cuda x 2", 4, Devices("cuda", 2)),
+    ],
+)
+def test_devices_for_training(gpus, text, here, chosen):
+    gpus(here)
+    assert devices.choose(text, 16) == chosen
+    # To predict, one is enough.
+    assert devices.choose(text) == Devices(chosen.kind, 1)
+    assert devices.first(text).type == chosen.kind
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "told"),
+    [
+        ("tpu", 0, r"run\.devices: 'tpu' is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"),
+        ("cuda x 0", 1, r"'cuda x 0' is unknown"),
+        ("cuda:1", 2, r"'cuda:1' is unknown"),
+        ("cuda", 0, r"cuda, but torch finds no GPU here; set it to auto or cpu"),
+        ("cuda x 4", 2, r"cuda x 4, but torch finds 2 GPUs here"),
+        ("cuda x 3", 4, r"a batch_size of 16 cannot be shared out evenly; make it a multiple of 3"),
+    ],
+)
+def test_devices_that_are_not_there(gpus, text, here, told):
+    gpus(here)
+    with pytest.raises(TarkibError, match=told):
+        devices.choose(text, 16)
