@@ -26,7 +26,7 @@ def _pieces(report: Report) -> Iterator[str]:
         "style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{escaped(report.title)} – Tarkib</title><style>{_css('preview')}{_css('comparison')}</style>"
+        f"<title>{escaped(report.title)} – Tarkib</title><style>{_css('runtime.pages', 'base.css')}{_css('comparison', 'page.css')}</style>"
         '</head><body><header class="top"><p class="brand">Tarkib <span lang="fa" dir="rtl">ترکیب</span></p>'
         f"<h1>{escaped(report.title)}</h1><p>{escaped(report.subtitle)}</p></header><main>"
     )
@@ -134,5 +134,5 @@ def _content(one: Cell) -> str:
     return f"<span>{escaped(one.text)}</span>" + "".join(f"<small>{escaped(text)}</small>" for text in one.below)
 
 
-def _css(package: str) -> str:
-    return resources.files(f"tarkib.{package}").joinpath("page.css").read_text("utf-8")
+def _css(package: str, name: str) -> str:
+    return resources.files(f"tarkib.{package}").joinpath(name).read_text("utf-8")

@@ -45,7 +45,7 @@ def _top(dataset: Mixtures | Slices, shown: int) -> str:
         f"style-src 'unsafe-inline'; script-src '{_hash('page.js')}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{title} – Tarkib</title><style>{_file('page.css')}</style></head><body>"
+        f"<title>{title} – Tarkib</title><style>{_file('base.css', 'runtime.pages')}{_file('page.css')}</style></head><body>"
         '<header class="top"><p class="brand">Tarkib <span lang="fa" dir="rtl">ترکیب</span></p>'
         f"<h1>{title}</h1><p>{counts}{explained}</p></header>"
         '<main><section aria-labelledby="all"><h2 id="all">Distributions</h2>'
@@ -73,8 +73,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _file(name: str) -> str:
-    return resources.files("tarkib.preview").joinpath(name).read_text("utf-8")
+def _file(name: str, package: str = "preview") -> str:
+    return resources.files(f"tarkib.{package}").joinpath(name).read_text("utf-8")
 
 
 def _hash(name: str) -> str:
