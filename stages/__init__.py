@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from tarkib.runtime import entry
+from tarkib.runtime import program
 
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
@@ -26,7 +26,7 @@ OVERVIEW = Path("plots/overview.png")
 METRICS = Path("metrics")
 
 # Before a stage loads what it needs, which takes seconds.
-entry.start(entry.STAGE)
+program.start(program.STAGE)
 
 
 def code_of(stage: str) -> str:
@@ -40,5 +40,5 @@ def code_of(stage: str) -> str:
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage; whatever ends it before its time is printed in a line, and so is what to do about it."""
-    if code := entry.guard(stage, entry.STAGE):
+    if code := program.guard(stage, program.STAGE):
         sys.exit(code)

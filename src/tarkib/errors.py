@@ -7,7 +7,7 @@ class TarkibError(Exception):
     """Something that the user can put right.
 
     The message names the file, the value and the remedy; it is printed alone, without a traceback. Anything else that
-    is raised is a defect of this project (`tarkib.runtime.entry`).
+    is raised is a defect of this project (`tarkib.runtime.program`).
     """
 
     def __str__(self) -> str:
@@ -16,7 +16,7 @@ class TarkibError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process is asked to end by a signal: Ctrl-C, or another of `tarkib.runtime.entry.SIGNALS`."""
+    """The process is asked to end by a signal: Ctrl-C, or another of `tarkib.runtime.program.SIGNALS`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

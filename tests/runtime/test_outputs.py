@@ -41,7 +41,7 @@ def test_what_fails_leaves_the_old(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from tarkib import outputs
+from tarkib.runtime import outputs
 with getattr(outputs, sys.argv[1])(sys.argv[2]) as partial:
     (partial / "stale" if partial.is_dir() else partial).write_text("stale")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -77,7 +77,7 @@ def test_a_kill_while_a_folder_is_replaced_costs_neither(tmp_path):
             f"""
 import os, signal
 from pathlib import Path
-from tarkib import outputs
+from tarkib.runtime import outputs
 rename = Path.rename
 def deadly(self, to):
     rename(self, to)
@@ -183,7 +183,7 @@ def test_a_link_to_a_file_is_replaced_since_caches_are_linked_to(tmp_path):
 
 @pytest.mark.parametrize("kind", [atomic_dir, atomic_file])
 def test_a_stage_without_its_dvc_replaces_nothing(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(outputs.lifeline, "abandoned", lambda: True)
+    monkeypatch.setattr(outputs.parent_watch, "abandoned", lambda: True)
 
     def write() -> None:
         with kind(tmp_path / "output") as partial:

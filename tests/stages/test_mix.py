@@ -118,7 +118,7 @@ def test_a_killed_worker_leaves_the_old_mixtures_and_no_half_shard(copied):
         """
 import multiprocessing, pathlib, threading
 from stages import mix, run
-from tarkib import clips
+from tarkib.audio import clips
 clips.CLIPS_PER_SHARD = 18
 
 def kill_in_the_middle_of_a_shard():

@@ -21,7 +21,7 @@ RUN = """
 import os, pkgutil, signal
 from pathlib import Path
 import stages.{stage} as stage
-from tarkib import clips
+from tarkib.audio import clips
 clips.CLIPS_PER_SHARD = 4
 owner, name = {target!r}.rsplit(".", 1)
 owner = pkgutil.resolve_name(owner)
@@ -42,7 +42,7 @@ NOTE_THE_NODE = """
 # The first to come to a shard's third clip kills its process, maybe another's before, and never writes the rest.
 DIE_ONCE = """
     import ray
-    from tarkib import clips
+    from tarkib.audio import clips
     encode, calls = clips.encode, []
     def deadly(samples):
         calls.append(1)

@@ -12,7 +12,7 @@ import torch
 from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
 
 from tarkib.errors import TarkibError
-from tarkib.runtime import entry
+from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
 from tarkib.training import ComputeConfig, TrainingResult, processes, train
 
@@ -97,7 +97,7 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_from_the_checkpoint(
 
 INTERRUPTED = """
 import os, sys
-from tarkib import entry
+from tarkib.runtime import program
 from tarkib.training import processes
 
 def work(fifo):
@@ -107,8 +107,8 @@ def work(fifo):
         sum(range(1_000))
 
 if __name__ == "__main__":
-    entry.start(entry.COMMAND)
-    raise SystemExit(entry.guard(lambda: processes.run(2, work, sys.argv[1]), entry.COMMAND))
+    program.start(program.COMMAND)
+    raise SystemExit(program.guard(lambda: processes.run(2, work, sys.argv[1]), program.COMMAND))
 """
 
 
@@ -145,7 +145,7 @@ def bug():
 
 def test_an_unforeseen_error_is_not_hidden(capfd, monkeypatch):
     for debug in ("", "1"):
-        monkeypatch.setenv(entry.DEBUG, debug)
+        monkeypatch.setenv(program.DEBUG, debug)
         with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
             processes.run(2, bug)
         assert ("in bug" in capfd.readouterr().err) == bool(debug)

@@ -21,7 +21,7 @@ from tarkib import training
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 from tarkib.training import TrainingResult, checkpoints
 from tarkib.training.prediction import predict_logits
 
@@ -47,7 +47,7 @@ def test_processes_that_load_the_data_end_with_the_training(tmp_path):
             loaders["validation"] = eval_dataloader
 
     fit(classifier(), tmp_path, epochs=1, callbacks=[Loaders()])
-    assert {one.worker_init_fn.func for one in loaders.values()} == {lifeline.follow_loader}
+    assert {one.worker_init_fn.func for one in loaders.values()} == {parent_watch.follow_loader}
     # The seeding of the Trainer's own is kept.
     assert loaders["train"].worker_init_fn.keywords["then"] is not None
 

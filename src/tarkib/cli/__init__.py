@@ -8,28 +8,28 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from tarkib.runtime import entry
+from tarkib.runtime import program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     if arguments is None:
-        entry.start(entry.COMMAND)
-    return entry.guard(lambda: _run(arguments), entry.COMMAND)
+        program.start(program.COMMAND)
+    return program.guard(lambda: _run(arguments), program.COMMAND)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    # Once `entry` guards it: some of them take a second to load.
+    # Once `program` guards it: some of them take a second to load.
     from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, track, verify
 
     parser = argparse.ArgumentParser(prog="tarkib", description="Persian music, heard by a machine.")
     parser.add_argument(
-        "--debug", action="store_true", help=f"show the traceback of an unforeseen error, as {entry.DEBUG}=1 does"
+        "--debug", action="store_true", help=f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (predict, annotate, compare, app, preview, export, verify, track, fetch_backbone):
         command.add_to(commands)
     options = parser.parse_args(arguments)
     if options.debug:
-        os.environ[entry.DEBUG] = "1"
+        os.environ[program.DEBUG] = "1"
     return options.run(options)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 from tarkib.runtime.locks import file_lock
 
 
@@ -38,7 +38,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with _partial(path) as partial:
         yield partial
-        lifeline.check()
+        parent_watch.check()
         os.replace(partial, path)
 
 
@@ -69,7 +69,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 def _replace(partial: Path, path: Path) -> None:
     """Put a folder in the place of another one, which is moved aside first: to delete it takes a while."""
-    lifeline.check()
+    parent_watch.check()
     with suppress(FileNotFoundError):
         path.rename(_aside(partial))
     partial.rename(path)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from tarkib.models.classifier import InstrumentClassifier
-from tarkib.runtime import fingerprint, lifeline
+from tarkib.runtime import fingerprint, parent_watch
 from tarkib.runtime.cache import Cache
 from tarkib.training import checkpoints, devices
 from tarkib.training.compute import enough_memory
@@ -75,7 +75,7 @@ class PooledSet(Dataset):
                     batch_size,
                     num_workers=workers,
                     generator=torch.Generator(),
-                    worker_init_fn=lifeline.follow_loader,
+                    worker_init_fn=parent_watch.follow_loader,
                 )
                 with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
                     found = _extract(classifier, loader, place)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 from tarkib.training import devices
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -32,7 +32,7 @@ def predict_logits(
             batch_size=batch_size,
             num_workers=workers,
             generator=torch.Generator(),
-            worker_init_fn=lifeline.follow_loader,
+            worker_init_fn=parent_watch.follow_loader,
         )
     model.to(place).eval()
     # As numbers: a small tensor kept of each batch pins the memory around it, so that the process grows with the clips

@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tarkib.errors import TarkibError
-from tarkib.runtime import entry, lifeline
+from tarkib.runtime import parent_watch, program
 
 _FAILURE = "failure"
 
@@ -56,7 +56,7 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
             local_addr="localhost",
             max_restarts=0,
             monitor_interval=0.1,
-            # Others are `tarkib.runtime.entry`'s: the launcher ends its processes on any exception.
+            # Others are `tarkib.runtime.program`'s: the launcher ends its processes on any exception.
             signals_to_handle="SIGQUIT",
         )
         try:
@@ -74,13 +74,13 @@ def run(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _process(folder: str, function: Callable[..., Any], arguments: tuple) -> Any:
     """What each process does; how it fails is left where the caller finds it. It ends with the one that started it."""
-    lifeline.follow()
+    parent_watch.follow()
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     try:
         return function(*arguments)
     except Exception as error:
-        message = str(error) if isinstance(error, TarkibError) else entry.unforeseen(error)
+        message = str(error) if isinstance(error, TarkibError) else program.unforeseen(error)
         (Path(folder) / f"{_FAILURE}-{os.environ['RANK']}").write_text(message, encoding="utf-8")
         # At once: the others wait for this one, and what is to be cleaned up may wait for them.
         sys.stderr.flush()

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from tarkib.errors import TarkibError
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 from tarkib.training import checkpoints
 
 _LOOK_EVERY = 16
@@ -155,7 +155,7 @@ class ResumableTrainer(Trainer):
 
 def _followed(loader: DataLoader) -> DataLoader:
     """The same loader, whose workers end with this process."""
-    loader.worker_init_fn = partial(lifeline.follow_loader, then=loader.worker_init_fn)
+    loader.worker_init_fn = partial(parent_watch.follow_loader, then=loader.worker_init_fn)
     return loader
 
 

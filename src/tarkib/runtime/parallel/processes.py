@@ -11,7 +11,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from tarkib.errors import TarkibError
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ def map_jobs(
     others = multiprocessing.active_children()
     with _single_threaded_children():
         pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=lifeline.follow
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=parent_watch.follow
         )
         try:
             # Handed out, a job starts a process, which inherits what is blocked: Ctrl-C is for this one alone.

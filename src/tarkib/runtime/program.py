@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from tarkib.errors import Interrupted, TarkibError
-from tarkib.runtime import lifeline
+from tarkib.runtime import parent_watch
 from tarkib.runtime.text import bounded, escaped_output, printable
 
 DEBUG = "TARKIB_DEBUG"
@@ -65,15 +65,15 @@ _raised: Callable[[], Interrupted | None] = lambda: None  # noqa: E731
 def start(words: Words) -> None:
     """Make this process a program: outside of `guard`, a signal ends it at once, and an error is printed as a line."""
     global _words
-    if lifeline.is_worker():
-        # The program's own module is imported there too. Interrupts are its parent's business (`lifeline.follow`).
+    if parent_watch.is_worker():
+        # The program's own module is imported there too. Interrupts are its parent's business (`parent_watch.follow`).
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return
     _words = words
     sys.excepthook = lambda _kind, error, _traceback: _report(error, words)
     sys.unraisablehook = _unraisable
     _handle(_leave)
-    lifeline.watch_dvc()
+    parent_watch.watch_dvc()
 
 
 def _unraisable(dropped: Any) -> None:

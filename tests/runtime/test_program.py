@@ -8,9 +8,9 @@ import pytest
 
 from tarkib import cli
 from tarkib.errors import TarkibError
-from tarkib.runtime import entry
+from tarkib.runtime import program
 
-WORDS = entry.Words("interrupted, and so", "try again")
+WORDS = program.Words("interrupted, and so", "try again")
 WITHIN_S = 120.0  # what is waited for comes in a second
 
 
@@ -22,7 +22,7 @@ def raising(error: BaseException):
 
 
 def test_what_a_program_returns_is_its_exit_code():
-    assert [entry.guard(lambda code=code: code, WORDS) for code in (None, 0, 2)] == [0, 0, 2]
+    assert [program.guard(lambda code=code: code, WORDS) for code in (None, 0, 2)] == [0, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_what_a_program_returns_is_its_exit_code():
     ],
 )
 def test_an_error_is_a_line(capsys, monkeypatch, error, line):
-    monkeypatch.delenv(entry.DEBUG, raising=False)
-    assert entry.guard(raising(error), WORDS) == 1
+    monkeypatch.delenv(program.DEBUG, raising=False)
+    assert program.guard(raising(error), WORDS) == 1
     assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_an_interrupt_is_a_line(capsys):
-    assert entry.guard(raising(KeyboardInterrupt()), WORDS) == 130
+    assert program.guard(raising(KeyboardInterrupt()), WORDS) == 130
     assert capsys.readouterr().err == "interrupted, and so\n"
 
 
 def test_a_broken_pipe_to_another_than_the_reader_is_not_silent(capsys):
-    assert entry.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")), WORDS) == 1
+    assert program.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")), WORDS) == 1
     assert capsys.readouterr().err.startswith("error: unforeseen BrokenPipeError: ")
 
 
@@ -72,29 +72,29 @@ def test_an_interrupt_of_which_a_library_made_another_error_is_one(capsys):
         except KeyboardInterrupt as error:
             raise ImportError("could not be imported") from error
 
-    assert entry.guard(run, WORDS) == 143
+    assert program.guard(run, WORDS) == 143
     assert capsys.readouterr().err == "interrupted, and so\n"
-    assert entry.guard(raising(ValueError()), WORDS) == 1
+    assert program.guard(raising(ValueError()), WORDS) == 1
 
 
 def test_a_terminal_is_not_controlled_nor_flooded(capsys):
-    entry.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
+    program.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
     first, second, *rest = capsys.readouterr().err.splitlines()
     assert first == r"error: \u001b[2Ja\u000d\u0009b\u009b"
     assert second.startswith("next: xxx")
     assert len(second) == 2_001
     assert rest[-1] == "… and 41 more lines"
-    entry.guard(raising(ValueError("y" * 10**6)), WORDS)
+    program.guard(raising(ValueError("y" * 10**6)), WORDS)
     assert len(capsys.readouterr().err) < 700
 
 
 def test_debug_shows_the_traceback_of_the_unforeseen_alone(capsys, monkeypatch):
-    monkeypatch.setenv(entry.DEBUG, "1")
-    entry.guard(raising(ValueError("nobody thought of this")), WORDS)
+    monkeypatch.setenv(program.DEBUG, "1")
+    program.guard(raising(ValueError("nobody thought of this")), WORDS)
     said = capsys.readouterr().err
     assert said.startswith("Traceback")
     assert "in run" in said
-    entry.guard(raising(TarkibError("a.wav: is empty")), WORDS)
+    program.guard(raising(TarkibError("a.wav: is empty")), WORDS)
     assert capsys.readouterr().err == "error: a.wav: is empty\n"
 
 
@@ -103,7 +103,7 @@ def test_a_command_has_an_option_for_it(capsys, monkeypatch, debug):
     def break_down(_: object) -> None:
         raise ValueError("nobody thought of this")
 
-    monkeypatch.setenv(entry.DEBUG, "")  # so that it is put back
+    monkeypatch.setenv(program.DEBUG, "")  # so that it is put back
     monkeypatch.setattr("tarkib.cli.verify.run", break_down)
     assert cli.main([*debug, "verify", "data/mixtures"]) == 1
     said = capsys.readouterr().err
@@ -111,10 +111,10 @@ def test_a_command_has_an_option_for_it(capsys, monkeypatch, debug):
     assert "error: unforeseen ValueError: nobody thought of this" in said
 
 
-def program(code: str) -> subprocess.Popen:
+def started(code: str) -> subprocess.Popen:
     """A program that prints a line once it can be sent a signal."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"from tarkib import entry\n{code}"],
+        [sys.executable, "-c", f"from tarkib.runtime import program\n{code}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -123,7 +123,7 @@ def program(code: str) -> subprocess.Popen:
 
 
 LOADING = """
-entry.start(entry.COMMAND)
+program.start(program.COMMAND)
 print("ready", flush=True)
 input()
 """
@@ -134,8 +134,8 @@ def run():
     with tempfile.TemporaryDirectory() as folder:
         print(folder, flush=True)
         input()
-entry.start(entry.COMMAND)
-raise SystemExit(entry.guard(run, entry.COMMAND))
+program.start(program.COMMAND)
+raise SystemExit(program.guard(run, program.COMMAND))
 """
 
 IN_COMPILED_CODE = """
@@ -143,8 +143,8 @@ import hashlib
 def run():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # takes minutes and looks at no signal
-entry.start(entry.COMMAND)
-raise SystemExit(entry.guard(run, entry.COMMAND))
+program.start(program.COMMAND)
+raise SystemExit(program.guard(run, program.COMMAND))
 """
 
 ENDING_SLOWLY = """
@@ -153,8 +153,8 @@ def run():
     threading.Thread(target=threading.Event().wait).start()  # the interpreter waits for it at its end
     print("ready", flush=True)
     input()
-entry.start(entry.COMMAND)
-raise SystemExit(entry.guard(run, entry.COMMAND))
+program.start(program.COMMAND)
+raise SystemExit(program.guard(run, program.COMMAND))
 """
 
 
@@ -170,15 +170,15 @@ def run():
     except BaseException:
         pass
     input()
-entry.start(entry.COMMAND)
-raise SystemExit(entry.guard(run, entry.COMMAND))
+program.start(program.COMMAND)
+raise SystemExit(program.guard(run, program.COMMAND))
 """
 
 
-@pytest.mark.parametrize("number", entry.SIGNALS)
+@pytest.mark.parametrize("number", program.SIGNALS)
 @pytest.mark.parametrize("code", [LOADING, CLEARING_UP, IN_COMPILED_CODE, ENDING_SLOWLY, DROPPED])
 def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
-    one = program(code)
+    one = started(code)
     folder = one.stdout.readline().strip()
     one.send_signal(number)
     assert one.wait(WITHIN_S) == 128 + number
@@ -187,7 +187,7 @@ def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
 
 
 def test_a_signal_that_is_ignored_stays_so():
-    one = program(f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{LOADING}")
+    one = started(f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{LOADING}")
     one.stdout.readline()
     one.send_signal(signal.SIGHUP)
     one.communicate("\n", timeout=WITHIN_S)
@@ -195,7 +195,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 def test_a_signal_to_a_forked_process_is_its_own():
-    one = program(
+    one = started(
         """
 import os, signal
 def run():
@@ -204,8 +204,8 @@ def run():
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-entry.start(entry.COMMAND)
-raise SystemExit(entry.guard(run, entry.COMMAND))
+program.start(program.COMMAND)
+raise SystemExit(program.guard(run, program.COMMAND))
 """
     )
     said, complaint = one.communicate(timeout=WITHIN_S)
@@ -213,7 +213,7 @@ raise SystemExit(entry.guard(run, entry.COMMAND))
 
 
 def test_an_error_while_modules_are_loaded_is_a_line():
-    one = program("entry.start(entry.COMMAND)\nimport nowhere_at_all")
+    one = started("program.start(program.COMMAND)\nimport nowhere_at_all")
     complaint = one.communicate(timeout=WITHIN_S)[1]
     assert one.returncode == 1
     assert complaint.startswith("error: unforeseen ModuleNotFoundError: No module named 'nowhere_at_all'; ")
@@ -221,8 +221,8 @@ def test_an_error_while_modules_are_loaded_is_a_line():
 
 
 def test_a_reader_that_has_enough_is_no_error():
-    one = program(
-        "entry.start(entry.COMMAND)\nraise SystemExit(entry.guard(lambda: print('x' * 10**6), entry.COMMAND))"
+    one = started(
+        "program.start(program.COMMAND)\nraise SystemExit(program.guard(lambda: print('x' * 10**6), program.COMMAND))"
     )
     one.stdout.close()
     assert one.wait(WITHIN_S) == 1

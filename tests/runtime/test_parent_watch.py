@@ -14,7 +14,7 @@ WITHIN_S = 120.0  # what is waited for comes in a second
 LOADING = """
 import os, sys
 from torch.utils.data import DataLoader
-from tarkib import lifeline
+from tarkib.runtime import parent_watch
 
 class Slow:
     def __len__(self):
@@ -26,7 +26,7 @@ class Slow:
         while True:
             sum(range(1_000))
 
-list(DataLoader(Slow(), num_workers=2, worker_init_fn=lifeline.follow_loader))
+list(DataLoader(Slow(), num_workers=2, worker_init_fn=parent_watch.follow_loader))
 """
 
 
@@ -46,7 +46,7 @@ def test_processes_that_load_data_end_with_a_killed_training(tmp_path, number):
 
 def test_a_stage_that_has_lost_its_dvc_before_it_looked_ends_too():
     """As where DVC is killed while the interpreter starts."""
-    code = "input(); from tarkib import lifeline; lifeline.watch_dvc(); input()"
+    code = "input(); from tarkib.runtime import parent_watch; parent_watch.watch_dvc(); input()"
     read, write = os.pipe()
     shell = subprocess.run(
         ["sh", "-c", 'exec 3<&0; "$0" -c "$1" <&3 >/dev/null & echo $!', sys.executable, code],
