@@ -26,7 +26,7 @@ OVERVIEW = Path("plots/overview.png")
 METRICS = Path("metrics")
 
 # Before a stage loads what it needs, which takes seconds.
-program.start(program.STAGE)
+program.start()
 
 
 def code_of(stage: str) -> str:
@@ -40,5 +40,5 @@ def code_of(stage: str) -> str:
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage; whatever ends it before its time is printed in a line, and so is what to do about it."""
-    if code := program.guard(stage, program.STAGE):
+    if code := program.guard(stage):
         sys.exit(code)

@@ -1,186 +1,180 @@
-"""params.yaml as frozen dataclasses: every value checked, and one error that names all that is wrong.
+"""params.yaml as frozen dataclasses, and one error that names every value that is wrong.
 
-The file is read as DVC reads it (`tarkib.runtime.yaml12`), so that a stage runs with the values that DVC records of it.
-
-Each section of the file is a dataclass here and each of its keys a field; the file must hold exactly these keys. What a
-field allows stands in its declaration. `run` holds what cannot change a result (engine, workers, device, tracking
-address), so no stage declares it and changing it reruns nothing.
+Each section of the file is a class here and each key a field; the file must hold exactly these keys. It is read as DVC
+reads it (`tarkib.runtime.yaml12`), so a stage runs with the values that DVC records. Construction in Python checks
+nothing: `parse` does.
 """
 
-import dataclasses
 import difflib
 import re
-import types
-import typing
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import yaml12
 from tarkib.runtime.text import quoted
 
 DEVICES = re.compile(r"(cpu|cuda)(?: x ([1-9]\d*))?")
-"""How devices are named in `run.devices`, besides `auto`: their kind and, if more than one, their number."""
+"""Names of devices in `run.devices`, besides `auto`: their kind and, if more than one, their number."""
 
-_MOST_BYTES = 1_000_000
-_SEED = 2**32 - 1
-"""The greatest seed that every generator takes."""
-_MOST = 10_000_000
-"""Of mixtures, slices of a recording, or steps: far more than any use of them, and not yet too many to count."""
-_MOST_UNKNOWN = 10
-
-MODES = ("random", "bpm", "dastgah", "dastgah+bpm")
+_MAX_BYTES = 1_000_000
+_MAX_PROBLEMS = 30
 
 
-def _number(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a number from low to high, both ends included; a default serves Python's callers, not the file."""
-    return field(default=default, metadata={"low": low, "high": high})
+def _between(low: float, high: float) -> Any:
+    """Both ends included; strict: a whole number counts as a number, true and "1" do not."""
+    return Field(ge=low, le=high, strict=True)
 
 
-def _choice(*choices: str) -> Any:
-    """Declare a word that must be one of the choices."""
-    return field(metadata={"choices": choices})
+def _printable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError(f"{quoted(text)} holds control characters; write it without them")
+    return text
 
 
-@dataclass(frozen=True)
-class Data:
-    """Where the solo recordings and the test set are."""
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_printable)]
+Seed = Annotated[int, _between(0, 2**32 - 1)]
+Count = Annotated[int, _between(1, 10_000_000)]
+Bpm = Annotated[float, _between(20, 400)]
+Share = Annotated[float, _between(0, 1)]
+LearningRate = Annotated[float, _between(1e-9, 1)]
 
-    raw: str
-    test: str
+Mode = Literal["random", "bpm", "dastgah", "dastgah+bpm"]
+MODES: tuple[str, ...] = get_args(Mode)
 
 
-@dataclass(frozen=True)
-class Demo:
-    """The built-in orchestra: how many players an instrument has, how many test excerpts are cut."""
-
-    seed: int = _number(0, _SEED)
-    performers: int = _number(2, 100)
-    excerpts: int = _number(1, 10_000)
+class _Section:
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Cutting recordings into five-second slices."""
-
-    seed: int = _number(0, _SEED)
-    min_seconds: float = _number(0.5, 5.0)
-    min_rms_dbfs: float = _number(-120.0, 0.0)
-    max_per_recording: int | None = _number(1, _MOST)
-    validation_share: float = _number(0.0, 0.9)
+class Data(_Section):
+    raw: Text
+    test: Text
 
 
 @dataclass(frozen=True)
-class Annotate:
-    """Estimating tempo, tonic and dastgah."""
-
-    min_bpm: float = _number(20.0, 400.0, 50.0)
-    max_bpm: float = _number(20.0, 400.0, 200.0)
-    prior_bpm: float = _number(20.0, 400.0, 100.0)
-    prior_octaves: float = _number(0.05, 10.0, 0.9)
-    min_confidence: float = _number(0.0, 1.0, 0.8)
-    min_tonal_confidence: float = _number(0.0, 1.0, 0.5)
-    suspect_confidence: float = _number(0.0, 1.0, 0.9)
+class Demo(_Section):
+    seed: Seed
+    performers: Annotated[int, _between(2, 100)]
+    excerpts: Annotated[int, _between(1, 10_000)]
 
 
 @dataclass(frozen=True)
-class Augment:
-    """Mixing slices into polyphony."""
-
-    seed: int = _number(0, _SEED)
-    mode: str = _choice(*MODES)
-    ensembles: str = _choice("uniform", "traditional")
-    train_mixtures: int = _number(1, _MOST)
-    validation_mixtures: int = _number(1, _MOST)
-    min_instruments: int = _number(1, 10)
-    max_instruments: int = _number(1, 10)
-    max_stretch: float = _number(1.0, 2.0)
-    tempo_tolerance: float = _number(0.0, 0.2)
-    gain_range_db: float = _number(0.0, 30.0)
-    align_tonic: bool
-    align_beats: bool
-    reverb: bool
+class Slice(_Section):
+    seed: Seed
+    min_seconds: Annotated[float, _between(0.5, 5)]
+    min_rms_dbfs: Annotated[float, _between(-120, 0)]
+    max_per_recording: Count | None
+    validation_share: Annotated[float, _between(0, 0.9)]
 
 
 @dataclass(frozen=True)
-class Model:
-    """The classifier: its backbone and its head."""
+class Annotate(_Section):
+    """The defaults are for callers in Python; the file must name every key."""
 
-    backbone: str
-    revision: str | None
-    finetune: str = _choice("full", "frozen", "lora")
-    freeze_convolutions: bool
-    spec_augment: bool
-    head_hidden: int = _number(1, 65_536)
-    head_dropout: float = _number(0.0, 0.95)
-    lora_rank: int = _number(1, 1024)
-    lora_alpha: int = _number(1, 1024)
+    min_bpm: Bpm = 50.0
+    max_bpm: Bpm = 200.0
+    prior_bpm: Bpm = 100.0
+    prior_octaves: Annotated[float, _between(0.05, 10)] = 0.9
+    min_confidence: Share = 0.8
+    min_tonal_confidence: Share = 0.5
+    suspect_confidence: Share = 0.9
 
 
 @dataclass(frozen=True)
-class Train:
-    """Fitting the classifier to the mixtures."""
-
-    seed: int = _number(0, _SEED)
-    epochs: int = _number(1, 10_000)
-    batch_size: int = _number(1, 4096)
-    accumulate: int = _number(1, 4096)
-    learning_rate: float = _number(1e-9, 1.0)
-    head_learning_rate: float | None = _number(1e-9, 1.0)
-    weight_decay: float = _number(0.0, 10.0)
-    warmup_fraction: float = _number(0.0, 1.0)
-    schedule: str = _choice("linear", "cosine", "constant")
-    max_grad_norm: float = _number(0.0, 1e6)
-    pos_weight: float = _number(1e-3, 1e3)
-
-
-@dataclass(frozen=True)
-class Pretrain:
-    """Letting a backbone hear music without labels; an entry point of its own, no stage of dvc.yaml."""
-
-    seed: int = _number(0, _SEED)
-    recordings: str
-    start: str
-    steps: int = _number(1, 100_000_000)
-    batch_size: int = _number(1, 4096)
-    learning_rate: float = _number(1e-9, 1.0)
-    weight_decay: float = _number(0.0, 10.0)
-    warmup_fraction: float = _number(0.0, 1.0)
-    clusters: int = _number(2, 65_536)
-    mask_share: float = _number(0.01, 0.95)
-    mask_frames: int = _number(1, 374)
-    musical_weight: float = _number(0.0, 1e3)
+class Augment(_Section):
+    seed: Seed
+    mode: Mode
+    ensembles: Literal["uniform", "traditional"]
+    train_mixtures: Count
+    validation_mixtures: Count
+    min_instruments: Annotated[int, _between(1, 10)]
+    max_instruments: Annotated[int, _between(1, 10)]
+    max_stretch: Annotated[float, _between(1, 2)]
+    tempo_tolerance: Annotated[float, _between(0, 0.2)]
+    gain_range_db: Annotated[float, _between(0, 30)]
+    align_tonic: Flag
+    align_beats: Flag
+    reverb: Flag
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Scoring on the test set."""
-
-    seed: int = _number(0, _SEED)
-    bootstrap_rounds: int = _number(1, 100_000)
-    label_threshold: float = _number(0.01, 1.0)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What cannot change a result; no stage's parameter."""
-
-    engine: str = _choice("local", "ray")
-    workers: int | None = _number(1, 4096)
-    devices: str
-    checkpoint_steps: int = _number(1, _MOST)
-    gradient_checkpointing: bool
-    compile: bool
-    tracking_uri: str | None
+class Model(_Section):
+    backbone: Text
+    revision: Text | None
+    finetune: Literal["full", "frozen", "lora"]
+    freeze_convolutions: Flag
+    spec_augment: Flag
+    head_hidden: Annotated[int, _between(1, 65_536)]
+    head_dropout: Annotated[float, _between(0, 0.95)]
+    lora_rank: Annotated[int, _between(1, 1024)]
+    lora_alpha: Annotated[int, _between(1, 1024)]
 
 
 @dataclass(frozen=True)
-class Params:
-    """All of params.yaml."""
+class Train(_Section):
+    seed: Seed
+    epochs: Annotated[int, _between(1, 10_000)]
+    batch_size: Annotated[int, _between(1, 4096)]
+    accumulate: Annotated[int, _between(1, 4096)]
+    learning_rate: LearningRate
+    head_learning_rate: LearningRate | None
+    weight_decay: Annotated[float, _between(0, 10)]
+    warmup_fraction: Share
+    schedule: Literal["linear", "cosine", "constant"]
+    max_grad_norm: Annotated[float, _between(0, 1e6)]
+    pos_weight: Annotated[float, _between(1e-3, 1e3)]
 
+
+@dataclass(frozen=True)
+class Pretrain(_Section):
+    """No stage of dvc.yaml: `stages.pretrain` is run by hand."""
+
+    seed: Seed
+    recordings: Text
+    start: Text
+    steps: Annotated[int, _between(1, 100_000_000)]
+    batch_size: Annotated[int, _between(1, 4096)]
+    learning_rate: LearningRate
+    weight_decay: Annotated[float, _between(0, 10)]
+    warmup_fraction: Share
+    clusters: Annotated[int, _between(2, 65_536)]
+    mask_share: Annotated[float, _between(0.01, 0.95)]
+    mask_frames: Annotated[int, _between(1, 374)]
+    musical_weight: Annotated[float, _between(0, 1e3)]
+
+
+@dataclass(frozen=True)
+class Evaluate(_Section):
+    seed: Seed
+    bootstrap_rounds: Annotated[int, _between(1, 100_000)]
+    label_threshold: Annotated[float, _between(0.01, 1)]
+
+
+@dataclass(frozen=True)
+class Run(_Section):
+    """What cannot change a result: no stage declares it, and changing it reruns nothing."""
+
+    engine: Literal["local", "ray"]
+    workers: Annotated[int | None, _between(1, 4096)]
+    devices: Text
+    checkpoint_steps: Count
+    gradient_checkpointing: Flag
+    compile: Flag
+    tracking_uri: Text | None
+
+
+@dataclass(frozen=True)
+class Params(_Section):
     data: Data
     demo: Demo
     slice: Slice
@@ -194,21 +188,17 @@ class Params:
 
 
 def load(path: Path | str = "params.yaml") -> Params:
-    """Read and check a parameter file.
-
-    Raises TarkibError with one line for each value that is missing, unknown, of the wrong type or out of its range.
-    """
+    """Read and check a parameter file; TarkibError with a line for each value that is wrong."""
     return parse(read(path), str(path))
 
 
 def read(path: Path | str) -> Any:
-    """A parameter file's content, unchecked; TarkibError where it cannot be read or is not YAML."""
-    path = Path(path)
+    """Content of a parameter file, unchecked; TarkibError where it cannot be read or is not YAML."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise TarkibError(f"{path}: has more than {_MOST_BYTES:,} bytes, so it is no file of parameters")
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise TarkibError(f"{path}: has more than {_MAX_BYTES:,} bytes, so it is not a parameter file")
         return yaml12.read(content.decode())
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from error
@@ -219,80 +209,43 @@ def read(path: Path | str) -> Any:
 
 
 def parse(content: Any, name: str = "params.yaml") -> Params:
-    """Check a parameter file's content (nested dicts) and return it typed; errors as in `load`, led by `name`."""
-    problems: list[str] = []
-    sections = {}
-    for section_field, found in _match(Params, content, "", problems):
-        section_class = typing.cast(type, section_field.type)
-        values = {
-            key.name: _value(key, value, f"{section_field.name}.{key.name}", problems)
-            for key, value in _match(section_class, found, f"{section_field.name}.", problems)
-        }
-        if len(values) == len(dataclasses.fields(section_class)):
-            sections[section_field.name] = section_class(**values)
-    if not problems:
-        params = Params(**sections)
-        problems.extend(_contradictions(params))
-    if problems:
-        raise TarkibError("\n  ".join([f"{name}: {len(problems)} value(s) to put right:", *problems]))
-    return params
+    """Check nested dicts as a parameter file holds them; errors as in `load`, with `name` as the file's name."""
+    try:
+        params = TypeAdapter(Params).validate_python(content)
+    except ValidationError as error:
+        problems = [_problem(*detail["loc"], detail=detail) for detail in error.errors()]
+    else:
+        problems = [f"annotate.{key}: missing" for key in vars(params.annotate) if key not in content["annotate"]]
+        problems += _contradictions(params)
+        if not problems:
+            return params
+    more = [f"and {len(problems) - _MAX_PROBLEMS:,} more"] if len(problems) > _MAX_PROBLEMS else []
+    lines = [f"{name}: {len(problems):,} value(s) to put right:", *problems[:_MAX_PROBLEMS], *more]
+    raise TarkibError("\n  ".join(lines))
 
 
-def _match(kind: type, found: Any, prefix: str, problems: list[str]) -> Iterator[tuple[dataclasses.Field, Any]]:
-    """Pair a dataclass's fields with a mapping's values; what is missing or unknown goes to `problems`."""
-    if not isinstance(found, dict):
-        problems.append(f"{prefix.rstrip('.') or 'the file'}: expected keys and values, found {quoted(found)}")
-        return
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = [quoted(str(key))[1:-1] for key in found if key not in fields]
-    for key in unknown[:_MOST_UNKNOWN]:
-        near = difflib.get_close_matches(key, fields, n=1)
-        hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
-        problems.append(f"{prefix}{key}: unknown key{hint}")
-    if len(unknown) > _MOST_UNKNOWN:
-        problems.append(
-            f"{prefix.rstrip('.') or 'the file'}: {len(unknown) - _MOST_UNKNOWN} more unknown keys; remove them"
-        )
-    for key, one in fields.items():
-        if key in found:
-            yield one, found[key]
-        else:
-            problems.append(f"{prefix}{key}: missing")
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
-
-
-def _value(declared: dataclasses.Field, value: Any, name: str, problems: list[str]) -> Any:
-    """Check one value against its field; a whole number counts as a number."""
-    allowed = typing.get_args(declared.type) or (declared.type,)
-    kind = float if type(value) is int and float in allowed else type(value)
-    if kind not in allowed:
-        wanted = " or ".join(_WORDS[one] for one in allowed)
-        problems.append(f"{name}: expected {wanted}, found {quoted(value)}")
-        return value
-    limits, choices = declared.metadata, declared.metadata.get("choices")
-    # Before it becomes a floating-point number, of which the greatest whole numbers have none.
-    if kind in (int, float) and not limits["low"] <= value <= limits["high"]:
-        between = f"between {limits['low']:,} and {limits['high']:,}"
-        problems.append(f"{name}: {quoted(value)} is out of range; it must be {between}")
-        return value
-    if choices and value not in choices:
-        problems.append(f"{name}: {quoted(value)} is unknown; choose one of {', '.join(choices)}")
-    if kind is str and not value.strip():
-        problems.append(f"{name}: must not be empty")
-    if kind is str and any(unicodedata.category(one) in ("Cc", "Cs") for one in value):
-        problems.append(f"{name}: {quoted(value)} holds control characters; write it without them")
-    return float(value) if kind is float else value
+def _problem(*keys: Any, detail: Any) -> str:
+    """One of pydantic's errors in a line: where, what is wrong, and what to write."""
+    where = ".".join(quoted(str(key))[1:-1] for key in keys) or "the file"
+    if detail["type"] == "missing":
+        return f"{where}: missing"
+    if detail["type"] in ("unexpected_keyword_argument", "invalid_key"):
+        section = Params.__annotations__[keys[0]] if len(keys) == 2 else Params
+        near = difflib.get_close_matches(where.rpartition(".")[2], section.__annotations__, n=1)
+        return f"{where}: unknown key; " + (f"did you mean {'.'.join([*keys[:-1], *near])}?" if near else "remove it")
+    if detail["type"] == "dataclass_type":
+        return f"{where}: must hold keys and values, not {quoted(detail['input'])}"
+    if detail["type"] == "value_error":
+        return f"{where}: {detail['ctx']['error']}"
+    return f"{where}: {detail['msg'].replace('Input should', 'must')}, not {quoted(detail['input'])}"
 
 
 def _contradictions(params: Params) -> Iterator[str]:
-    """What no single value shows."""
+    """Values that are allowed alone but not together."""
     if params.annotate.min_bpm * 2 > params.annotate.max_bpm:
-        # Tempi are compared modulo octave, so the range must hold one.
-        yield "annotate.max_bpm: must be at least twice annotate.min_bpm, a tempo octave"
+        yield "annotate.max_bpm: must be at least twice annotate.min_bpm: tempi are compared modulo octave"
     if params.model.spec_augment and params.model.finetune == "frozen":
-        yield "model.spec_augment: masks nothing where model.finetune is frozen; set it to false"
+        yield "model.spec_augment: has no effect with model.finetune: frozen; set it to false"
     if params.run.devices != "auto" and not DEVICES.fullmatch(params.run.devices):
         devices = quoted(params.run.devices)
         yield f"run.devices: {devices} is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"

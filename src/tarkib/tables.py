@@ -12,6 +12,8 @@ from tarkib.errors import TarkibError
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.text import some
 
+_REMEDY = "run dvc repro (or dvc checkout) to make it again"
+
 _Row = TypeVar("_Row")
 
 
@@ -23,57 +25,48 @@ class Table:
     schema: pa.Schema
 
     def write(self, path: Path | str, rows: Iterable[dict]) -> None:
-        """Write rows, dicts with exactly this table's columns; equal rows give equal bytes.
-
-        Raises ValueError where a row breaks the contract: that is a defect of the code that made it.
-        """
+        """Write dicts with exactly this table's columns, else ValueError; equal rows give equal bytes."""
         rows = list(rows)
         columns = set(self.schema.names)
         for row in rows:
             if row.keys() != columns:
                 raise ValueError(f"{self.name}: columns {sorted(row.keys() ^ columns)} are missing or unknown")
         table = pa.Table.from_pylist(rows, schema=self.schema)
-        empty = self._null_columns(table)
-        if empty:
-            raise ValueError(f"{self.name}: null in {empty}")
+        if nulls := self._columns_with_null(table):
+            raise ValueError(f"{self.name}: null in {nulls}")
         with atomic_file(path) as partial:
             pq.write_table(table, partial, compression="zstd")
 
     def read(self, path: Path | str) -> list[dict]:
-        """Read rows; null is None.
-
-        Raises TarkibError where the file is missing, unreadable, or not such a table.
-        """
-        path = Path(path)
-        remedy = "run dvc repro (or dvc checkout) to have it made anew"
+        """Rows, with None for null; TarkibError where the file is missing, damaged or not such a table."""
         try:
             table = pq.read_table(path)
         except FileNotFoundError as error:
-            raise TarkibError(f"{path}: not there; {remedy}") from error
+            raise TarkibError(f"{path}: not there; {_REMEDY}") from error
         except (pa.ArrowException, OSError) as error:
-            raise TarkibError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from error
+            raise TarkibError(f"{path}: cannot be read ({' '.join(str(error).split())}); {_REMEDY}") from error
         if not table.schema.equals(self.schema):
-            raise TarkibError(f"{path}: is not a table of {self.name}: {self._differences(table.schema)}; {remedy}")
-        if empty := self._null_columns(table):
-            raise TarkibError(f"{path}: null in {', '.join(empty)}; {remedy}")
+            problem = self._differences(table.schema)
+            raise TarkibError(f"{path}: is not a table of {self.name}: {problem}; {_REMEDY}")
+        if nulls := self._columns_with_null(table):
+            raise TarkibError(f"{path}: null in {', '.join(nulls)}; {_REMEDY}")
         return table.to_pylist()
 
-    def _differences(self, found: pa.Schema) -> str:
-        """How a schema differs from this table's, in words."""
-        both = [name for name in self.schema.names if name in found.names]
+    def _differences(self, other: pa.Schema) -> str:
+        both = [name for name in self.schema.names if name in other.names]
         columns = {
             "without": [name for name in self.schema.names if name not in both],
-            "unknown": [name for name in found.names if name not in both],
-            "of another type": [name for name in both if not found.field(name).equals(self.schema.field(name))],
+            "unknown": [name for name in other.names if name not in both],
+            "of another type": [name for name in both if not other.field(name).equals(self.schema.field(name))],
         }
         return "; ".join(f"{what}: {some(names)}" for what, names in columns.items() if names) or "another order"
 
-    def _null_columns(self, table: pa.Table) -> list[str]:
-        return [one.name for one in self.schema if not one.nullable and table[one.name].null_count]
+    def _columns_with_null(self, table: pa.Table) -> list[str]:
+        return [column.name for column in self.schema if not column.nullable and table[column.name].null_count]
 
 
 def spread(rows: Sequence[_Row], count: int) -> list[_Row]:
-    """At most `count` rows, evenly spread from the first to the last, in their order.
+    """At most `count` rows, evenly spread from the first to the last.
 
     >>> spread("abcdefghi", 3), spread("ab", 3)
     (['a', 'e', 'i'], ['a', 'b'])
@@ -85,86 +78,41 @@ def spread(rows: Sequence[_Row], count: int) -> list[_Row]:
     return [rows[(2 * i * (len(rows) - 1) + count - 1) // (2 * (count - 1))] for i in range(count)]
 
 
-def _table(name: str, **columns: pa.DataType | tuple[pa.DataType, None]) -> Table:
-    """Declare a table; a column given as (type, None) may hold null."""
+_TYPES = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+_TYPES |= {f"[{name}]": pa.list_(pa.field("element", kind)) for name, kind in _TYPES.items()}
+
+
+def _table(name: str, columns: str) -> Table:
+    """Declare a table by its columns, separated by blanks: `name:type`, text by default; `name?` may hold null."""
+    declared = [column.partition(":") for column in columns.split()]
     fields = [
-        pa.field(column, kind[0] if isinstance(kind, tuple) else kind, nullable=isinstance(kind, tuple))
-        for column, kind in columns.items()
+        pa.field(name.rstrip("?"), _TYPES[kind or "text"], nullable=name.endswith("?")) for name, _, kind in declared
     ]
     return Table(name, pa.schema(fields))
 
 
-_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-
 RECORDINGS = _table(
     "recordings",
-    recording_id=_TEXT,
-    path=_TEXT,
-    sha256=_TEXT,
-    instrument=(_TEXT, None),
-    dastgah=(_TEXT, None),
-    tonic_hz=(_FLOAT, None),
-    bpm=(_FLOAT, None),
-    performer=(_TEXT, None),
-    seconds=(_FLOAT, None),
-    sample_rate=(_INT, None),
-    status=_TEXT,
-    reason=(_TEXT, None),
+    "recording_id path sha256 instrument? dastgah? tonic_hz?:float bpm?:float performer? seconds?:float "
+    "sample_rate?:int status reason?",
 )
 SLICES = _table(
     "slices",
-    slice_id=_TEXT,
-    recording_id=_TEXT,
-    instrument=_TEXT,
-    dastgah=(_TEXT, None),
-    split=_TEXT,
-    start_s=_FLOAT,
-    rms_dbfs=_FLOAT,
-    shard=_TEXT,
-    offset=_INT,
-    size=_INT,
+    "slice_id recording_id instrument dastgah? split start_s:float rms_dbfs:float shard offset:int size:int",
 )
 ANNOTATIONS = _table(
     "annotations",
-    slice_id=_TEXT,
-    bpm=(_FLOAT, None),
-    bpm_confidence=_FLOAT,
-    bpm_source=_TEXT,
-    bpm_octaves=pa.list_(pa.field("element", _FLOAT)),
-    beat_s=(_FLOAT, None),
-    tonic_hz=(_FLOAT, None),
-    tonic_confidence=_FLOAT,
-    tonic_source=_TEXT,
-    dastgah=(_TEXT, None),
-    dastgah_confidence=_FLOAT,
-    dastgah_source=_TEXT,
-    family=(_TEXT, None),
-    family_confidence=_FLOAT,
+    "slice_id bpm?:float bpm_confidence:float bpm_source bpm_octaves:[float] beat_s?:float "
+    "tonic_hz?:float tonic_confidence:float tonic_source "
+    "dastgah? dastgah_confidence:float dastgah_source family? family_confidence:float",
 )
 MIXTURES = _table(
     "mixtures",
-    mixture_id=_TEXT,
-    split=_TEXT,
-    mode=_TEXT,
-    instruments=pa.list_(pa.field("element", _TEXT)),
-    target_bpm=(_FLOAT, None),
-    dastgah=(_TEXT, None),
-    room_rt60_s=(_FLOAT, None),
-    room_wet_db=(_FLOAT, None),
-    shard=_TEXT,
-    offset=_INT,
-    size=_INT,
+    "mixture_id split mode instruments:[text] target_bpm?:float dastgah? room_rt60_s?:float room_wet_db?:float "
+    "shard offset:int size:int",
 )
 COMPONENTS = _table(
     "components",
-    mixture_id=_TEXT,
-    slice_id=_TEXT,
-    instrument=_TEXT,
-    dastgah=(_TEXT, None),
-    bpm=(_FLOAT, None),
-    offset_s=_FLOAT,
-    stretch=_FLOAT,
-    shift_cents=_FLOAT,
-    gain_db=_FLOAT,
-    metered=_BOOL,
+    "mixture_id slice_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
+    "gain_db:float metered:bool",
 )

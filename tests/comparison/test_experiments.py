@@ -398,7 +398,7 @@ def test_a_missing_source_is_named(clean):
         ({"data.test": "data/test"}, "-S data.test: set it in params.yaml"),
         ({"train.epochs": "1,2"}, "-S train.epochs=1,2: one value only"),
         ({"train.epoch": "1"}, "train.epoch: unknown key; did you mean train.epochs?"),
-        ({"train.epochs": "many"}, "train.epochs: expected a whole number, found 'many'"),
+        ({"train.epochs": "many"}, "train.epochs: must be a valid integer, not 'many'"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(project, overrides, said):

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tarkib.runtime import locks, outputs
+from tarkib.runtime import outputs
 from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir, atomic_file
 
@@ -61,7 +63,7 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
         (folder / "new").touch()
         file.write_text("new")
         assert len(list(tmp_path.glob(".*.tarkib.partial"))) == 2
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["atomic_file", "atomic_dir"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["atomic_dir", "atomic_file"]
     assert [p.name for p in (tmp_path / "atomic_dir").iterdir()] == ["new"]
 
 
@@ -145,11 +147,11 @@ def test_a_lock_that_is_deleted_keeps_out_all_the_same(tmp_path):
     assert not path.exists()
 
 
-def test_without_locks_nobody_is_kept_out_and_no_partial_is_shared(tmp_path, monkeypatch):
+def test_without_locks_nobody_is_kept_out_and_no_partial_is_shared(tmp_path, monkeypatch, capsys):
     def refuse(*_: object) -> None:
-        raise OSError(38, "Function not implemented")
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with atomic_dir(tmp_path / "slices") as one:
         (one / "one").touch()
         with atomic_dir(tmp_path / "slices") as other:
@@ -157,6 +159,7 @@ def test_without_locks_nobody_is_kept_out_and_no_partial_is_shared(tmp_path, mon
             assert one != other
         assert (one / "one").exists()
         assert [p.name for p in (tmp_path / "slices").iterdir()] == ["other"]
+    assert capsys.readouterr().err == f"{tmp_path}: the file system has no locks; run one process at a time there\n"
     assert [p.name for p in (tmp_path / "slices").iterdir()] == ["one"]
     assert not list(tmp_path.glob(".*.partial"))
 

@@ -10,7 +10,6 @@ from tarkib import cli
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 
-WORDS = program.Words("interrupted, and so", "try again")
 WITHIN_S = 120.0  # what is waited for comes in a second
 
 
@@ -22,7 +21,7 @@ def raising(error: BaseException):
 
 
 def test_what_a_program_returns_is_its_exit_code():
-    assert [program.guard(lambda code=code: code, WORDS) for code in (None, 0, 2)] == [0, 0, 2]
+    assert [program.guard(lambda code=code: code) for code in (None, 0, 2)] == [0, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -30,14 +29,14 @@ def test_what_a_program_returns_is_its_exit_code():
     [
         (TarkibError("a.wav: is empty"), "error: a.wav: is empty"),
         (
-            OSError(errno.ENOSPC, "No space left on device", "a.tar"),
-            "error: a.tar: No space left on device; make room (or raise the limit) and try again",
+            OSError(errno.ENOSPC, "No space left", "a.tar"),
+            "error: a.tar: No space left; make room (or raise the limit) and run again; nothing is half-written",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "data"),
-            "error: data: Permission denied; see to its disk and permissions and try again",
+            "error: data: Permission denied; check the disk and permissions and run again; nothing is half-written",
         ),
-        (MemoryError(), "error: out of memory; end other programs, lower run.workers or the batch size, and try again"),
+        (MemoryError(), "error: out of memory; end other programs, lower run.workers or the batch size, and run again"),
         (
             ValueError("a\nb"),
             "error: unforeseen ValueError: a b; this is a defect of Tarkib: TARKIB_DEBUG=1 shows the traceback",
@@ -51,17 +50,17 @@ def test_what_a_program_returns_is_its_exit_code():
 )
 def test_an_error_is_a_line(capsys, monkeypatch, error, line):
     monkeypatch.delenv(program.DEBUG, raising=False)
-    assert program.guard(raising(error), WORDS) == 1
+    assert program.guard(raising(error)) == 1
     assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_an_interrupt_is_a_line(capsys):
-    assert program.guard(raising(KeyboardInterrupt()), WORDS) == 130
-    assert capsys.readouterr().err == "interrupted, and so\n"
+    assert program.guard(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == f"{program.INTERRUPTED}\n"
 
 
 def test_a_broken_pipe_to_another_than_the_reader_is_not_silent(capsys):
-    assert program.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")), WORDS) == 1
+    assert program.guard(raising(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 1
     assert capsys.readouterr().err.startswith("error: unforeseen BrokenPipeError: ")
 
 
@@ -72,29 +71,29 @@ def test_an_interrupt_of_which_a_library_made_another_error_is_one(capsys):
         except KeyboardInterrupt as error:
             raise ImportError("could not be imported") from error
 
-    assert program.guard(run, WORDS) == 143
-    assert capsys.readouterr().err == "interrupted, and so\n"
-    assert program.guard(raising(ValueError()), WORDS) == 1
+    assert program.guard(run) == 143
+    assert capsys.readouterr().err == f"{program.INTERRUPTED}\n"
+    assert program.guard(raising(ValueError())) == 1
 
 
 def test_a_terminal_is_not_controlled_nor_flooded(capsys):
-    program.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)), WORDS)
+    program.guard(raising(TarkibError("\x1b[2Ja\r\tb\x9b\nnext: " + "x" * 3_000 + "\nx" * 99)))
     first, second, *rest = capsys.readouterr().err.splitlines()
     assert first == r"error: \u001b[2Ja\u000d\u0009b\u009b"
     assert second.startswith("next: xxx")
     assert len(second) == 2_001
     assert rest[-1] == "… and 41 more lines"
-    program.guard(raising(ValueError("y" * 10**6)), WORDS)
+    program.guard(raising(ValueError("y" * 10**6)))
     assert len(capsys.readouterr().err) < 700
 
 
 def test_debug_shows_the_traceback_of_the_unforeseen_alone(capsys, monkeypatch):
     monkeypatch.setenv(program.DEBUG, "1")
-    program.guard(raising(ValueError("nobody thought of this")), WORDS)
+    program.guard(raising(ValueError("nobody thought of this")))
     said = capsys.readouterr().err
     assert said.startswith("Traceback")
     assert "in run" in said
-    program.guard(raising(TarkibError("a.wav: is empty")), WORDS)
+    program.guard(raising(TarkibError("a.wav: is empty")))
     assert capsys.readouterr().err == "error: a.wav: is empty\n"
 
 
@@ -123,7 +122,7 @@ def started(code: str) -> subprocess.Popen:
 
 
 LOADING = """
-program.start(program.COMMAND)
+program.start()
 print("ready", flush=True)
 input()
 """
@@ -134,8 +133,8 @@ def run():
     with tempfile.TemporaryDirectory() as folder:
         print(folder, flush=True)
         input()
-program.start(program.COMMAND)
-raise SystemExit(program.guard(run, program.COMMAND))
+program.start()
+raise SystemExit(program.guard(run))
 """
 
 IN_COMPILED_CODE = """
@@ -143,8 +142,8 @@ import hashlib
 def run():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # takes minutes and looks at no signal
-program.start(program.COMMAND)
-raise SystemExit(program.guard(run, program.COMMAND))
+program.start()
+raise SystemExit(program.guard(run))
 """
 
 ENDING_SLOWLY = """
@@ -153,8 +152,8 @@ def run():
     threading.Thread(target=threading.Event().wait).start()  # the interpreter waits for it at its end
     print("ready", flush=True)
     input()
-program.start(program.COMMAND)
-raise SystemExit(program.guard(run, program.COMMAND))
+program.start()
+raise SystemExit(program.guard(run))
 """
 
 
@@ -170,8 +169,8 @@ def run():
     except BaseException:
         pass
     input()
-program.start(program.COMMAND)
-raise SystemExit(program.guard(run, program.COMMAND))
+program.start()
+raise SystemExit(program.guard(run))
 """
 
 
@@ -182,7 +181,7 @@ def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
     folder = one.stdout.readline().strip()
     one.send_signal(number)
     assert one.wait(WITHIN_S) == 128 + number
-    assert one.stderr.read() == "interrupted\n"
+    assert one.stderr.read() == f"{program.INTERRUPTED}\n"
     assert not os.path.exists(folder)
 
 
@@ -204,8 +203,8 @@ def run():
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-program.start(program.COMMAND)
-raise SystemExit(program.guard(run, program.COMMAND))
+program.start()
+raise SystemExit(program.guard(run))
 """
     )
     said, complaint = one.communicate(timeout=WITHIN_S)
@@ -213,7 +212,7 @@ raise SystemExit(program.guard(run, program.COMMAND))
 
 
 def test_an_error_while_modules_are_loaded_is_a_line():
-    one = started("program.start(program.COMMAND)\nimport nowhere_at_all")
+    one = started("program.start()\nimport nowhere_at_all")
     complaint = one.communicate(timeout=WITHIN_S)[1]
     assert one.returncode == 1
     assert complaint.startswith("error: unforeseen ModuleNotFoundError: No module named 'nowhere_at_all'; ")
@@ -221,9 +220,7 @@ def test_an_error_while_modules_are_loaded_is_a_line():
 
 
 def test_a_reader_that_has_enough_is_no_error():
-    one = started(
-        "program.start(program.COMMAND)\nraise SystemExit(program.guard(lambda: print('x' * 10**6), program.COMMAND))"
-    )
+    one = started("program.start()\nraise SystemExit(program.guard(lambda: print('x' * 10**6)))")
     one.stdout.close()
     assert one.wait(WITHIN_S) == 1
     assert one.stderr.read() == ""

@@ -70,7 +70,7 @@ def test_a_pointer_that_git_lacks_is_remarked_on(project, capsys):
     git("init")
     versioning.check(RAW)
     assert capsys.readouterr().out == (
-        "data/raw.dvc: Git does not know it, so queued experiments would run without data/raw; "
+        "data/raw.dvc: Git does not track it, so queued experiments would run without data/raw; "
         "git add data/raw.dvc data/.gitignore\n"
     )
 

@@ -24,7 +24,7 @@ def test_a_stage_without_room_says_so_and_leaves_the_old(mixed, tmp_path, stage,
     done = run_python(folder, LIMITED.format(stage=stage, room=100_000))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "error: File too large; make room (or raise the limit) and run dvc repro again" in done.stderr
+    assert "error: File too large; make room (or raise the limit) and run again; nothing is half-written" in done.stderr
     assert checksums(folder, "data") == checksums(mixed, "data")
     assert not list(folder.rglob("*.partial"))
 

@@ -155,7 +155,7 @@ def test_an_interrupted_stage_prints_a_line_and_leaves_nothing(project, send, nu
         send(stage.pid, number)
         assert stage.wait(WITHIN_S) == 128 + number
         assert not alive(family)
-        assert stage.stderr.read() == "interrupted; nothing was half-written, run again to go on\n"
+        assert stage.stderr.read() == "interrupted; nothing is half-written, run again to go on\n"
     assert not (project.folder / "data/slices").exists()
     assert not [path for path in (project.folder / "data").iterdir() if ".tarkib." in path.name]
 

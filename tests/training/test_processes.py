@@ -107,8 +107,8 @@ def work(fifo):
         sum(range(1_000))
 
 if __name__ == "__main__":
-    program.start(program.COMMAND)
-    raise SystemExit(program.guard(lambda: processes.run(2, work, sys.argv[1]), program.COMMAND))
+    program.start()
+    raise SystemExit(program.guard(lambda: processes.run(2, work, sys.argv[1])))
 """
 
 
@@ -131,7 +131,7 @@ def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
     assert not left
     told = launcher.communicate()[1]
     if number != signal.SIGKILL:
-        assert (launcher.returncode, told) == (128 + number, "interrupted\n")
+        assert (launcher.returncode, told) == (128 + number, f"{program.INTERRUPTED}\n")
 
 
 def test_an_error_in_a_process_is_told_in_its_own_words(tmp_path):

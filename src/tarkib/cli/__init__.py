@@ -14,8 +14,8 @@ from tarkib.runtime import program
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     if arguments is None:
-        program.start(program.COMMAND)
-    return program.guard(lambda: _run(arguments), program.COMMAND)
+        program.start()
+    return program.guard(lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -1,6 +1,5 @@
-"""Processes that end with the one that started them, also where that one was killed and could say nothing."""
+"""No orphans: workers and stages end with the process that started them, even if that was killed."""
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -8,107 +7,88 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection
+
+import psutil
 
 from tarkib.errors import Interrupted
 
 _POLL_S = 0.5
-_PATIENCE_S = 5.0  # for a stage to clear away what is half-written, once it is asked to end
+_CLEANUP_S = 5.0
 
-_ancestors: tuple[int, ...] = ()
-"""This process, its parent and so on up to the one that started it on behalf of DVC; empty where DVC did not."""
+_links: list[tuple[psutil.Process, int]] = []
+"""(process, PID of its parent) from this process up to DVC; empty where DVC did not start it."""
 
 
 def is_worker() -> bool:
-    """Whether this process was started by `multiprocessing` to work for another one."""
-    # parent_process is set only once the parent's main module has been imported.
+    """Whether `multiprocessing` started this process."""
+    # parent_process is set only after the import of the parent's main module.
     return multiprocessing.parent_process() is not None or "--multiprocessing-fork" in sys.orig_argv
 
 
 def follow() -> None:
-    """End this worker process with its parent, whatever it is doing; interrupts are the parent's business."""
+    """End this worker process with its parent; the parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def follow_loader(number: int, then: Callable[[int], None] | None = None) -> None:
-    """As `follow`, for a DataLoader's `worker_init_fn`; `then` is another such function, called afterwards."""
+    """`follow` as a DataLoader's `worker_init_fn`; calls `then`, another such function."""
     follow()
     if then is not None:
         then(number)
 
 
-def _end_with(sentinel: int) -> None:
-    # A pipe whose other end the parent holds: the system closes it.
-    connection.wait([sentinel])
-    os._exit(1)
+def _exit_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def watch_dvc() -> None:
-    """Where DVC started this stage, interrupt it when DVC is gone: another `dvc repro` may be at the same outputs."""
-    global _ancestors
-    # Set for a stage's command, and so for all that lies between DVC and this process: a shell, say.
-    if "DVC_STAGE" in os.environ:
-        _ancestors = _up_to_dvc()
-        threading.Thread(target=_interrupt_without_dvc, daemon=True).start()
+    """If DVC started this stage, interrupt it when DVC dies: another `dvc repro` may write the same outputs."""
+    # DVC sets the variable for a stage's command, so all processes between DVC and this one have it.
+    if "DVC_STAGE" not in os.environ:
+        return
+    process = psutil.Process()
+    for parent in process.parents():
+        _links.append((process, parent.pid))
+        try:
+            if "DVC_STAGE" not in parent.environ():
+                break
+        except psutil.Error:
+            break
+        process = parent
+    if len(_links) == 1 and _adopts_orphans(parent):
+        # DVC died before this process could look for it.
+        _links[0] = (psutil.Process(), -1)
+    threading.Thread(target=_interrupt_without_dvc, daemon=True).start()
+
+
+def _adopts_orphans(process: psutil.Process) -> bool:
+    """Whether it is an init process; in a container, PID 1 of this process's own group may be DVC itself."""
+    try:
+        return (process.pid == 1 or process.name() == "systemd") and os.getpgid(process.pid) != os.getpgrp()
+    except (psutil.Error, OSError):
+        return True
 
 
 def check() -> None:
-    """Raise Interrupted where DVC started this stage and is gone."""
+    """Raise Interrupted if DVC started this stage and has died."""
     if abandoned():
         raise Interrupted(signal.SIGTERM)
 
 
 def abandoned() -> bool:
-    """Whether DVC started this stage and is gone."""
-    # What loses its parent gets another one.
-    return any(_parent(child) != parent for child, parent in itertools.pairwise(_ancestors))
+    """Whether DVC started this stage and has died: a process on the way to it got another parent, or is gone."""
+    try:
+        return any(process.ppid() != parent for process, parent in _links)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _interrupt_without_dvc() -> None:
     while not abandoned():
         time.sleep(_POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_PATIENCE_S)
+    time.sleep(_CLEANUP_S)
     os._exit(128 + signal.SIGTERM)
-
-
-def _up_to_dvc() -> tuple[int, ...]:
-    import psutil  # comes with DVC
-
-    found = [os.getpid()]
-    while (parent := _parent(found[-1])) and len(found) < 50:
-        found.append(parent)
-        try:
-            if "DVC_STAGE" not in psutil.Process(parent).environ():
-                break
-        except psutil.Error:
-            break
-    if len(found) == 2 and _is_heir(found[1]):
-        # DVC was killed before this process could look for it.
-        found[1] = 0
-    return tuple(found)
-
-
-def _parent(pid: int) -> int:
-    """Process id of a process's parent; 0 where there is none."""
-    if pid == os.getpid():
-        return os.getppid()
-    import psutil
-
-    try:
-        return psutil.Process(pid).ppid()
-    except psutil.Error:
-        return 0
-
-
-def _is_heir(pid: int) -> bool:
-    """Whether a process is one that the system gives orphans to; in a container it may have started us itself."""
-    import psutil
-
-    try:
-        return os.getpgid(pid) != os.getpgrp() and (pid == 1 or psutil.Process(pid).name() == "systemd")
-    except (psutil.Error, OSError):
-        return True

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line at each tenth in a log."""
+"""Progress of long work."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items on with a progress bar on a terminal, or a plain line at each tenth in a log."""
+    """Pass items on with a progress bar on a terminal, or a line at each tenth in a log."""
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=what, unit="job")
         return

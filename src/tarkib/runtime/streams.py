@@ -1,4 +1,4 @@
-"""The random streams: a generator is seeded from (seed, stream, index ...), so that no two draw the same numbers."""
+"""Random streams: a generator is seeded from (seed, stream, index ...), so no two draw the same numbers."""
 
 from enum import IntEnum, unique
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @unique
 class Stream(IntEnum):
-    """What a generator draws. A number is part of the results: never change one, and never reuse one."""
+    """What a generator draws. The numbers are part of the results: never change or reuse one."""
 
     DEMO_PERFORMER = 0
     DEMO_ROOM = 1
@@ -29,12 +29,5 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:
-    """Return the generator of one item of a stream.
-
-    Parameters
-    ----------
-    seed : of the section of params.yaml, at least 0.
-    stream : what is drawn.
-    index : which item of the stream, integers of at least 0.
-    """
+    """The generator of one item of a stream; `seed` (of a section of params.yaml) and `index` are at least 0."""
     return np.random.default_rng([seed, stream, *index])
