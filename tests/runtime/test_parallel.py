@@ -17,7 +17,13 @@ from threadpoolctl import threadpool_info
 from tarkib.errors import TarkibError
 from tarkib.runtime import parallel, project
 
-EVERYWHERE = [("local", 1), ("local", 2), ("ray", 1), ("ray", 2)]
+ON_CLUSTER = [pytest.mark.slow, pytest.mark.cluster]
+EVERYWHERE = [("local", 1), ("local", 2), pytest.param("ray", 2, marks=ON_CLUSTER)]
+
+
+def on_cluster(test: Callable) -> Callable:
+    """Mark a test that starts a Ray cluster."""
+    return pytest.mark.slow(pytest.mark.cluster(test))
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +98,9 @@ def die(number: int, marker: Path | None = None) -> int:
 @pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
 def test_results_come_in_the_order_of_the_jobs(mapped, engine, workers, capfd):
     assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
-    told = capfd.readouterr().err
-    assert "jobs: 20 of 20" in told
-    assert len(told.splitlines()) == 10
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "jobs: 20 of 20"
+    assert len(lines) == 10
 
 
 @pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
@@ -112,8 +118,8 @@ def test_an_error_comes_through_as_it_is(mapped, engine, workers):
     assert (caught.type, caught.value.errno, caught.value.filename) == (OSError, 28, "shard-00000.tar")
 
 
-@pytest.mark.parametrize(("engine", "times"), [("local", ""), ("ray", " 4 times")])
-def test_a_killed_worker_is_told_and_does_not_hang(mapped, engine, times):
+@pytest.mark.parametrize(("engine", "times"), [("local", ""), pytest.param("ray", " 4 times", marks=ON_CLUSTER)])
+def test_a_killed_worker_is_an_error_and_does_not_hang(mapped, engine, times):
     with pytest.raises(TarkibError, match=rf"a worker process died{times} while working on jobs.*run.workers"):
         mapped(engine, 2, die, range(4))
 
@@ -123,6 +129,7 @@ def test_no_jobs(engine):
     assert list(parallel.map_jobs(square, [], what="nothing", engine=engine)) == []
 
 
+@on_cluster
 def test_a_cluster_tries_a_job_again_whose_worker_was_killed(mapped, tmp_path):
     assert mapped("ray", 2, partial(die, marker=tmp_path / "died"), range(4)) == [0, 1, 2, 3]
     assert (tmp_path / "died").exists()
@@ -134,6 +141,7 @@ def meet(number: int, fifo: Path) -> int:
     return number
 
 
+@on_cluster
 @pytest.mark.parametrize("workers", [2, None])
 def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path, workers):
     os.mkfifo(tmp_path / "fifo")
@@ -151,6 +159,7 @@ def others(number: int, folder: Path) -> int:
     return seen
 
 
+@on_cluster
 def test_workers_limits_the_jobs_at_once_on_a_cluster(mapped, tmp_path):
     assert mapped("ray", 1, partial(others, folder=tmp_path), range(8)) == [0] * 8
 
@@ -169,6 +178,7 @@ def stop_late(number: int, folder: Path) -> None:
         (folder / "stopped").touch()
 
 
+@on_cluster
 def test_when_a_job_fails_no_other_is_at_work_any_more(mapped, tmp_path):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         pytest.skip("started in the background by a shell, which lets interrupts be ignored: the job would be killed")
@@ -184,6 +194,7 @@ def surroundings(_: int) -> tuple[Path, Path, str]:
     return Path.cwd(), project.root(), tarkib.__file__
 
 
+@on_cluster
 def test_a_cluster_runs_this_code_in_this_folder_for_this_project(cluster, mapped, tmp_path, monkeypatch):
     import tarkib
 
@@ -201,13 +212,15 @@ def remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def test_a_node_without_the_projects_folder_is_told(cluster, mapped, tmp_path, monkeypatch):
+@on_cluster
+def test_a_node_without_the_projects_folder_is_an_error(cluster, mapped, tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(TarkibError, match=r"project: No such file or directory on .*the project's folder at the same"):
         mapped("ray", 1, remove, [Path.cwd(), Path.cwd()])
 
 
+@on_cluster
 def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped):
     import ray
 
@@ -222,6 +235,7 @@ def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
 
 
+@on_cluster
 def test_a_cluster_is_started_where_there_is_none_and_ended(tmp_path):
     pytest.importorskip("ray")
     home = tempfile.mkdtemp(prefix="ray-")
@@ -255,13 +269,13 @@ def alone() -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_without_ray_its_installation_is_told(monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(TarkibError, match=r"^run.engine: ray needs Ray: pip install 'tarkib\[ray\]'$"):
         list(parallel.map_jobs(square, range(2), what="jobs", engine="ray"))
 
 
-def test_an_address_without_a_cluster_is_told(monkeypatch):
+def test_an_address_without_a_cluster_is_an_error(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whatever other tests are connected to
     with socket.socket() as free:

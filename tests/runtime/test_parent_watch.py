@@ -1,7 +1,6 @@
 """Workers that end with what started them; tests/stages/test_kills.py has the stages."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -30,13 +29,13 @@ list(DataLoader(Slow(), num_workers=2, worker_init_fn=parent_watch.follow_loader
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_processes_that_load_data_end_with_a_killed_training(tmp_path, number):
+@pytest.mark.slow
+def test_processes_that_load_data_end_with_a_killed_training(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     training = subprocess.Popen([sys.executable, "-c", LOADING, str(tmp_path / "fifo")], stderr=subprocess.DEVNULL)
     with (tmp_path / "fifo").open() as fifo:
         workers = [psutil.Process(int(fifo.readline())) for _ in range(2)]
-    training.send_signal(number)
+    training.kill()
     training.wait(WITHIN_S)
     left = psutil.wait_procs(workers, WITHIN_S)[1]
     for one in left:

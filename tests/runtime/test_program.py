@@ -174,8 +174,13 @@ raise SystemExit(program.guard(run))
 """
 
 
-@pytest.mark.parametrize("number", program.SIGNALS)
-@pytest.mark.parametrize("code", [LOADING, CLEARING_UP, IN_COMPILED_CODE, ENDING_SLOWLY, DROPPED])
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        *((CLEARING_UP, number) for number in program.SIGNALS),
+        *((code, signal.SIGTERM) for code in (LOADING, IN_COMPILED_CODE, ENDING_SLOWLY, DROPPED)),
+    ],
+)
 def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
     one = started(code)
     folder = one.stdout.readline().strip()

@@ -1,4 +1,4 @@
-"""A disk without room, played by a limit on a file's size: both let a write fail midway."""
+"""A full disk, simulated by a limit on the size of files: both let a write fail midway."""
 
 import re
 import shutil
@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from .conftest import checksums, run_python, run_stage, set_parameters
+
+pytestmark = pytest.mark.slow
 
 LIMITED = """
 import resource, runpy, signal
@@ -15,8 +17,7 @@ runpy.run_module("stages.{stage}", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("stage", ["demo", "slice", "mix"])
+@pytest.mark.parametrize(("stage", "workers"), [("demo", 2), ("slice", 1), ("mix", 2)])
 def test_a_stage_without_room_says_so_and_leaves_the_old(mixed, tmp_path, stage, workers):
     folder = tmp_path / "project"
     shutil.copytree(mixed, folder)

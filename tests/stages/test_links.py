@@ -17,6 +17,8 @@ from tarkib.pretraining import corpus
 
 from .conftest import run_stage, set_parameters
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def linked(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -48,6 +48,8 @@ import stages
 from stages import pretrain
 from tarkib.pretraining import publishing
 
+pytestmark = pytest.mark.slow
+
 def fails(*_):
     raise OSError(28, "No space left on device")
 

@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import checksums, run_python, set_parameters
 
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
 STAGES = {
     "slice": ("tarkib.recordings.slicing.slice_recordings", ["data/slices"]),
     "annotate": ("tarkib.annotation.jobs.annotate_recording", ["data/annotations.parquet", "data/suspects.csv"]),

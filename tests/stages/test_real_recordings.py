@@ -10,6 +10,8 @@ from tarkib.params import MODES
 
 from .conftest import run_stage, set_parameters
 
+pytestmark = pytest.mark.slow
+
 REAL = REPOSITORY.parent / "shared/audio/raw"
 
 

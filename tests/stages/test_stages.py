@@ -11,6 +11,8 @@ from tarkib.vocabulary import INSTRUMENTS
 
 from .conftest import checksums, run_python, run_stage, set_parameters
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = {
     "slice": ["data/slices"],
     "annotate": ["data/annotations.parquet", "data/suspects.csv"],
@@ -43,14 +45,6 @@ def test_what_comes_out(finished):
     assert "# Instruments" in (finished / "models/classifier/README.md").read_text()
 
 
-@pytest.mark.parametrize("stage", OUTPUTS)
-def test_same_inputs_same_bytes_whatever_the_workers(finished, project, stage):
-    folder = project(*OUTPUTS[stage], ".cache")
-    set_parameters(folder, run={"workers": 2})
-    run_stage(folder, stage)
-    assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
-
-
 KILLS = [
     ("slice", "tarkib.audio.clips.encode", 9),
     ("annotate", "tarkib.annotation.jobs.annotate", 4),
@@ -63,7 +57,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("stage", "target", "call"), KILLS)
-def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same(finished, project, stage, target, call):
+def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same_bytes(finished, project, stage, target, call):
     folder = project(*OUTPUTS[stage], ".cache")
     owner, name = target.rsplit(".", 1)
     killed = run_python(
@@ -85,17 +79,19 @@ stage.main()
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     there = checksums(folder, *OUTPUTS[stage])
     assert there.items() <= checksums(finished, *OUTPUTS[stage]).items()
-    told = run_stage(folder, stage).stdout
+    # Resumed with other workers, it gives the bytes of a run that was not killed.
+    set_parameters(folder, run={"workers": 2})
+    printed = run_stage(folder, stage).stdout
     if stage == "train":
-        assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in told
+        assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in printed
         assert not list((folder / ".cache" / "training").rglob("checkpoint-*"))
-        assert "to choose one, validation must have at least 4 recordings" in told
+        assert "to choose one, validation must have at least 4 recordings" in printed
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])
     assert not list(folder.rglob("*.partial"))
 
 
-def test_annotating_again_hears_nothing_again(finished, project):
-    """What was heard is kept outside the outputs that DVC clears away."""
+def test_annotating_again_analyses_no_recording_again(finished, project):
+    """The analyses are cached outside the outputs that DVC deletes."""
     folder = project(*OUTPUTS["annotate"])
     done = run_python(
         folder,
@@ -157,23 +153,14 @@ def refused(folder, stage):
     ("changes", "message"),
     [
         ({"augment": {"mode": "nonsense"}}, "augment.mode: must be 'random', 'bpm', "),
-        ({"augment": {"train_mixtures": 0}}, "augment.train_mixtures: must be greater than or equal to 1"),
-        ({"augment": {"max_instruments": "five"}}, "augment.max_instruments: must be a valid integer, not 'five'"),
         ({"augment": {"train_mixtures": 10**6}}, "augment.train_mixtures: only"),
     ],
 )
-def test_wrong_parameters_are_told_in_a_line_and_nothing_is_lost(finished, project, changes, message):
+def test_wrong_parameters_end_with_a_line_and_nothing_is_lost(finished, project, changes, message):
     folder = project()
     set_parameters(folder, **changes)
     assert message in refused(folder, "mix")
     assert checksums(folder, "data") == checksums(finished, "data")
-
-
-def test_a_missing_parameter(project):
-    folder = project()
-    text = (folder / "params.yaml").read_text().replace("  mode: dastgah+bpm\n", "")
-    (folder / "params.yaml").write_text(text)
-    assert "augment.mode: missing" in refused(folder, "mix")
 
 
 def test_a_missing_input_names_the_remedy(project):
@@ -194,7 +181,7 @@ def test_bad_recordings_are_rows_and_the_rest_is_sliced(recordings, tmp_path):
     assert {row["path"] for row in rows if row["status"] == "rejected"} == {"guitar/a.wav", "tar/empty.wav"}
 
 
-def test_labels_that_name_absent_files_are_told(project):
+def test_labels_that_name_absent_files_are_printed(project):
     folder = project()
     with (folder / "data/test/labels.csv").open("a") as file:
         file.write("ghost-1,ghost," + ",".join("0" * 10) + "\n")

@@ -9,6 +9,8 @@ from tarkib.cli import main
 
 from .conftest import set_parameters
 
+pytestmark = pytest.mark.slow
+
 
 def verify(folder, *options) -> int:
     return main(["verify", str(folder / "data/mixtures"), "--params", str(folder / "params.yaml"), *options])
