@@ -28,7 +28,7 @@ from tarkib.audio import SAMPLE_RATE, clips
 from tarkib.demo import orchestra
 from tarkib.evaluation import metrics, testset
 from tarkib.mixing import ensembles
-from tarkib.pretraining import publishing
+from tarkib.models.checkpoint import save_mert
 from tarkib.runtime import fingerprint, outputs, parallel, project
 from tarkib.runtime.cache import Cache
 from tarkib.training import ComputeConfig, datasets, prediction
@@ -81,7 +81,7 @@ def hear(settings: params.Params, folder: Path) -> Path:
             wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE, identity={"code": code}
         )
         with outputs.atomic_dir(backbone) as partial_folder:
-            publishing.write(partial_folder, result.model.backbone, publishing.card(wanted, corpus, result))
+            save_mert(partial_folder, result.model.backbone, pretraining.card(wanted, corpus, result))
     return backbone
 
 

@@ -1,6 +1,6 @@
-"""Unlabelled recordings → a backbone that has heard them, in models/backbone. Not in dvc.yaml: it is run by hand.
+"""Unlabelled recordings → a pre-trained backbone in models/backbone. Not in dvc.yaml: it is run by hand.
 
-`python -m stages.pretrain`, with the parameters of the section `pretrain`. One that was killed goes on where it was.
+`python -m stages.pretrain`, with the parameters of the section `pretrain`. An interrupted run resumes.
 """
 
 import shutil
@@ -9,7 +9,6 @@ from pathlib import Path
 from stages import run
 from tarkib import audio, models, params, pretraining, training
 from tarkib.models import checkpoint
-from tarkib.pretraining import publishing
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.training import ComputeConfig
@@ -18,7 +17,7 @@ BACKBONE = Path("models/backbone")
 
 
 def main() -> None:
-    """Cut the recordings, let the backbone hear them, and store it."""
+    """Cut the recordings, pre-train the backbone, and store it."""
     settings = params.load()
     cache = project.cache("pretraining")
     corpus = pretraining.cut(
@@ -29,7 +28,7 @@ def main() -> None:
     )
     print(*corpus.skipped, sep="\n", end="\n" * bool(corpus.skipped))
     print(f"{len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours", flush=True)
-    code = fingerprint.of_code(Path(package.__file__).parent for package in (audio, models, pretraining, training))
+    code = fingerprint.of_code(Path(package.__path__[0]) for package in (audio, models, pretraining, training))
     result = pretraining.pretrain(
         settings.pretrain,
         corpus,
@@ -43,11 +42,11 @@ def main() -> None:
         identity={"code": code},
     )
     with atomic_dir(BACKBONE) as folder:
-        publishing.write(folder, result.model.backbone, publishing.card(settings.pretrain, corpus, result))
+        card = pretraining.card(settings.pretrain, corpus, result)
+        checksum = checkpoint.save_mert(folder, result.model.backbone, card)
     shutil.rmtree(result.checkpoints)
-    # DVC does not watch a backbone's directory: a parameter that names the weights does. Quoted, lest it be a number.
-    pinned = checkpoint.checksum(checkpoint.find_weights(BACKBONE))[:16]
-    print(f"""fine-tune from it: dvc exp run -S model.backbone={BACKBONE} -S 'model.revision="{pinned}"'""")
+    # DVC does not watch a backbone's directory, so a parameter names its weights; quoted, since it may be all digits.
+    print(f"""fine-tune from it: dvc exp run -S model.backbone={BACKBONE} -S 'model.revision="{checksum[:16]}"'""")
 
 
 if __name__ == "__main__":

@@ -15,29 +15,23 @@ LARGE = ("pytorch_model.bin", "model.safetensors")
 
 
 class FakeHub:
-    """What is served (`files`), at which commit, which requests came, and how much of a large file is let through."""
+    """The files served, at which commit, the requests so far, and how much of a large file is sent before it stalls."""
 
     def __init__(self, files: dict[str, bytes]):
         self.files, self.commit = files, COMMIT
-        self.asked: list[tuple[str, str, str | None]] = []
+        self.requests: list[tuple[str, str]] = []
         self.stall_after: int | None = None
         self.stalled = threading.Event()
         self.url = ""
 
     def downloads(self) -> list[str]:
-        """Names of the files that were sent, in turn."""
-        return [path.rpartition("/")[2] for method, path, _ in self.asked if method == "GET"]
+        """Names of the files sent, in turn."""
+        return [path.rpartition("/")[2] for method, path in self.requests if method == "GET"]
 
 
 class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
+        """Log nothing."""
 
     def refuse(self, code: str) -> None:
         self.send_response(404)
@@ -48,13 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub: FakeHub = self.server.hub
-        if "/resolve/" not in self.path:
+        if not self.path.startswith(f"/{NAME}/resolve/"):
             return self.refuse("RepoNotFound")
-        hub.asked.append((self.command, self.path, self.headers.get("Range")))
-        repo, _, rest = self.path.strip("/").partition("/resolve/")
-        revision, _, file = rest.partition("/")
-        if repo != NAME:
-            return self.refuse("RepoNotFound")
+        hub.requests.append((self.command, self.path))
+        revision, _, file = self.path.partition("/resolve/")[2].partition("/")
         if revision not in ("main", hub.commit):
             return self.refuse("RevisionNotFound")
         if file not in hub.files:
@@ -63,22 +54,20 @@ class _Handler(BaseHTTPRequestHandler):
         etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         if file in LARGE:
             etag = hashlib.sha256(content).hexdigest()
-        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        self.send_response(206 if start else 200)
+        self.send_response(200)
         self.send_header("X-Repo-Commit", hub.commit)
         self.send_header("ETag", f'"{etag}"')
-        self.send_header("Content-Length", str(len(content) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
-            if file in LARGE and hub.stall_after is not None:
-                self.wfile.write(content[start : hub.stall_after])
-                self.wfile.flush()
+            stalls = file in LARGE and hub.stall_after is not None
+            self.wfile.write(content[: hub.stall_after] if stalls else content)
+            self.wfile.flush()
+            if stalls:
                 hub.stalled.wait(60)
-                return None
-            self.wfile.write(content[start:])
         return None
+
+    do_HEAD = do_GET = answer
 
 
 @contextmanager
@@ -99,9 +88,9 @@ def serve(folder: Path) -> Iterator[FakeHub]:
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
     """Point huggingface_hub, already imported, to this hub and this cache."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    )
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    constants = "huggingface_hub.constants."
+    monkeypatch.setattr(f"{constants}ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(f"{constants}HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(f"{constants}HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(f"{constants}HF_HUB_OFFLINE", False)

@@ -1,12 +1,17 @@
-"""What the tests of the networks share: one thread, small configurations, checkpoints in the published layout."""
+"""What the tests of the networks share: small configurations, checkpoints in the published layout, parameters."""
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import HubertConfig, HubertModel
 
+from tarkib.models import backbone
+from tarkib.models.mert import MertConfig
+from tarkib.params import Model
+
+TINY = Path(backbone.__file__).with_name("mert_tiny")
 SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -19,8 +24,13 @@ SMALL = {
 NO_DROPOUT = dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"), 0.0)
 
 
+def tiny(**changed: object) -> MertConfig:
+    """The configuration of mert-tiny with some values changed."""
+    return MertConfig.from_dict({**json.loads((TINY / "config.json").read_text()), **changed})
+
+
 def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertModel:
-    """Write a small checkpoint as MERT is published, traps included, and return the model inside.
+    """Write a small checkpoint in MERT's published layout and return the model inside.
 
     Keys are those of 2022 (`weight_g`, `weight_v`), the file is a pickle, the configuration drops layers and masks.
     """
@@ -28,21 +38,20 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
     with torch.random.fork_rng():
         torch.manual_seed(5)
         plain = HubertModel(HubertConfig(**SMALL, do_stable_layer_norm=pre_norm, layerdrop=0.0))
-        # Norms start as the identity; anything else shows whether they are where they belong.
+        # Norms start as the identity; random values show whether they are in the right place.
         for parameter in plain.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
-    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    state = {}
-    for key, tensor in plain.state_dict().items():
-        for new, name in old.items():
-            key = key.replace(new, name)
-        state[key] = tensor
+    state = {
+        key.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): tensor
+        for key, tensor in plain.state_dict().items()
+    }
     assert "encoder.pos_conv_embed.conv.weight_g" in state
     torch.save(state, folder / "pytorch_model.bin")
     content = {
-        **{key: list(value) if isinstance(value, tuple) else value for key, value in SMALL.items()},
+        **SMALL,
         "model_type": "mert_model",
-        "architectures": ["MERTModel"],
         "auto_map": {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"},
         "do_stable_layer_norm": pre_norm,
         "apply_spec_augment": True,
@@ -51,10 +60,8 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
         "attention_relax": 32.0,
         "deepnorm": False,
         "feature_extractor_cqt": False,
-        "feature_extractor_cqt_bins": 336,
         "sample_rate": 24000,
         "torch_dtype": "float32",
-        "tokenizer_class": "Wav2Vec2CTCTokenizer",
         **NO_DROPOUT,
         **config,
     }
@@ -64,8 +71,8 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
     return plain.eval()
 
 
-def model_params(**changed: object) -> SimpleNamespace:
-    """The `model` section of the parameters with some values changed."""
+def model_params(**changed: Any) -> Model:
+    """The section `model` of the parameters with some values changed."""
     values = {
         "backbone": "mert-tiny",
         "revision": None,
@@ -77,4 +84,4 @@ def model_params(**changed: object) -> SimpleNamespace:
         "lora_rank": 4,
         "lora_alpha": 8,
     }
-    return SimpleNamespace(**{**values, **changed})
+    return Model(**{**values, **changed})

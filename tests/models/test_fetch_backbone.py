@@ -33,32 +33,32 @@ def fetch(*arguments: str) -> int:
     return main(["fetch-backbone", *arguments])
 
 
-def test_it_tells_what_came_and_how_to_pin_it(served, folder, tmp_path, capsys):
+def test_it_prints_the_facts_and_how_to_pin_them(served, folder, tmp_path, capsys):
     assert fetch(NAME) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     weights = folder / "pytorch_model.bin"
     parameters = sum(tensor.numel() for tensor in torch.load(weights, weights_only=True).values())
-    assert f"{NAME}: downloaded" in said
-    assert f"commit   {COMMIT}" in said
-    assert str(tmp_path / f"cache/models--m-a-p--MERT-v1-95M/snapshots/{COMMIT}") in said
-    assert f"pytorch_model.bin, {weights.stat().st_size / 1e6:.1f} MB, SHA-256 {checksum(weights)}" in said
-    assert f"{parameters:,} parameters, 3 hidden states of 32" in said
-    assert "CC BY-NC 4.0, as far as is known: no commercial use" in said
-    pinned = yaml.safe_load(said[said.index("  model:") :])
+    assert f"{NAME}: downloaded" in output
+    assert f"commit   {COMMIT}" in output
+    assert str(tmp_path / f"cache/models--m-a-p--MERT-v1-95M/snapshots/{COMMIT}") in output
+    assert f"pytorch_model.bin, {weights.stat().st_size / 1e6:.1f} MB, SHA-256 {checksum(weights)}" in output
+    assert f"{parameters:,} parameters, 3 hidden states of 32" in output
+    assert "CC BY-NC 4.0, as far as is known: no commercial use" in output
+    pinned = yaml.safe_load(output[output.index("  model:") :])
     assert pinned == {"model": {"backbone": NAME, "revision": COMMIT}}
 
 
-def test_called_again_it_asks_no_one(served, capsys, monkeypatch):
+def test_a_second_call_needs_no_network(served, capsys, monkeypatch):
     assert fetch(NAME) == 0
-    served.asked.clear()
+    served.requests.clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     capsys.readouterr()
     assert fetch(NAME, "--revision", COMMIT) == 0
-    assert f"{NAME}: is here already, no network was needed" in capsys.readouterr().out
-    assert served.asked == []
+    assert "no network was needed" in capsys.readouterr().out
+    assert served.requests == []
 
 
-def test_a_damaged_file_is_told_and_fetched_again(served, tmp_path, capsys):
+def test_a_damaged_file_is_named_with_the_command_that_repairs_it(served, tmp_path, capsys):
     assert fetch(NAME) == 0
     weights = tmp_path / f"cache/models--m-a-p--MERT-v1-95M/snapshots/{COMMIT}/pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -74,79 +74,45 @@ def test_a_damaged_file_is_told_and_fetched_again(served, tmp_path, capsys):
 
 def test_a_directory_is_checked_and_pinned(folder, capsys):
     assert fetch(str(folder)) == 0
-    said = capsys.readouterr().out
-    pinned = yaml.safe_load(said[said.index("  model:") :])["model"]
-    assert (
-        load_backbone(pinned["backbone"], seed=0, revision=pinned["revision"]).source["revision"] == pinned["revision"]
-    )
+    output = capsys.readouterr().out
+    pinned = yaml.safe_load(output[output.index("  model:") :])["model"]
+    backbone = load_backbone(pinned["backbone"], seed=0, revision=pinned["revision"])
+    assert backbone.source["revision"] == pinned["revision"]
     assert fetch(str(folder), "--revision", "0" * 16) == 1
     assert "model.revision is 0000000000000000" in capsys.readouterr().err
-    (folder / "pytorch_model.bin").write_bytes(b"")
-    assert fetch(str(folder)) == 1
-    assert "damaged, cut short or of another format (0 bytes)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (
-            "mert-v1-95m",
-            "neither a directory nor one of mert-tiny, mert-tiny-random, mel-cnn, m-a-p/MERT.*did you mean m-a-p/",
-        ),
-        (
-            "mert-tiny",
-            "mert-tiny: there is nothing to download of it; give one of m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M",
-        ),
-    ],
-)
-def test_other_names_are_refused_with_the_list(capsys, name, message):
+@pytest.mark.parametrize(("name", "message"), [("mert-v1-95m", "did you mean m-a-p/"), ("mert-tiny", NAME)])
+def test_other_names_are_refused_with_the_published_ones(capsys, name, message):
     assert fetch(name) == 1
-    captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(line)
-
-
-def test_no_network_is_an_error_of_one_line(tmp_path, monkeypatch, capsys):
-    use(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
-    assert fetch(NAME) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "cannot be reached" in line
-    assert "once with a network" in line
+    assert line.startswith("error: ")
+    assert message in line
 
 
-def test_from_end_to_end_a_killed_download_resumes_and_then_no_network_is_needed(folder, tmp_path):
+@pytest.mark.slow
+def test_a_killed_download_leaves_nothing_half_written_and_then_no_network_is_needed(folder, tmp_path):
     """Three processes and a server that listens."""
     cache = tmp_path / "cache"
-    # Written in small pieces, since the file is small.
-    code = (
-        "import sys; from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 4096; "
-        "from tarkib.cli import main; sys.exit(main())"
-    )
+    code = "import sys; from tarkib.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "fetch-backbone", NAME]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
     with serve(folder) as fake:
-        environment = {**kept, "HF_ENDPOINT": fake.url, "HF_HOME": str(cache), "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
+        environment = {**kept, "HF_ENDPOINT": fake.url, "HF_HOME": str(cache), "NO_PROXY": "*"}
         fake.stall_after = 50_000
         killed = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while not (found := list(cache.rglob("*.tarkib.incomplete"))) or found[0].stat().st_size < 30_000:
+        while fake.downloads()[-1:] != ["pytorch_model.bin"]:
             assert killed.poll() is None, killed.communicate()
             time.sleep(0.05)
         killed.kill()
         killed.communicate()
-        had = found[0].stat().st_size
         fake.stall_after = None
-        fake.asked.clear()
-        resumed = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert resumed.returncode == 0, resumed.stderr
-        assert f"{NAME}: downloaded" in resumed.stdout
-        assert [how for method, path, how in fake.asked if method == "GET" and path.endswith(".bin")] == [
-            f"bytes={had}-"
-        ]
+        second = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert second.returncode == 0, second.stderr
+        assert f"{NAME}: downloaded" in second.stdout
     environment["HF_HUB_OFFLINE"] = "1"
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert "is here already, no network was needed" in again.stdout
-    # No progress bars where there is no terminal, and no warnings for a person to wonder about.
-    assert resumed.stderr == again.stderr == ""
+    third = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert third.returncode == 0, third.stderr
+    assert "no network was needed" in third.stdout
+    # No progress bars without a terminal, and no warnings.
+    assert second.stderr == third.stderr == ""

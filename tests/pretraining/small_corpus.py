@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from tarkib.audio import SAMPLE_RATE
+from tarkib.params import Pretrain
+from tarkib.pretraining import Corpus, cut
 
-# Checkpoints of the published layout are made where the networks are tested.
+# For small_mert.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "models"))
 
 
@@ -24,13 +26,13 @@ def melody(seconds: float, seed: int, rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:
-    """Write a sound file, its folders too."""
+    """Write a sound file and its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, **options)
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four recordings, 11 to 14 seconds each."""
     root = tmp_path_factory.mktemp("unlabelled")
@@ -39,13 +41,19 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def pretrain_params(**changed: object) -> SimpleNamespace:
-    """The `pretrain` section of the parameters, small, with some values changed."""
+@pytest.fixture(scope="module")
+def corpus(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The corpus of these recordings."""
+    return cut(recordings, tmp_path_factory.mktemp("cut"), workers=1)
+
+
+def pretrain_params(**changed: Any) -> Pretrain:
+    """The section `pretrain` of the parameters, small, with some values changed."""
     values = {
         "seed": 1,
         "recordings": "data/unlabelled",
         "start": "mert-tiny-random",
-        "steps": 6,
+        "steps": 4,
         "batch_size": 2,
         "learning_rate": 2e-3,
         "weight_decay": 0.01,
@@ -55,4 +63,4 @@ def pretrain_params(**changed: object) -> SimpleNamespace:
         "mask_frames": 20,
         "musical_weight": 1.0,
     }
-    return SimpleNamespace(**{**values, **changed})
+    return Pretrain(**{**values, **changed})

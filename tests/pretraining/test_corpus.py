@@ -1,3 +1,4 @@
+# ruff: noqa: F401, F811 (fixtures are imported)
 import os
 import pickle
 import threading
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import melody, recordings, write  # noqa: F401 (two are fixtures)
+from small_corpus import corpus, melody, recordings, write
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
@@ -28,7 +29,7 @@ def test_any_five_seconds_are_those_of_the_file(tmp_path, monkeypatch):
     write(root / "e.wav", melody(2.5, 5))
     monkeypatch.setattr(clips, "CLIPS_PER_SHARD", 4)
     corpus = cut(root, tmp_path / "cache")
-    paths = [one.path for one in corpora.find(root)]
+    paths = [entry.path for entry in corpora.find(root)]
     assert paths == ["a.wav", "b/c.flac", "b/d.ogg", "e.wav"]
     assert corpus.skipped == []
     assert len(list((tmp_path / "cache").glob("*/*.tar"))) > 1
@@ -44,7 +45,7 @@ def test_any_five_seconds_are_those_of_the_file(tmp_path, monkeypatch):
     assert corpus.seconds == pytest.approx(12.3 + 5.0 + 75.2 + 2.5, abs=0.01)
 
 
-def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path):
+def test_unusable_recordings_are_named_and_skipped(tmp_path):
     root = tmp_path / "in"
     write(root / "good.flac", melody(6.0, 1))
     write(root / "short.flac", melody(0.7, 1))
@@ -71,7 +72,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path):
         assert line.endswith("; skipped")
     assert len(corpus.lengths) == 1
     np.testing.assert_allclose(corpus.read(0, 24_000), melody(6.0, 1)[24_000:], atol=1e-4)
-    # It is named again where the corpus is there already.
+    # They are named also when the corpus is reused.
     assert cut(root, tmp_path / "cache").skipped == corpus.skipped
 
 
@@ -92,7 +93,7 @@ def test_links_are_followed_and_odd_names_are_named(tmp_path):
     ]
 
 
-def test_nothing_to_hear_is_an_error(tmp_path):
+def test_no_usable_recording_is_an_error(tmp_path):
     with pytest.raises(TarkibError, match=r"nowhere: no such folder; .*pretrain\.recordings"):
         cut(tmp_path / "nowhere", tmp_path / "cache")
     (tmp_path / "in").mkdir()
@@ -103,7 +104,7 @@ def test_nothing_to_hear_is_an_error(tmp_path):
         cut(tmp_path / "in", tmp_path / "cache")
 
 
-def test_recordings_are_cut_once_and_anew_when_they_change(tmp_path, monkeypatch):
+def test_recordings_are_cut_once_and_again_when_they_change(tmp_path, monkeypatch):
     root = tmp_path / "in"
     write(root / "a.flac", melody(6.0, 1))
     first = cut(root, tmp_path / "cache")
@@ -117,32 +118,29 @@ def test_recordings_are_cut_once_and_anew_when_they_change(tmp_path, monkeypatch
     assert cut(root, tmp_path / "cache").identity != second.identity
 
 
-def test_two_that_cut_the_same_at_once_get_one_whole_corpus(recordings, tmp_path, monkeypatch):  # noqa: F811
-    plan, plans, both = corpora._plan, [], threading.Barrier(2)
+def test_two_concurrent_cuts_give_one_whole_corpus(recordings, corpus, tmp_path, monkeypatch):
+    groups, calls, both = corpora._groups, [], threading.Barrier(2)
 
-    def met(*arguments):
-        plans.append(arguments)
-        # Were both here, they would go on together; the one that is here alone goes on after a while.
+    def meet(*arguments):
+        calls.append(arguments)
+        # Waits for the other thread, which must not come.
         with suppress(threading.BrokenBarrierError):
             both.wait(0.5)
-        return plan(*arguments)
+        return groups(*arguments)
 
-    monkeypatch.setattr(corpora, "_plan", met)
-    with ThreadPoolExecutor(2) as two:
-        first, second = two.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
-    assert len(plans) == 1
-    assert first.identity == second.identity
+    monkeypatch.setattr(corpora, "_groups", meet)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
+    assert len(calls) == 1
+    assert first.identity == second.identity == corpus.identity
     assert [path.name for path in (tmp_path / "cache").glob("[!.]*")] == [first.identity]
     assert first.skipped == []
-    whole = cut(recordings, tmp_path / "another")
-    for number, length in enumerate(whole.lengths):
-        for start in range(0, int(length), CLIP_SAMPLES):
-            expected = whole.read(number, start)
-            assert np.array_equal(first.read(number, start), expected)
-            assert np.array_equal(second.read(number, start), expected)
+    for number in range(len(corpus.lengths)):
+        expected = corpus.read(number, CLIP_SAMPLES)
+        assert np.array_equal(first.read(number, CLIP_SAMPLES), expected)
+        assert np.array_equal(second.read(number, CLIP_SAMPLES), expected)
 
 
-def test_a_corpus_can_be_sent_to_other_processes(recordings, tmp_path):  # noqa: F811
-    corpus = cut(recordings, tmp_path / "cache")
+def test_a_corpus_can_be_sent_to_other_processes(corpus):
     before = corpus.read(2, 1_000)
     assert np.array_equal(pickle.loads(pickle.dumps(corpus)).read(2, 1_000), before)

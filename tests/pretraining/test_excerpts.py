@@ -1,27 +1,21 @@
+# ruff: noqa: F401, F811 (fixtures are imported)
 import numpy as np
 import pytest
 import torch
-from small_corpus import melody, recordings, write  # noqa: F401 (two are fixtures)
+from small_corpus import corpus, melody, pretrain_params, recordings, write
 
 from tarkib.audio import CLIP_SAMPLES
 from tarkib.errors import TarkibError
-from tarkib.models.masking import depths
 from tarkib.pretraining.corpus import Corpus, cut
-from tarkib.pretraining.excerpts import Excerpts, split
+from tarkib.pretraining.excerpts import Excerpts, depths, split
 
 
-@pytest.fixture
-def corpus(recordings, tmp_path) -> Corpus:  # noqa: F811
-    return cut(recordings, tmp_path / "cache", workers=1)
+def excerpts(corpus: Corpus, count: int | None = 40, **changed: object) -> Excerpts:
+    return Excerpts(corpus, np.arange(len(corpus.lengths)), count, 374, pretrain_params(**changed))
 
 
-def excerpts(corpus: Corpus, **changed: object) -> Excerpts:
-    values = {"count": 40, "frames": 374, "mask_share": 0.5, "mask_frames": 20, "seed": 1}
-    return Excerpts(corpus, np.arange(len(corpus.lengths)), **{**values, **changed})
-
-
-def equal(one: dict, other: dict) -> bool:
-    return all(torch.equal(one[key], other[key]) for key in ("samples", "depth"))
+def equal(first: dict, second: dict) -> bool:
+    return all(torch.equal(first[key], second[key]) for key in ("samples", "depth"))
 
 
 def test_an_item_depends_on_the_seed_and_its_number_alone(corpus):
@@ -66,10 +60,10 @@ def test_every_piece_comes_once_in_a_pass_and_is_not_cut_short(tmp_path):
 
 def test_masks_are_spans_with_their_depths_and_cover_the_asked_share(corpus):
     for share, length in ((0.5, 10), (0.3, 20), (0.8, 5)):
-        data = excerpts(corpus, mask_share=share, mask_frames=length, count=200)
-        found = np.stack([data[i]["depth"].numpy() for i in range(200)])
+        data = excerpts(corpus, mask_share=share, mask_frames=length, count=60)
+        found = np.stack([data[i]["depth"].numpy() for i in range(60)])
         masks = found > 0
-        assert masks.mean() == pytest.approx(share, abs=0.04)
+        assert masks.mean() == pytest.approx(share, abs=0.06)
         assert masks.any(axis=1).all()
         for depth, mask in zip(found, masks, strict=True):
             assert np.array_equal(depth, depths(mask))
@@ -88,3 +82,11 @@ def test_a_single_recording_is_not_enough(tmp_path):
     write(tmp_path / "in/a.flac", melody(6.0, 1))
     with pytest.raises(TarkibError, match="one usable recording is not enough"):
         split(cut(tmp_path / "in", tmp_path / "cache", workers=1), 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95, 1.0])
+def test_depth_is_the_distance_to_the_nearest_visible_frame(share):
+    mask = np.random.default_rng(3).random(60) < share
+    visible = np.flatnonzero(~mask)
+    expected = [min(abs(visible - t)) if visible.size else 60 for t in range(60)]
+    assert depths(mask).tolist() == expected

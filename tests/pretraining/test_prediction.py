@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from small_corpus import melody
+from small_mert import tiny
 
 from tarkib.errors import TarkibError
-from tarkib.models.backbone import MERT_TINY
-from tarkib.models.masking import depths
-from tarkib.models.mert import MertConfig, MertModel, normalise
+from tarkib.models.mert import MertModel, normalise
+from tarkib.pretraining.excerpts import depths
 from tarkib.pretraining.prediction import MaskedPrediction
 from tarkib.pretraining.teachers import Teachers
 
@@ -15,7 +15,7 @@ FRAMES = 374
 
 def small(**config: object) -> MaskedPrediction:
     torch.manual_seed(0)
-    backbone = MertModel(MertConfig(**{**MERT_TINY, **config}))
+    backbone = MertModel(tiny(**config))
     teachers = Teachers(backbone.config, 6)
     teachers.fit([{"samples": torch.from_numpy(melody(5.0, seed=i))} for i in range(4)], seed=1)
     return MaskedPrediction(backbone, teachers, seed=1).eval()
@@ -33,15 +33,15 @@ def masked(*spans: tuple[int, int]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_a_guess_is_what_its_formulas_say():
+def test_scores_are_what_their_formulas_say():
     model, samples = small(), clips(20, 21)
     depth = torch.stack([masked((10, 40), (100, 170)), masked((300, 374))])
     found = model(samples, depth)
-    heard = normalise(samples)
-    hidden = model.backbone(heard, mask_time_indices=depth > 0).last_hidden_state.double().numpy()
-    clusters = model.teachers.clusters(heard, FRAMES).numpy()
-    spectrum = model.teachers.spectrum(heard, FRAMES).numpy()
-    counts = model.teachers.hidden(depth).numpy()
+    normal = normalise(samples)
+    hidden = model.backbone(normal, mask_time_indices=depth > 0).last_hidden_state.double().numpy()
+    clusters = model.teachers.clusters(normal, FRAMES).numpy()
+    spectrum = model.teachers.spectrum(normal, FRAMES).numpy()
+    counts = model.teachers.unseen(depth).numpy()
     weights = {name: value.double().numpy() for name, value in model.state_dict().items()}
     for b in range(2):
         entropies, rights, errors = [], [], []
@@ -60,20 +60,20 @@ def test_a_guess_is_what_its_formulas_say():
 
 
 @torch.no_grad()
-def test_nothing_of_a_masked_span_reaches_its_guesses_but_through_what_visible_frames_look_at():
+def test_predictions_depend_on_a_masked_span_only_through_the_windows_of_visible_frames():
     # Norms over channels in place of time: the published ones see the whole clip's mean and variance, and no more.
     model, samples = small(feat_extract_norm="layer"), normalise(clips(22))
     depth = masked((100, 200))[None]
     reach = int(max(400, float(model.teachers.constant_q.extents.max()))) // 2
 
-    def guesses(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = model.backbone(samples, mask_time_indices=depth > 0).last_hidden_state
         return model.logits(hidden), model.musical_head(hidden)
 
     def changed(begin: int, end: int) -> float:
         other = samples.clone()
         other[:, begin:end] = other[:, begin:end].flip(1) * -0.5
-        return max(float((a - b).abs().max()) for a, b in zip(guesses(samples), guesses(other), strict=True))
+        return max(float((a - b).abs().max()) for a, b in zip(predict(samples), predict(other), strict=True))
 
     # Beyond the windows of the last visible frame before the span and of the first one after it. Not quite zero: the
     # halving of the rate, by cutting the spectrum, rings.
@@ -84,8 +84,8 @@ def test_nothing_of_a_masked_span_reaches_its_guesses_but_through_what_visible_f
 
 def test_all_that_is_learnt_has_a_gradient():
     model = small().train()
-    guess = model(clips(23, 24), torch.stack([masked((50, 90)), masked((150, 250))]))
-    (guess.acoustic.mean() + guess.musical.mean()).backward()
+    scores = model(clips(23, 24), torch.stack([masked((50, 90)), masked((150, 250))]))
+    (scores.acoustic.mean() + scores.musical.mean()).backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
     assert float(model.backbone.masked_spec_embed.grad.abs().sum()) > 0
@@ -103,6 +103,6 @@ def test_every_layer_is_recomputed_in_training_where_asked():
 
 
 def test_a_backbone_without_an_embedding_for_masked_frames_is_refused():
-    backbone = MertModel(MertConfig(**MERT_TINY, mask_time_prob=0.0))
+    backbone = MertModel(tiny(mask_time_prob=0.0))
     with pytest.raises(TarkibError, match=r"pretrain\.start: .*mask_time_prob.*choose another"):
         MaskedPrediction(backbone, Teachers(backbone.config, 6), seed=1)

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from small_corpus import melody, recordings  # noqa: F401 (two are fixtures)
+from small_corpus import melody
+from small_mert import tiny
 
 from tarkib.errors import TarkibError
-from tarkib.models.backbone import MERT_TINY
-from tarkib.models.masking import depths
 from tarkib.models.mert import MertConfig, MertModel, frame_count, normalise
+from tarkib.pretraining.excerpts import depths
 from tarkib.pretraining.teachers import Teachers
 
-TINY = MertConfig(**MERT_TINY)
+TINY = tiny()
 FRAMES = 374
 
 
@@ -35,7 +35,7 @@ def test_frames_are_the_models(config):
 
 
 @pytest.mark.parametrize("frame", [3, 200, 372])
-def test_both_teachers_hear_an_event_in_its_frame(frame):
+def test_both_teachers_place_an_event_in_its_frame(frame):
     teachers = Teachers(TINY, 2)
     samples = torch.zeros(1, 120_000)
     samples[0, 320 * frame + 160] = 1.0
@@ -73,25 +73,25 @@ def test_the_same_seed_finds_the_same_clusters(fitted):
     assert not torch.equal(other.centroids, again.centroids)
 
 
-def test_more_clusters_than_there_is_to_hear_is_an_error():
+def test_more_clusters_than_frames_is_an_error():
     with pytest.raises(TarkibError, match=r"pretrain\.clusters: .*fewer than 6 different frames in 3 clips"):
         Teachers(TINY, 6).fit([{"samples": torch.zeros(120_000)}] * 3, seed=1)
 
 
-def test_a_bin_counts_only_where_no_visible_frame_looks_into_its_window():
+def test_a_bin_counts_only_if_no_visible_frame_shares_its_window():
     teachers = Teachers(TINY, 2)
     mask = np.zeros(FRAMES, dtype=bool)
     mask[100:180] = True
-    hidden = teachers.hidden(torch.from_numpy(depths(mask))[None])[0]
-    assert not hidden[~torch.from_numpy(mask)].any()
-    assert hidden[:, -1].nonzero().flatten().tolist() == list(range(101, 179))
+    unseen = teachers.unseen(torch.from_numpy(depths(mask))[None])[0]
+    assert not unseen[~torch.from_numpy(mask)].any()
+    assert unseen[:, -1].nonzero().flatten().tolist() == list(range(101, 179))
     # The lowest bin's window lasts 0.42 s, 32 frames.
-    assert hidden[:, 0].nonzero().flatten().tolist() == list(range(131, 149))
+    assert unseen[:, 0].nonzero().flatten().tolist() == list(range(131, 149))
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 120_000)).astype(np.float32))
     before = teachers.constant_q(noise)[0, :, :FRAMES]
     for k in (0, 12, 30, 47, 70, 95):
         # What the first frame that counts looks at.
-        centre = 320 * int(hidden[:, k].nonzero()[0]) + 160
+        centre = 320 * int(unseen[:, k].nonzero()[0]) + 160
         half = int(teachers.constant_q.extents[k] / 2)
 
         def seen(shift: int, k: int = k, centre: int = centre, half: int = half) -> float:
@@ -107,5 +107,5 @@ def test_a_bin_counts_only_where_no_visible_frame_looks_into_its_window():
 
 def test_without_the_branch_every_masked_frame_counts_whole():
     depth = torch.from_numpy(depths(np.arange(FRAMES) % 7 > 2))[None]
-    hidden = Teachers(MertConfig(), 2).hidden(depth)
-    assert torch.equal(hidden, (depth > 0)[..., None].expand(-1, -1, 96))
+    unseen = Teachers(MertConfig(), 2).unseen(depth)
+    assert torch.equal(unseen, (depth > 0)[..., None].expand(-1, -1, 96))

@@ -46,14 +46,14 @@ FAILURES = """
 from contextlib import suppress
 import stages
 from stages import pretrain
-from tarkib.pretraining import publishing
+from tarkib import pretraining
 
 pytestmark = pytest.mark.slow
 
 def fails(*_):
     raise OSError(28, "No space left on device")
 
-publishing.card = fails
+pretraining.card = fails
 for _ in range(2):
     with suppress(SystemExit):
         stages.run(pretrain.main)

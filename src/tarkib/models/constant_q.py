@@ -1,14 +1,12 @@
 """The constant-Q transform in torch: log-spaced bins whose windows shorten as their frequency rises.
 
-Conventions
------------
-Bin k stands at `fmin * 2**(k / bins_per_octave)` Hz. Its window (Hann) holds Q cycles of it, Q = 1 / (2**(1 /
-bins_per_octave) - 1), the quality factor of neighbouring bins (Brown, "Calculation of a constant Q spectral transform",
-JASA 1991, eq. 1 to 5). A bin's value is the amplitude of its sinusoid: a full-scale sine on a bin gives 1.
+Bin k lies at `fmin * 2**(k / bins_per_octave)` Hz. Its Hann window holds Q cycles, Q = 1 / (2**(1 / bins_per_octave) -
+1) (Brown, "Calculation of a constant Q spectral transform", JASA 1991, eq. 1 to 5). A bin's value is the amplitude of
+its sinusoid: a full-scale sine at its frequency gives 1.
 
-Frame t covers the samples [t * hop, (t + 1) * hop) and is centred between them; beyond the clip's ends there is
-silence. High bins have windows much shorter than a frame, so they are taken several times in a frame and their power is
-averaged: an onset between two windows is not lost.
+Frame t covers the samples [t * hop, (t + 1) * hop), its windows are centred there, and the clip is padded with zeros.
+A high bin's window is much shorter than a frame: it is evaluated several times per frame and the power averaged, so
+that no onset falls between two windows.
 """
 
 import math
@@ -17,31 +15,31 @@ import torch
 from torch import nn
 
 _HIGHEST = 0.45
-"""Highest frequency, as a share of the sampling rate, that an octave may have after halving the rate."""
+"""Highest frequency of an octave, relative to the sampling rate after halvings."""
 
 
 class ConstantQ(nn.Module):
-    """Constant-Q magnitudes of a batch of clips.
+    """Constant-Q magnitudes of a batch of clips, without parameters and gradients.
 
-    The octaves share one small bank of kernels: each octave is analysed at the sampling rate that fits it, halved by
-    cutting the signal's spectrum (exact band limiting, no filter to design). Without parameters and without gradients.
+    Each octave is analysed at the sampling rate that fits it, halved by truncating the signal's spectrum (an exact band
+    limit, no filter to design), so the octaves' kernels stay small.
 
     Parameters
     ----------
     sample_rate : of the clips, Hz.
     hop : samples between two frames.
     fmin : frequency of the lowest bin, Hz.
-    bins : number of bins; the highest must lie below 0.45 of the sampling rate, else ValueError.
+    bins : number of bins; ValueError if the highest is at or above 0.45 of the sampling rate.
     bins_per_octave : bins in an octave.
 
     Attributes
     ----------
-    extents : for each bin, how many samples around its centre a frame looks at, float64 `[bins]`.
+    extents : for each bin, the number of samples around its centre that a frame depends on, float64 `[bins]`.
     """
 
     def __init__(self, sample_rate: int, hop: int, fmin: float, bins: int, bins_per_octave: int):
         super().__init__()
-        self.sample_rate, self.hop, self.bins = sample_rate, hop, bins
+        self.hop = hop
         quality = 1 / (2 ** (1 / bins_per_octave) - 1)
         frequencies = fmin * 2.0 ** (torch.arange(bins, dtype=torch.float64) / bins_per_octave)
         if not 0 < float(frequencies[-1]) < _HIGHEST * sample_rate:
@@ -49,7 +47,7 @@ class ConstantQ(nn.Module):
                 f"{bins} constant-Q bins from {fmin:g} Hz reach {float(frequencies[-1]):g} Hz, beyond "
                 f"{_HIGHEST:g} of the sampling rate ({sample_rate} Hz)"
             )
-        # (halvings, windows a frame, samples between them) of each octave, in the order of the bins.
+        # (halvings, windows per frame, samples between them) of each octave, in the order of the bins.
         self._octaves: list[tuple[int, int, int]] = []
         self.margin = 0
         extents = []
@@ -60,7 +58,7 @@ class ConstantQ(nn.Module):
                 halvings += 1
             stride = hop // 2**halvings
             windows = 1
-            # Windows of the octave's highest bin, the shortest, overlap by half at least.
+            # The windows of the octave's highest bin, the shortest, overlap by at least half.
             while stride > quality * sample_rate / 2**halvings / float(octave[-1]) / 2 and stride % 2 == 0:
                 stride, windows = stride // 2, windows * 2
             kernels = _kernels(octave * 2**halvings / sample_rate, quality)
@@ -69,16 +67,15 @@ class ConstantQ(nn.Module):
             extents.append(quality * sample_rate / octave + (windows - 1) * stride * 2**halvings)
             self.margin = max(self.margin, len(kernels) * 2**halvings)
         self.extents = torch.cat(extents)
-        self._most_halvings = max(halvings for halvings, _, _ in self._octaves)
+        self._block = math.lcm(hop, 2 ** max(halvings for halvings, _, _ in self._octaves))
 
     @torch.no_grad()
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Magnitudes, float32 `[B, bins, T]` with T = ceil(n / hop), of samples `[B, n]`."""
         with torch.autocast(samples.device.type, enabled=False):
             count = -(-samples.shape[-1] // self.hop)
-            block = math.lcm(self.hop, 2**self._most_halvings)
-            front = -(-self.margin // block) * block
-            total = _fast_length(front + count * self.hop + self.margin, block)
+            front = -(-self.margin // self._block) * self._block
+            total = _fast_length(front + count * self.hop + self.margin, self._block)
             padded = nn.functional.pad(samples.float(), (front, total - front - samples.shape[-1]))
             spectrum = torch.fft.rfft(padded)
             octaves, rates = [], {0: padded}
@@ -95,7 +92,7 @@ class ConstantQ(nn.Module):
 
 
 def _kernels(frequencies: torch.Tensor, quality: float) -> torch.Tensor:
-    """Windowed cosines and sines of one octave, `[window, 2 * bins]`, for frequencies in cycles a sample."""
+    """Windowed cosines and sines of one octave, `[window, 2 * bins]`, for frequencies in cycles per sample."""
     lengths = quality / frequencies
     size = 2 * math.ceil(float(lengths.max()) / 2)
     time = torch.arange(size, dtype=torch.float64)[:, None] - size // 2
@@ -106,13 +103,11 @@ def _kernels(frequencies: torch.Tensor, quality: float) -> torch.Tensor:
 
 
 def _fast_length(least: int, block: int) -> int:
-    """A multiple of `block`, at least `least`, whose other factors are 2, 3 and 5: the FFT is quick for these."""
+    """The smallest multiple of `block` from `least` on whose other factors are 2, 3 and 5: the FFT is fast for these.
+
+    scipy.fft.next_fast_len would do it, but torch.compile cannot trace it.
+    """
     multiple = -(-least // block)
-    while True:
-        rest = multiple
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return multiple * block
+    while 30 ** multiple.bit_length() % multiple:
         multiple += 1
+    return multiple * block

@@ -1,49 +1,45 @@
-"""The plain baseline: a log-mel spectrogram and a few convolutions over time."""
+"""The baseline: a log-mel spectrogram and a few convolutions over time."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
+from tarkib.models.checkpoint import Checked
 
-@dataclass(frozen=True)
-class MelCnnConfig:
+
+class MelCnnConfig(Checked):
     """Shape of the network. Frequencies in Hz, lengths in samples at `sample_rate`."""
 
-    sample_rate: int = 24_000
-    window: int = 1024
-    hop: int = 320
-    bands: int = 80
-    fmin: float = 40.0
-    fmax: float = 11_000.0
-    channels: int = 128
-    layers: int = 3
-    kernel: int = 5
+    sample_rate: Literal[24_000] = 24_000
+    window: Annotated[int, Field(ge=64, le=8192)] = 1024
+    hop: Annotated[int, Field(ge=80, le=2400)] = 320
+    bands: Annotated[int, Field(ge=1, le=512)] = 80
+    fmin: Annotated[float, Field(ge=0, le=11_999)] = 40.0
+    fmax: Annotated[float, Field(ge=1, le=12_000)] = 11_000.0
+    channels: Annotated[int, Field(ge=1, le=4096)] = 128
+    layers: Annotated[int, Field(ge=1, le=12)] = 3
+    kernel: Annotated[int, Field(ge=1, le=101)] = 5
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return dataclasses.asdict(self)
+    to_dict = Checked.model_dump
 
 
 class MelCnn(nn.Module):
-    """Log-mel frames through convolutions over time, each halving the frame rate but the first.
+    """Log-mel frames through convolutions over time; each but the first halves the frame rate.
 
     A backbone with a single hidden state, `[B, T, channels]`.
     """
 
     layer_count = 1
+    source: dict[str, Any]
 
     def __init__(self, config: MelCnnConfig):
         super().__init__()
         self.config = config
-        # Computed, so in no checkpoint: they are there also where the rest is still empty.
-        with torch.device("cpu"):
-            self.register_buffer("window", torch.hann_window(config.window), persistent=False)
-            filterbank = mel_filterbank(config.sample_rate, config.window, config.bands, config.fmin, config.fmax)
-            self.register_buffer("filterbank", filterbank, persistent=False)
-        # Band by band over the training set: the convolutions see levels around zero whatever the recordings' loudness.
+        self.hidden_size = config.channels
+        self.log_mel = LogMel(config.window, config.hop, config.bands, config.fmin, config.fmax)
+        # Normalises each band over the training set, whatever the level of the recordings.
         blocks: list[nn.Module] = [nn.BatchNorm1d(config.bands)]
         width = config.bands
         for i in range(config.layers):
@@ -56,31 +52,48 @@ class MelCnn(nn.Module):
             width = config.channels
         self.blocks = nn.Sequential(*blocks)
 
-    @property
-    def hidden_size(self) -> int:
-        """Channels of the hidden state."""
-        return self.config.channels
-
-    def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """Log-mel spectrogram `[B, bands, T]` (natural logarithm of the power) of samples `[B, n]`."""
-        with torch.no_grad(), torch.autocast(samples.device.type, enabled=False):
-            spectrum = torch.stft(
-                samples.float(), self.config.window, self.config.hop, window=self.window, return_complex=True
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
-            return torch.log(self.filterbank @ power + 1e-4)
-
     def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The one hidden state of normalised samples `[B, n]`."""
+        """The hidden state of normalised samples `[B, n]`, as a tuple of one."""
         return (self.blocks(self.log_mel(samples)).transpose(1, 2),)
 
 
-def mel_filterbank(sample_rate: int, window: int, bands: int, fmin: float, fmax: float) -> torch.Tensor:
-    """Triangles of height 1, `[bands, window / 2 + 1]`, equally wide on the mel scale 2595 log10(1 + f / 700)."""
-    ends = 2595 * torch.log10(1 + torch.tensor([fmin, fmax], dtype=torch.float64) / 700)
-    mels = torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64)
-    corners = 700 * (10 ** (mels / 2595) - 1)
-    frequencies = torch.linspace(0, sample_rate / 2, window // 2 + 1, dtype=torch.float64)
-    rising = (frequencies - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
-    falling = (corners[2:, None] - frequencies) / (corners[2:] - corners[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp(min=0).float()
+class LogMel(nn.Module):
+    """Natural logarithm of the power in mel bands of sound at 24,000 Hz.
+
+    The bands are triangles of height 1, equally wide on the mel scale 2595 log10(1 + f / 700).
+
+    Parameters
+    ----------
+    window, hop : of the spectrogram, in samples.
+    bands : number of bands, from `fmin` to `fmax` Hz.
+    center : whether frame t is centred on sample t * hop of the reflected signal, else it begins there.
+    """
+
+    window: torch.Tensor
+    filterbank: torch.Tensor
+
+    def __init__(self, window: int, hop: int, bands: int, fmin: float, fmax: float, *, center: bool = True):
+        super().__init__()
+        self.hop, self.center = hop, center
+        # Computed and in no checkpoint, so both need values also in a model on the meta device.
+        with torch.device("cpu"):
+            self.register_buffer("window", torch.hann_window(window), persistent=False)
+            ends = 2595 * torch.log10(1 + torch.tensor([fmin, fmax], dtype=torch.float64) / 700)
+            mels = torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64)
+            corners = 700 * (10 ** (mels / 2595) - 1)
+            frequencies = torch.linspace(0, 12_000, window // 2 + 1, dtype=torch.float64)
+            rising = (frequencies - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
+            falling = (corners[2:, None] - frequencies) / (corners[2:] - corners[1:-1])[:, None]
+            filterbank = torch.minimum(rising, falling).clamp(min=0).float()
+            self.register_buffer("filterbank", filterbank, persistent=False)
+
+    @torch.no_grad()
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Log-mel spectrogram, float32 `[B, bands, T]`, of samples `[B, n]`."""
+        with torch.autocast(samples.device.type, enabled=False):
+            length, window = len(self.window), self.window
+            spectrum = torch.stft(
+                samples.float(), length, self.hop, window=window, center=self.center, return_complex=True
+            )
+            power = spectrum.real.square() + spectrum.imag.square()
+            return torch.log(self.filterbank @ power + 1e-4)

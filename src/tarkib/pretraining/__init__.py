@@ -1,11 +1,11 @@
-"""Letting a MERT hear music without labels: masked prediction with two teachers (Li et al., "MERT", ICLR 2024).
+"""Pre-training of a MERT without labels: masked prediction with two teachers (Li et al., "MERT", ICLR 2024).
 
-    recordings → corpus (cut once) → excerpts, each with a mask → backbone → guesses of what was masked
+    recordings → corpus (decoded once) → excerpts, each with a mask → backbone → predictions of the masked frames
 
-The acoustic teacher names each frame's cluster of log-mel frames, the musical one gives its constant-Q bins.
+The acoustic teacher gives each frame's cluster of log-mel frames, the musical one its constant-Q bins.
 """
 
 from tarkib.pretraining.corpus import Corpus, cut
-from tarkib.pretraining.training import Pretrained, pretrain
+from tarkib.pretraining.training import Pretrained, card, pretrain
 
-__all__ = ["Corpus", "Pretrained", "cut", "pretrain"]
+__all__ = ["Corpus", "Pretrained", "card", "cut", "pretrain"]

@@ -1,12 +1,11 @@
-"""Fitting a backbone to what its teachers hear, with `transformers.Trainer`; a killed one goes on where it was.
+"""Fitting a backbone to its teachers' targets with `transformers.Trainer`, resuming from the last checkpoint.
 
-On the CPU the same seed gives the same weights, whatever the number of processes that load data and however often it
-was killed.
+On the CPU the same seed gives the same weights for any number of data loaders and of interruptions.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +13,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, TrainerCallback
 
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
 from tarkib.models.mert import MertModel, frame_count
+from tarkib.params import Pretrain
 from tarkib.pretraining.corpus import Corpus
 from tarkib.pretraining.excerpts import Excerpts, split
-from tarkib.pretraining.prediction import MaskedPrediction
+from tarkib.pretraining.prediction import MaskedPrediction, Scores
 from tarkib.pretraining.teachers import Teachers
 from tarkib.training import checkpoints as kept
 from tarkib.training import devices, processes
@@ -31,80 +31,68 @@ from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
 from tarkib.training.progress import say
 from tarkib.training.trainer import ResumableTrainer
 
-_LINES = 20
-"""Times that the held-out clips are scored on the way."""
-
-_HELD_OUT_CLIPS = 64
-"""At most; fewer where the recordings held out are shorter."""
-
+_EVALUATIONS = 20
+_MAX_HELD_OUT_CLIPS = 64
 _MAX_GRAD_NORM = 1.0
 _BETAS = (0.9, 0.98)
-"""Of AdamW, as HuBERT has them."""
+"""Of AdamW, as in HuBERT."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a pre-training gave.
+    """The result of a pre-training.
 
     Attributes
     ----------
     model : the backbone, in evaluation mode, with its heads and teachers.
-    history : a dict for each time that held-out clips were scored: `step`, `acoustic` (nats), `accuracy` (0 to 1),
-        `musical` (squared error, 1 for guessing each bin's mean).
-    guess : the same of who knows no more than how common each cluster is.
-    checkpoints : this training's folder, which may go once what it gave is stored.
+    history : a dict per evaluation on held-out clips: `step`, `acoustic` (nats), `accuracy` (0 to 1), `musical`
+        (squared error; 1 is the error of predicting each bin's mean).
+    chance : the same scores of a prediction from the clusters' frequencies alone.
+    checkpoints : this training's folder, which may be deleted once the model is stored.
     """
 
     model: MaskedPrediction
     history: list[dict[str, float]]
-    guess: dict[str, float]
+    chance: dict[str, float]
     checkpoints: Path
 
 
 def pretrain(
-    params: Any,
+    params: Pretrain,
     corpus: Corpus,
     *,
-    checkpoints: Path | str,
+    checkpoints: Path,
     machine: ComputeConfig | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> Pretrained:
-    """Carry a backbone on, or start one, by masked prediction on a corpus; a line tells of each twentieth of the way.
+    """Train a backbone by masked prediction on a corpus, 5 % of whose recordings are held out.
 
     Parameters
     ----------
-    params : the `pretrain` section of the parameters: `seed`, `start`, `steps`, `batch_size` (clips, of all devices
-        together), `learning_rate` (rises linearly over `warmup_fraction` of the steps, then falls to 0),
-        `weight_decay`, `clusters`, `mask_share` and `mask_frames`, `musical_weight`.
-    corpus : what is heard. A twentieth of its recordings is held out.
-    checkpoints : folder for those of all pre-trainings.
-    machine : how it runs, which changes nothing but rounding; None: as the class says.
-    identity : what makes it the same pre-training besides the parameters and the sound: the code's checksum.
+    params : the section `pretrain` of the parameters. `batch_size` counts the clips of all devices; the learning rate
+        rises linearly over `warmup_fraction` of the steps, then falls to 0.
+    checkpoints : folder of the checkpoints of all pre-trainings.
+    machine : how it runs, which changes nothing but rounding.
+    identity : what makes it the same pre-training besides parameters and sound: the code's checksum.
 
-    Raises TarkibError where the start cannot be loaded or is no MERT, there is too little to hear, the loss is not
+    Raises TarkibError if the start cannot be loaded or is not a MERT, there are too few recordings, the loss is not
     finite, memory or disk are too small, or there is no such device.
     """
     machine, chosen = (machine or ComputeConfig()).settle(params.batch_size)
     backbone = _start(params)
-    learn_from, held_out = split(corpus, params.seed)
-    drawn = partial(
-        Excerpts,
-        corpus,
-        frames=frame_count(backbone.config, audio.CLIP_SAMPLES),
-        mask_share=params.mask_share,
-        mask_frames=params.mask_frames,
-    )
-    train_set = drawn(learn_from, params.steps * params.batch_size, seed=params.seed)
-    held_set = drawn(held_out, None, seed=params.seed)
-    held_set.count = min(held_set.count, _HELD_OUT_CLIPS)
+    train_recordings, held_out = split(corpus, params.seed)
+    frames = frame_count(backbone.config, audio.CLIP_SAMPLES)
+    train_set = Excerpts(corpus, train_recordings, params.steps * params.batch_size, frames, params)
+    held_set = Excerpts(corpus, held_out, None, frames, params)
+    held_set.count = min(held_set.count, _MAX_HELD_OUT_CLIPS)
     teachers = Teachers(backbone.config, params.clusters)
-    taught = drawn(learn_from, None, seed=params.seed)
-    # Each clip gives a sixth of its frames, so that after six passes there is nothing new.
-    taught.count = min(6 * taught.count, teachers.sample_size)
-    teachers.fit(taught, params.seed)
+    sample = Excerpts(corpus, train_recordings, None, frames, params)
+    # Each clip contributes a sixth of its frames, so six passes use them all.
+    sample.count = min(6 * sample.count, teachers.sample_size)
+    teachers.fit((sample[i] for i in range(len(sample))), params.seed)
     entropy = -float((teachers.shares * teachers.shares.log()).sum())
-    guess = {"acoustic": entropy, "accuracy": float(teachers.shares.max()), "musical": 1.0}
-    say(_line("a guess that hears nothing", guess))
+    chance = {"acoustic": entropy, "accuracy": float(teachers.shares.max()), "musical": 1.0}
+    say(f"chance: {_text(chance)}")
     model = MaskedPrediction(backbone, teachers, seed=params.seed)
     identity = {
         **(identity or {}),
@@ -112,47 +100,48 @@ def pretrain(
         "sound": corpus.identity,
         "weights": kept.digest(model),
     }
-    with kept.open_run(Path(checkpoints), identity) as (folder, latest):
+    with kept.open_run(checkpoints, identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
-        fitting = (train_set, held_set, params, folder, machine, chosen, latest)
-        log = processes.fit(chosen.count, model, build, _fit, *fitting)
+        arguments = (train_set, held_set, params, folder, machine, chosen, latest)
+        log = processes.fit(chosen.count, model, build, _fit, *arguments)
         model.load_state_dict(kept.weights(folder, params.steps))
-    names = ("acoustic", "accuracy", "musical")
     history = [
-        {"step": row["step"], **{name: row[f"eval_{name}"] for name in names}} for row in log if "eval_acoustic" in row
+        {"step": row["step"], **{name: row[f"eval_{name}"] for name in Scores._fields}}
+        for row in log
+        if "eval_acoustic" in row
     ]
-    return Pretrained(model.eval(), history, guess, folder)
+    return Pretrained(model.eval(), history, chance, folder)
 
 
-def _start(params: Any) -> MertModel:
+def _start(params: Pretrain) -> MertModel:
     try:
         backbone = load_backbone(params.start, seed=params.seed)
     except TarkibError as error:
         raise TarkibError(f"pretrain.start: {error}") from error
     if not isinstance(backbone, MertModel):
-        raise TarkibError(f"pretrain.start: {params.start} is no MERT, which alone is pre-trained here; try mert-tiny")
+        raise TarkibError(f"pretrain.start: {params.start} is not a MERT; choose another, such as mert-tiny")
     return backbone
 
 
-def _model(params: Any, taught: dict[str, torch.Tensor]) -> MaskedPrediction:
-    """The model as it starts, in each of several processes."""
+def _model(params: Pretrain, teachers_state: dict[str, torch.Tensor]) -> MaskedPrediction:
+    """The untrained model, for each of several processes."""
     backbone = _start(params)
     teachers = Teachers(backbone.config, params.clusters)
-    teachers.load_state_dict(taught)
+    teachers.load_state_dict(teachers_state)
     return MaskedPrediction(backbone, teachers, seed=params.seed)
 
 
 def _fit(
     model: MaskedPrediction,
-    train_set: Dataset,
-    held_set: Dataset,
-    params: Any,
+    train_set: Excerpts,
+    held_set: Excerpts,
+    params: Pretrain,
     folder: Path,
     machine: ComputeConfig,
     chosen: devices.Devices,
     latest: Path | None,
 ) -> list[dict[str, float]]:
-    """Train to the end, whose checkpoint is there; returns the Trainer's log."""
+    """Train to the last step, whose checkpoint stays in `folder`; returns the Trainer's log."""
     machine.prepare(model)
     arguments = machine.arguments(
         folder,
@@ -169,79 +158,104 @@ def _fit(
         adam_beta1=_BETAS[0],
         adam_beta2=_BETAS[1],
         eval_strategy="steps",
-        eval_steps=max(1, math.ceil(params.steps / _LINES)),
+        eval_steps=max(1, math.ceil(params.steps / _EVALUATIONS)),
         eval_on_start=latest is None,
         logging_strategy="no",
     )
     remedies = "set run.gradient_checkpointing to true (the same result, slower), or lower the batch size"
-    memory = enough_memory(f"pretrain.batch_size {params.batch_size}", remedies)
-    with own_generators(chosen), memory:
+    with own_generators(chosen), enough_memory(f"pretrain.batch_size {params.batch_size}", remedies):
         trainer = _Trainer(
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=held_set,
             callbacks=[_Progress()],
+            compute_metrics=_means,
             checkpoint_steps=machine.checkpoint_steps,
-            musical_weight=params.musical_weight,
+            remedy="lower pretrain.learning_rate or raise pretrain.warmup_fraction",
         )
+        trainer.musical_weight = params.musical_weight
         trainer.train(latest)
     return trainer.state.log_history
 
 
 class _Trainer(ResumableTrainer):
-    """Both teachers' losses in one: the acoustic one, and the musical one times its weight."""
+    """A Trainer whose loss is the acoustic loss plus `musical_weight` times the musical one."""
 
-    def __init__(self, *args: Any, musical_weight: float, **kwargs: Any):
-        remedy = "lower pretrain.learning_rate or raise pretrain.warmup_fraction"
-        super().__init__(*args, compute_metrics=_scores, remedy=remedy, **kwargs)
-        self.musical_weight = musical_weight
+    musical_weight: float
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Mean over the batch's clips."""
-        guess = model(inputs["samples"], inputs["depth"])
-        return guess.acoustic.mean() + self.musical_weight * guess.musical.mean()
+        scores = model(inputs["samples"], inputs["depth"])
+        return scores.acoustic.mean() + self.musical_weight * scores.musical.mean()
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """How well a held-out batch was guessed, in the place of logits, `[B, 3]`."""
+        """Scores of a held-out batch, `[B, 3]`, in place of logits."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            guess = model(inputs["samples"], inputs["depth"])
-        return None, torch.stack(guess, dim=1), inputs["depth"]
+            scores = model(inputs["samples"], inputs["depth"])
+        return None, torch.stack(scores, dim=1), inputs["depth"]
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
-        # The items are drawn at random already, by their numbers.
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
-
-
-def _scores(predictions: EvalPrediction) -> dict[str, float]:
-    """Means over the held-out clips."""
-    means: Sequence[float] = predictions.predictions.mean(axis=0).tolist()
-    return dict(zip(("acoustic", "accuracy", "musical"), means, strict=True))
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # The items are random already.
+        dataset: Any = train_dataset or self.train_dataset
+        return SequentialSampler(dataset)
 
 
-def _line(what: str, scores: Mapping[str, float]) -> str:
+def _means(predictions: EvalPrediction) -> dict[str, float]:
+    scores: Any = predictions.predictions
+    return dict(zip(Scores._fields, scores.mean(axis=0).tolist(), strict=True))
+
+
+def _text(scores: Mapping[str, float]) -> str:
     return (
-        f"{what}: acoustic loss {scores['acoustic']:.3f}, of the masked frames {scores['accuracy']:.1%} right, "
+        f"acoustic loss {scores['acoustic']:.3f}, accuracy in masked frames {scores['accuracy']:.1%}, "
         f"musical loss {scores['musical']:.3f}"
     )
 
 
 class _Progress(TrainerCallback):
-    """A line for each time that the held-out clips were scored."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
+    """Prints a line per evaluation."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say where it goes on."""
+        """Say where it resumes."""
+        self.began = time.monotonic()
         if state.global_step:
-            say(f"going on from the checkpoint of step {state.global_step} of {state.max_steps}")
+            say(f"resuming from the checkpoint of step {state.global_step} of {state.max_steps}")
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Print the line."""
-        scores = {name.removeprefix("eval_"): value for name, value in metrics.items()}
-        what = f"step {state.global_step}/{state.max_steps}, held out"
-        say(f"{_line(what, scores)} ({time.monotonic() - self.began:.0f} s)")
+        scores = {name: kwargs["metrics"][f"eval_{name}"] for name in Scores._fields}
+        seconds = time.monotonic() - self.began
+        say(f"step {state.global_step}/{state.max_steps}, held out: {_text(scores)} ({seconds:.0f} s)")
+
+
+def card(params: Pretrain, corpus: Corpus, result: Pretrained) -> str:
+    """Text of the card in Markdown: the start, the recordings, the objective and the held-out scores."""
+    last, chance = result.history[-1], result.chance
+    source = result.model.backbone.source
+    licence = "The weights are the trainer's own, or under the licence of the directory that they started from."
+    if source.get("weights_licence"):
+        licence = (
+            f"It started from weights under {source['weights_licence']}: no commercial use, nor of derived models."
+        )
+    revision = f", revision {source['revision']}" if source.get("revision") else ""
+    return f"""# A pre-trained backbone
+
+Hidden states of mono sound at 24 kHz, 75 a second, each clip normalised; no labels were used.
+
+- **Started from**: `{params.start}`{revision}, seed {params.seed}.
+- **Recordings**: {len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours, 5 % of them held out; \
+{params.steps} steps of {params.batch_size} clips of five seconds, {params.steps * params.batch_size / 720:.1f} hours \
+in all.
+- **Objective**: masked prediction (MERT, arXiv 2306.00107) of {params.clusters} clusters of log-mel frames and of \
+constant-Q bins (weight {params.musical_weight:g}); about {params.mask_share:.0%} of the frames masked, in spans of \
+{params.mask_frames}; learning rate {params.learning_rate:g}.
+- **Held out**: acoustic loss {last["acoustic"]:.3f} (chance: {chance["acoustic"]:.3f}), accuracy in masked frames \
+{last["accuracy"]:.1%} ({chance["accuracy"]:.1%}), musical loss {last["musical"]:.3f} ({chance["musical"]:.3f}).
+- **Licence**: {licence}
+
+Fine-tune from it with `model.backbone` set to this folder.
+"""
