@@ -102,7 +102,8 @@ def kill(dvc: subprocess.Popen, stage: str, victim: str, number: int) -> str:
 def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stages", nargs="+", default=["demo", "slice", "annotate", "mix", "train", "evaluate"])
+    stages = ["demo", "slice", "annotate", "mix", "train", "leakage", "evaluate"]
+    parser.add_argument("--stages", nargs="+", default=stages)
     parser.add_argument("--moments", type=int, default=10, help="kills a stage (default 10)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="(default: this checkout's)")

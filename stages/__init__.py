@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml, in the order of the pipeline: demo, slice, annotate, mix, train, evaluate.
+"""The stages of dvc.yaml, in the order of the pipeline: demo, slice, annotate, mix, train, leakage, evaluate.
 
 Each is run as ``python -m stages.<name>`` from the project's root and reads params.yaml there. Importing this package
 puts this checkout's ``src/`` first on the path, so that a queued experiment runs the code it was queued with and not

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, SLICES, run
+from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, run
 from tarkib import models, params
-from tarkib.evaluation import leakage, report, scores, testset
+from tarkib.evaluation import report, scores, testset
 from tarkib.runtime import fingerprint, versioning
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.streams import Stream, generator
@@ -36,13 +36,12 @@ def main() -> None:
         rounds=settings.evaluate.bootstrap_rounds,
         trained_classes=model.trained_classes,
     )
-    notes = [*test.notes, *leakage.warnings(test, excerpts, SLICES)]
-    print(report.summary(scored), *notes, sep="\n")
+    print(report.summary(scored), *test.notes, sep="\n")
     with atomic_dir(EVALUATION_PLOTS) as plots:
         report.write_plots(plots, scored)
     report.draw_overview(OVERVIEW, scored)
     report.write_predictions(PREDICTIONS, test, scored)
-    report.write_details(METRICS / "details.json", scored, notes)
+    report.write_details(METRICS / "details.json", scored, test.notes)
     report.write_metrics(METRICS / "metrics.json", scored)
     weights = fingerprint.of_files([CLASSIFIER / "model.safetensors"])
     figures = {name: one.value for name, one in scored.figures.items()}

@@ -21,7 +21,7 @@ def test_every_script_is_a_stage_in_order():
     # Pre-training is run by hand: a backbone is made once and used in many experiments.
     scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__", "pretrain"}
     assert scripts == set(STAGES)
-    assert list(STAGES) == ["demo", "slice", "annotate", "mix", "train", "evaluate"]
+    assert list(STAGES) == ["demo", "slice", "annotate", "mix", "train", "leakage", "evaluate"]
     for name, stage in STAGES.items():
         assert stage["cmd"] == f"python -m stages.{name}"
         assert stage["desc"]

@@ -9,7 +9,7 @@ import soxr
 from melodies import SECOND, melody
 
 from tarkib import audio
-from tarkib.evaluation import acoustic
+from tarkib.leakage import acoustic
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,127 @@
+"""Find excerpts in clips by their sound, whatever the file format, sample rate or level.
+
+Audio fingerprints (after Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002) propose pairs
+of an excerpt and a clip with a lag; the cross-correlation of the samples confirms them. A fingerprint has `_BITS`
+values a frame: the sign of the change in time of the energy difference of neighbouring bands, 0 in digital silence.
+
+Another performance, speed, key or mix of the same music does not match, nor do less than `SHARED_SECONDS` in common.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+from scipy import fft, signal
+
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
+
+SHARED_SECONDS = 2.0
+"""Shortest overlap of an excerpt and a clip that can match."""
+
+_RATE = 8_000
+_WINDOW, _HOP = 2_048, 200
+_TAPER = signal.windows.hann(_WINDOW, sym=False).astype(np.float32)
+_BITS = 16
+_EDGES_HZ = np.geomspace(300.0, 3_000.0, _BITS + 2)
+_BAND = np.digitize(fft.rfftfreq(_WINDOW, 1 / _RATE), _EDGES_HZ) - 1
+_BANDS = (_BAND[:, None] == np.arange(_BITS + 1)).astype(np.float32)
+_FLOOR = 1e-9  # energy of silence, about that of half a 16-bit step
+
+_PIECE = CLIP_SAMPLES * _RATE // SAMPLE_RATE
+_FRAMES = (_PIECE - _WINDOW) // _HOP
+_SHARED_FRAMES = (int(SHARED_SECONDS * _RATE) - _WINDOW) // _HOP
+_LENGTH = fft.next_fast_len(2 * _FRAMES - 1, real=True)
+_LAGS = np.arange(_SHARED_FRAMES - _FRAMES, _FRAMES - _SHARED_FRAMES + 1)
+
+_ALIKE = 0.25  # mean product of two fingerprints that makes a candidate; unrelated sound has 0, the paper takes 0.3
+_SAME = 0.5  # correlation that confirms a candidate; a copy at 32 kbit/s still has more than 0.9
+_CLIPS_AT_ONCE = 32
+
+
+class Match(NamedTuple):
+    """Indices of an excerpt and of the clip that contains it; the excerpt starts `lag_s` seconds after the clip."""
+
+    excerpt: int
+    clip: int
+    lag_s: float
+
+
+def find(excerpts: Sequence[np.ndarray], clips: Iterable[np.ndarray]) -> list[Match]:
+    """Find excerpts in clips; the clips are read once, a few at a time.
+
+    Parameters
+    ----------
+    excerpts : each float32 of shape (n,), at 24 kHz; searched for in pieces of five seconds.
+    clips : each float32 of shape (120000,), at 24 kHz.
+
+    Returns
+    -------
+    At most one match for each excerpt, in the order of the excerpts: the first clip that contains it.
+    """
+    pieces = [(index, *piece) for index, excerpt in enumerate(excerpts) for piece in _pieces(excerpt)]
+    if not pieces:
+        return []
+    spectra = _spectra([samples for _, _, samples in pieces])
+    frames = np.array([(len(samples) - _WINDOW) // _HOP for _, _, samples in pieces])
+    matches: dict[int, Match] = {}
+    first, clips = 0, iter(clips)
+    while sounds := [_resampled(clip) for clip in islice(clips, _CLIPS_AT_ONCE)]:
+        for piece, clip, lag in _candidates(spectra, frames, _spectra(sounds)):
+            index, start, samples = pieces[piece]
+            if index not in matches and _correlated(samples, sounds[clip], lag):
+                matches[index] = Match(index, first + clip, (lag - start) / _RATE)
+        first += len(sounds)
+    return [matches[index] for index in sorted(matches)]
+
+
+def _resampled(samples: np.ndarray) -> np.ndarray:
+    return soxr.resample(samples, SAMPLE_RATE, _RATE, quality="LQ")
+
+
+def _pieces(excerpt: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    sound = _resampled(excerpt)
+    for start in range(0, len(sound), _PIECE):
+        piece = sound[start : start + _PIECE]
+        if len(piece) >= SHARED_SECONDS * _RATE:
+            yield start, piece
+
+
+def fingerprint(sound: np.ndarray) -> np.ndarray:
+    """Fingerprint of a sound at 8 kHz, shape (n,): -1, 0 or 1, float32 of shape (_BITS, frames), 40 frames a second."""
+    windows = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP] * _TAPER
+    energy = np.square(np.abs(fft.rfft(windows, axis=1))) @ _BANDS
+    return np.sign(np.diff(np.diff(np.log(energy + _FLOOR), axis=1), axis=0)).T.astype(np.float32)
+
+
+def _spectra(sounds: Sequence[np.ndarray]) -> np.ndarray:
+    """Fourier transforms of the fingerprints along time, shape (frequencies, sounds, _BITS)."""
+    return np.stack([fft.rfft(fingerprint(sound), _LENGTH, axis=1) for sound in sounds]).transpose(2, 0, 1)
+
+
+def _candidates(pieces: np.ndarray, frames: np.ndarray, clips: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Pairs of a piece and a clip whose fingerprints agree, with the best lag in samples.
+
+    `pieces` and `clips` are `_spectra`; `frames`, shape (pieces,), are the lengths of the pieces' fingerprints.
+    """
+    products = np.matmul(pieces.conj(), clips.transpose(0, 2, 1))
+    agreement = fft.irfft(products, _LENGTH, axis=0)[_LAGS].transpose(1, 2, 0)
+    shared = np.minimum(frames[:, None], _FRAMES - _LAGS) - np.maximum(0, -_LAGS)
+    values = np.where(shared >= _SHARED_FRAMES, shared * float(_BITS), np.inf)[:, None, :]
+    # By significance, not by the mean: few shared frames agree by chance more often than many.
+    best = np.argmax(agreement / np.sqrt(values), axis=2)
+    mean = np.take_along_axis(agreement / values, best[..., None], axis=2)[..., 0]
+    for piece, clip in np.argwhere(mean >= _ALIKE):
+        yield int(piece), int(clip), int(_LAGS[best[piece, clip]]) * _HOP
+
+
+def _correlated(piece: np.ndarray, clip: np.ndarray, lag: int) -> bool:
+    """Whether a piece has the samples of a clip from `lag` on, up to level, sign and `_HOP` samples of shift."""
+    piece, clip = piece[max(0, -lag) :], clip[max(0, lag) :]
+    length = min(len(piece), len(clip))
+    piece, clip = piece[:length], clip[:length]
+    correlation = signal.correlate(piece, clip, mode="same", method="fft")
+    near = correlation[length // 2 - _HOP : length // 2 + _HOP + 1]
+    power = np.sqrt(np.sum(np.square(piece)) * np.sum(np.square(clip)))
+    return bool(np.max(np.abs(near)) >= _SAME * power)
