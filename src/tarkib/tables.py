@@ -118,6 +118,7 @@ SLICES = _table(
     instrument=_TEXT,
     dastgah=(_TEXT, None),
     split=_TEXT,
+    number=_INT,
     start_s=_FLOAT,
     rms_dbfs=_FLOAT,
     shard=_TEXT,

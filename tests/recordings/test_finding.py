@@ -298,7 +298,7 @@ def test_files_that_are_not_read_are_named(tmp_path):
     for name in ("recordings.xlsx", "ney/b.mp2"):
         (tmp_path / name).write_text("x")
     (remark,) = finding.remarks(tmp_path)
-    assert remark.endswith("not read: ney/b.mp2, finding.xlsx")
+    assert remark.endswith("not read: ney/b.mp2, recordings.xlsx")
 
 
 def test_a_performer_spelt_in_several_ways_is_one():

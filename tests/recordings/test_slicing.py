@@ -72,6 +72,7 @@ def test_a_store_of_slices_with_their_tables(tmp_path, params):
     first, second = slice_rows[:2]
     assert second["slice_id"] == f"{recording_rows[0]['recording_id']}-0001"
     assert (first["instrument"], first["dastgah"], first["start_s"]) == ("ney", "shur", 0.0)
+    assert [row["number"] for row in slice_rows] == [0, 1, 0, 1]
     place = Place(second["shard"], second["offset"], second["size"])
     np.testing.assert_allclose(ClipStore(tmp_path / "out").read(place), samples[120_000:240_000], atol=1 / 32_768)
 

@@ -24,6 +24,7 @@ MEANINGS = {
     "dastgah": "what all pitched components of a mixture share where its mode says so; the label of a slice; or null",
     "room_rt60_s": "time in which the tail of the room falls by 60 dB, in seconds; null without a room",
     "room_wet_db": "energy of that tail relative to the direct sound, in dB; null without a room",
+    "number": "of the slice within its recording, counted from 0",
     "start_s": "where the slice begins in its recording, in seconds",
     "rms_dbfs": "level, in dB relative to full scale",
     "components": "what was mixed, a list of structs, in the order of the instruments:",

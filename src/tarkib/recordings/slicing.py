@@ -130,6 +130,7 @@ def _slice_row(one: Recording, piece: Cut, split: str) -> dict:
         "instrument": one.instrument,
         "dastgah": one.dastgah,
         "split": split,
+        "number": piece.number,
         "start_s": piece.start_s,
         "rms_dbfs": piece.rms_dbfs,
     }
