@@ -45,7 +45,7 @@ def test_an_announcement_in_phase_changes_nothing_and_a_short_end_follows(tmp_pa
         8_000,
         subtype="FLOAT",
     )
-    blocks = list(audio.stream(path))
+    blocks = list(audio.Stream(path))
     sound = audio.load(path)
     np.testing.assert_array_equal(np.concatenate(blocks), sound.samples)
     assert audio.rms(sound.samples[: 59 * 24_000]) == pytest.approx(0.1, rel=0.05)

@@ -31,7 +31,7 @@ def test_a_length_that_is_too_small_is_remarked_on_and_all_is_read(tmp_path, sai
     path.write_bytes(content + bytes(128))
     sound = audio.load(path)
     np.testing.assert_array_equal(sound.samples, whole)
-    assert sound.remarks == ("its header says too little of its length; all was read",)
+    assert sound.remarks == ("its header gives too small a length; all was read",)
 
 
 def test_a_whole_file_is_read_as_it_is(tmp_path):

@@ -37,7 +37,7 @@ def check(path, seconds: float, *remarks: str, abs_s: float = 0.05) -> audio.Sou
     said = [one for one in sound.remarks if "Hz it holds" not in one]
     assert len(said) == len(remarks)
     assert all(part in one for part, one in zip(remarks, said, strict=True))
-    np.testing.assert_array_equal(np.concatenate(list(audio.stream(path))), sound.samples)
+    np.testing.assert_array_equal(np.concatenate(list(audio.Stream(path))), sound.samples)
     return sound
 
 

@@ -22,7 +22,7 @@ def test_chained_streams_are_read_one_after_the_other(tmp_path, name, subtype):
     one = audio.load(first).samples
     np.testing.assert_array_equal(sound.samples[: one.size], one)
     np.testing.assert_array_equal(sound.samples[one.size :], audio.load(second).samples)
-    np.testing.assert_array_equal(np.concatenate(list(audio.stream(chained))), sound.samples)
+    np.testing.assert_array_equal(np.concatenate(list(audio.Stream(chained))), sound.samples)
     assert audio.plain(chained) is None
 
 

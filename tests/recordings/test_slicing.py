@@ -113,7 +113,7 @@ def test_one_bad_recording_is_a_row_with_a_reason(tmp_path, params):
         "low.wav": "used, but at 8000 Hz it holds nothing above 4000 Hz",
         "short.wav": "2.00 s long; slice.min_seconds is 3",
         "silent.wav": "silent: no slice reaches slice.min_rms_dbfs, -50 dB",
-        "nan.wav": "holds NaN or infinite samples, the first at 0.00 s; export it anew",
+        "nan.wav": "holds NaN or infinite samples, the first at 0.00 s; export it again",
         "empty.wav": "the file is empty",
     }.items():
         assert told[name][1] == reason
@@ -202,7 +202,7 @@ def test_all_that_is_odd_about_a_recording_is_said_in_one_reason(tmp_path, param
     rows, slices = sliced(tmp_path / "raw", tmp_path / "out", params)
     reasons = [row["reason"] for row in rows]
     assert reasons[0] == (
-        "used, but its header promises 0 bytes of sound, which cannot be meant; the 320,000 that follow were read; "
+        "used, but its header wrongly promises 0 bytes of sound; the 320,000 that follow were read; "
         "its channels are in opposite phase and cancel each other; the louder one was taken; "
         "at 8000 Hz it holds nothing above 4000 Hz"
     )

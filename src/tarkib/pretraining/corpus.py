@@ -139,7 +139,7 @@ def _cut(job: Job) -> tuple[list[dict], list[dict]]:
         for index, path in enumerate(job.paths):
             length, loudest, reason = 0, 0.0, None
             try:
-                for number, piece in enumerate(audio.pieces(audio.stream(job.root / path))):
+                for number, piece in enumerate(audio.pieces(audio.Stream(job.root / path))):
                     length += piece.size
                     loudest = max(loudest, audio.rms(piece))
                     pieces.append({"path": path, "samples": piece.size})

@@ -107,7 +107,7 @@ def slice_recordings(job: Job) -> tuple[list[dict], list[dict]]:
     def pieces() -> Iterator[tuple[str, np.ndarray]]:
         # A minute of one recording is in memory: the shard is written while this runs.
         for one in job.recordings:
-            sound, count = audio.stream(job.root / one.path), 0
+            sound, count = audio.Stream(job.root / one.path), 0
             try:
                 for piece in cut(_read(sound), job.params, job.shard.parent):
                     count += 1
