@@ -7,7 +7,7 @@ from conftest import noise, write
 
 from tarkib import tables
 from tarkib.errors import TarkibError
-from tarkib.recordings import finding, slicing
+from tarkib.recordings import finding, folders, slicing, splits
 from tarkib.recordings.finding import Recording
 
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_a_row_with_a_reason(tmp_path):
     one = found(tmp_path)
     assert [path for path, recording in one.items() if recording.usable] == ["ney/a.wav"]
     assert one["ney/caf\\xe9.wav"].reason == "its name is not UTF-8 text; rename it"
-    assert one["ney/pipe.wav"].reason == "is a named pipe and no file; remove it"
+    assert one["ney/pipe.wav"].reason == "is not a regular file (a FIFO)"
     assert one["ney/empty.wav"].reason == "the file is empty"
     assert "no folder is read twice" in one["ney/loop"].reason
     assert "leads back to itself" in one["ney/self.wav"].reason
@@ -155,8 +155,8 @@ def test_recordings_csv_labels_tonic_and_tempo(tmp_path):
         ("path,performer\nney/none.wav,A\n", "names files that are not there: 'ney/none.wav'"),
         ("file,performer\nney/a.wav,A\n", "columns must be path and any of"),
         ("path,tempo\nney/a.wav,90\n", "columns must be path and any of"),
-        ("path\nney/a.wav\nney/a.wav\n", "line 3: 'ney/a.wav' stands there twice"),
-        ("", "found nothing"),
+        ("path\nney/a.wav\nney/a.wav\n", "line 3: a second row for 'ney/a.wav'"),
+        ("", "it has nothing"),
         ("path,bpm\n,90\n", "line 2: path is blank; name the recording"),
         ("path,bpm\nney/a.wav,90,100\n", "line 2: 3 values where the heading has 2 columns"),
         ("path,bpm,bpm\nney/a.wav,90,91\n", "line 1: column bpm is there more than once"),
@@ -234,18 +234,18 @@ def many(performers=5, instruments=("ney", "tar", "daf"), each=4, name=lambda i,
 @pytest.mark.parametrize("seed", range(5))
 def test_no_performer_is_in_both_splits(seed):
     some = many()
-    splits = finding.split(some, 0.2, seed)
+    sides = splits.split(some, 0.2, seed)
     for performer in {one.performer for one in some}:
-        assert len({splits[one.recording_id] for one in some if one.performer == performer}) == 1
+        assert len({sides[one.recording_id] for one in some if one.performer == performer}) == 1
     for instrument in ("ney", "tar", "daf"):
-        held = [one for one in some if one.instrument == instrument and splits[one.recording_id] == "validation"]
+        held = [one for one in some if one.instrument == instrument and sides[one.recording_id] == "validation"]
         assert len(held) == 4  # one performer of five
 
 
 def test_without_performers_the_recording_is_the_unit():
     some = [Recording(f"ney/{i}.wav", "ney", sha256=f"{i:012d}") for i in range(10)]
-    splits = finding.split(some, 0.2, 0)
-    assert sorted(splits.values()) == ["train"] * 8 + ["validation"] * 2
+    sides = splits.split(some, 0.2, 0)
+    assert sorted(sides.values()) == ["train"] * 8 + ["validation"] * 2
 
 
 def test_the_last_of_an_instrument_stays_for_training():
@@ -256,19 +256,19 @@ def test_the_last_of_an_instrument_stays_for_training():
         Recording("daf/d.wav", "daf", sha256="d"),
     ]
     for seed in range(10):
-        splits = finding.split(some, 0.5, seed)
-        assert splits["avaz-b"] == splits["daf-d"] == splits["ney-a"] == "train"
-        assert splits["ney-c"] == "validation"
+        sides = splits.split(some, 0.5, seed)
+        assert sides["avaz-b"] == sides["daf-d"] == sides["ney-a"] == "train"
+        assert sides["ney-c"] == "validation"
 
 
 def test_the_split_depends_on_the_seed_and_not_on_the_order():
     some = many(performers=8)
-    assert finding.split(some, 0.25, 1) == finding.split(some[::-1], 0.25, 1)
-    assert len({tuple(sorted(finding.split(some, 0.25, seed).items())) for seed in range(5)}) > 1
+    assert splits.split(some, 0.25, 1) == splits.split(some[::-1], 0.25, 1)
+    assert len({tuple(sorted(splits.split(some, 0.25, seed).items())) for seed in range(5)}) > 1
 
 
 def test_no_share_no_validation():
-    assert set(finding.split(many(), 0.0, 0).values()) == {"train"}
+    assert set(splits.split(many(), 0.0, 0).values()) == {"train"}
 
 
 def test_recordings_csv_is_found_in_capitals_and_blamed_for_what_it_says(tmp_path):
@@ -294,10 +294,10 @@ def test_blank_cells_at_the_end_may_be_left_out_or_too_many(tmp_path):
 def test_files_that_are_not_read_are_named(tmp_path):
     write(tmp_path / "ney/a.wav", noise(1))
     (tmp_path / "recordings.csv").write_text("path,bpm\nney/a.wav,90\n")
-    assert finding.remarks(tmp_path) == []
+    assert finding.remarks(tmp_path, folders.listing(tmp_path)) == []
     for name in ("recordings.xlsx", "ney/b.mp2"):
         (tmp_path / name).write_text("x")
-    (remark,) = finding.remarks(tmp_path)
+    (remark,) = finding.remarks(tmp_path, folders.listing(tmp_path))
     assert remark.endswith("not read: ney/b.mp2, recordings.xlsx")
 
 
@@ -306,7 +306,7 @@ def test_a_performer_spelt_in_several_ways_is_one():
     ones = [Recording(f"{k}.wav", "ney", performer=name, sha256=f"{k:012}") for k, name in enumerate(spellings)]
     apart = set()
     for seed in range(10):
-        side = finding.split(ones, 0.5, seed)
+        side = splits.split(ones, 0.5, seed)
         sides = [side[one.recording_id] for one in ones]
         assert len(set(sides)) == 2
         assert sides[0] == sides[1]

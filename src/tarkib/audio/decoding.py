@@ -74,8 +74,8 @@ class Stream:
         self.remarks: list[str] = []
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        check_file(self._path)
         try:
+            check_file(self._path)
             yield from self._blocks()
         except TarkibError:
             raise

@@ -70,10 +70,8 @@ def serve(path: str, most: int) -> None:
 def _decoded_apart(path: Path, most: int) -> Iterator[Block]:
     receiver, sender = Pipe(duplex=False)
     command = [sys.executable, "-P", "-c", _SERVE, str(path), str(most)]
-    with (
-        receiver,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sender, stderr=subprocess.DEVNULL) as child,
-    ):
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sender.fileno(), stderr=subprocess.DEVNULL)
+    with child, receiver:
         sender.close()
         try:
             while True:

@@ -69,7 +69,7 @@ def find(root: Path | str) -> list[Entry]:
     root = Path(root)
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point pretrain.recordings to them")
-    found = folders.listing(root, for_tables=True).entries
+    found = folders.listing(root).entries
     if not found:
         raise TarkibError(f"{root}: no recordings; pre-training takes {' '.join(sorted(audio.SUFFIXES))}")
     return found
