@@ -65,9 +65,7 @@ def test_a_stream_is_heard_as_the_whole(tmp_path, hop_s):
 
 def test_memory_does_not_grow_with_the_recording(monkeypatch):
     minutes = 40
-    monkeypatch.setattr(
-        "tarkib.recognition.recogniser.audio.Stream", lambda path: (noise(60.0, seed=k) for k in range(minutes))
-    )
+    monkeypatch.setattr("tarkib.audio.Stream.__iter__", lambda stream: (noise(60.0, seed=k) for k in range(minutes)))
     one = recogniser()
     one.classifier.forward = lambda samples: torch.zeros(len(samples), len(INSTRUMENTS))
     tracemalloc.start()

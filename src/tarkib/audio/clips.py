@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def check(folder: Path, rows: Iterable[Mapping]) -> None:
             )
 
 
-class ClipStore:
+class ClipStore(AbstractContextManager):
     """Reads clips out of a folder of shards. Cheap to make; may be copied to other processes."""
 
     def __init__(self, folder: Path | str) -> None:
@@ -140,16 +141,9 @@ class ClipStore:
             )
         return flac
 
-    def close(self) -> None:
-        """Close the shards that have been read from."""
+    def __exit__(self, *_: object) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
-
-    def __enter__(self) -> "ClipStore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __getstate__(self) -> dict:
         # Open files do not travel between processes.

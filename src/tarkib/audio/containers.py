@@ -1,6 +1,6 @@
 """Where the sound lies in WAV, FLAC, Ogg and AIFF files that are joined, cut short, or whose headers are wrong.
 
-Each function takes a file's bytes. A layout without parts means that libsndfile reads the file as it is.
+A layout without parts means that libsndfile reads the file as it is.
 """
 
 import mmap
@@ -10,7 +10,7 @@ import struct
 from tarkib.audio.splice import Layout, Piece
 from tarkib.errors import TarkibError
 
-RIFF = (b"RIFF", b"RF64", b"BW64")
+_RIFF = (b"RIFF", b"RF64", b"BW64")
 _UNKNOWN = 0x7FFF0000  # sizes from here on are what SoX and FFmpeg write into the header of a stream
 _WRAP = 1 << 32
 _FEW = 1 << 10  # meaningless bytes that some programs leave behind the sound
@@ -21,13 +21,22 @@ _FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")  # STREAMINFO of 34 bytes
 _FLAC_TOTAL = 21  # position of the count of samples: four bits, and four bytes
 _FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
 _FLAC_TAIL = 1 << 16  # bytes, more than the last two frames have
+_FLAC_DENSEST = 65_536 // 8  # samples in a byte: the longest frame, and its shortest head
 
 _OGG_HEAD = 27
 _OGG_FIRST = 2  # flag of the page that begins a stream
 
 
-def wav(data: mmap.mmap) -> Layout:
-    """Layout of a WAV file; raises TarkibError where it is cut short.
+def layout(data: mmap.mmap) -> Layout | None:
+    """Layout of a file with these bytes, None for other formats. Raises TarkibError where it is cut short."""
+    if data[:4] in _RIFF and data[8:12] == b"WAVE":
+        return _wav(data)
+    reader = {b"OggS": _ogg, b"fLaC": _flac, b"FORM": _aiff}.get(data[:4])
+    return reader(data) if reader else None
+
+
+def _wav(data: mmap.mmap) -> Layout:
+    """Layout of a WAV file.
 
     The header's size of the sound is right where the file ends there, but for a few bytes, or another chunk begins. It
     is wrong where other bytes follow (a killed recorder wrote 0, another stopped updating it, sizes over 4 GB wrap
@@ -47,7 +56,7 @@ def wav(data: mmap.mmap) -> Layout:
         raise _cut_short(promised, available)
     size = available if right is None else right
     after = data[begin + size : begin + size + 5]
-    is_joined = right is not None and any(kind in after for kind in RIFF)
+    is_joined = right is not None and any(kind in after for kind in _RIFF)
     if right == promised and not is_unpadded and not is_joined and data[:4] != b"BW64":
         return Layout()
     remarks = []
@@ -90,7 +99,7 @@ def _begins_chunk(head: bytes, left: int) -> bool:
     """Whether a chunk or a tag, of which `left` bytes could be there, begins so."""
     name, size = struct.unpack("<4sI", head[:8].ljust(8, b"\0"))
     is_chunk = name in _CHUNKS or (name.isascii() and name.strip().isalnum() and size <= left - 8)
-    return is_chunk or head.startswith((*_TAGS, *RIFF))
+    return is_chunk or head.startswith((*_TAGS, *_RIFF))
 
 
 def _rf64_header(data: mmap.mmap, chunks: dict[bytes, tuple[int, int]], size: int) -> bytes:
@@ -106,8 +115,8 @@ def _rf64_header(data: mmap.mmap, chunks: dict[bytes, tuple[int, int]], size: in
     return struct.pack("<4sI4s", b"RF64", _WRAP - 1, b"WAVE") + sizes + inner
 
 
-def aiff(data: mmap.mmap) -> Layout:
-    """Layout of an AIFF file; raises TarkibError where it is cut short, of which libsndfile would say nothing."""
+def _aiff(data: mmap.mmap) -> Layout:
+    """Only checked: libsndfile would read an AIFF file that is cut short without a word."""
     (promised,) = struct.unpack(">I", data[4:8].ljust(4, b"\0"))
     if promised != 0xFFFFFFFF and len(data) - 8 < promised:
         raise _cut_short(promised, len(data) - 8)
@@ -120,8 +129,8 @@ def _cut_short(promised: int, available: int) -> TarkibError:
     )
 
 
-def ogg(data: mmap.mmap) -> Layout:
-    """Layout of an Ogg file, a part for each link of a chain (RFC 3533): libsndfile reads the first alone."""
+def _ogg(data: mmap.mmap) -> Layout:
+    """A part for each link of a chain (RFC 3533), of which libsndfile reads the first alone."""
     begins, at, was_first = [], 0, False
     while 0 <= at < len(data):
         head = data[at : at + _OGG_HEAD]
@@ -140,11 +149,11 @@ def ogg(data: mmap.mmap) -> Layout:
     return Layout(tuple((range(begin, end),) for begin, end in zip(begins, [*begins[1:], len(data)], strict=True)))
 
 
-def flac(data: mmap.mmap) -> Layout:
-    """Layout of a FLAC file, a part for each of the streams that were joined: libsndfile reads the first alone.
+def _flac(data: mmap.mmap) -> Layout:
+    """A part for each of the streams that were joined, of which libsndfile reads the first alone.
 
-    It also stops where the header says that the sound ends. A header that gives too small a length, or none as that of
-    a live stream, is given the length that the last frame has.
+    It also stops where the header says that the sound ends. A header whose length is missing (as in a live stream), too
+    small or impossible is given the length that the last frame has.
     """
     begins, at = [0], 0
     while (at := data.find(b"fLaC", at + 1)) > 0:
@@ -158,8 +167,8 @@ def flac(data: mmap.mmap) -> Layout:
         block_size = int.from_bytes(data[begin + 8 : begin + 10], "big")
         available = _flac_samples(data[max(begin, end - _FLAC_TAIL) : end], block_size)
         head = b""
-        if available > promised:
-            has_new_head, is_wrong = True, is_wrong or promised > 0
+        if available > promised or promised > (end - begin) * _FLAC_DENSEST:
+            has_new_head, is_wrong = True, is_wrong or 0 < promised < available
             head = data[begin:at] + ((data[at] & 0xF0) << 32 | available).to_bytes(5, "big")
         parts.append((head, range(begin + len(head), end)))
     if len(parts) == 1 and not has_new_head:

@@ -30,14 +30,7 @@ SUFFIXES = LIBSNDFILE_SUFFIXES | ffmpeg.SUFFIXES
 _BLOCK_SECONDS = 60
 _BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 _TOLERANCE_S = 0.5  # encoders and decoders alike add and take away some hundredths of a second
-_DENSEST = 65_536 // 8  # samples in a byte: the longest frame of FLAC, and its shortest head
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 
 
 @dataclass(frozen=True)
@@ -51,17 +44,14 @@ class Sound:
 
 
 class Stream:
-    """A file's sound in blocks, for recordings of any length: iterate over it, once.
+    """A file's sound in blocks of about a minute, so that memory does not grow with it: iterate over it, once.
 
-    Blocks are float32 of shape (n,), mono at `SAMPLE_RATE`, of about a minute, so that memory does not grow with the
-    recording. The attributes are complete when the iteration has ended.
+    Blocks are float32 of shape (n,), mono at `SAMPLE_RATE`. Iterating raises TarkibError, whose message does not repeat
+    the path, where the file cannot be read or decoded, ends before its header says it does, or holds samples that
+    `check_samples` refuses. The blocks before the fault have been given by then.
 
-    Iterating raises TarkibError, whose message does not repeat the path, for a file that is empty or not a regular one,
-    cannot be decoded, ends before its header says it does, or holds samples that `check_samples` refuses. The blocks
-    before the fault have been given by then.
-
-    Attributes
-    ----------
+    Attributes (complete when the iteration has ended)
+    --------------------------------------------------
     file_sample_rate : Hz, of the file (of the first part, where it has several).
     file_seconds : length of what was decoded.
     remarks : what is odd about the file, each a clause that follows "used, but".
@@ -188,7 +178,7 @@ def check_kind(path: Path | str, mode: int) -> None:
     except UnicodeEncodeError as error:
         raise TarkibError("its name is not UTF-8 text; rename it") from error
     if not stat.S_ISREG(mode):
-        raise TarkibError(f"is not a regular file ({_KINDS.get(stat.S_IFMT(mode), 'a special file')})")
+        raise TarkibError(f"is not a regular file ({_KINDS.get(stat.S_IFMT(mode), 'a device')})")
 
 
 def check_file(path: Path) -> None:
@@ -229,25 +219,16 @@ def _layout(path: Path) -> Layout | None:
     """Where the sound of a file is, None where only FFmpeg can tell. Raises TarkibError where it is cut short."""
     if path.suffix.lower() in ffmpeg.SUFFIXES:
         return None
-    layout = _container_layout(path)
-    if layout.parts:
-        return layout
-    try:
-        info = _info(path)
-    except RuntimeError:
-        return None if ffmpeg.is_installed() else layout  # the ending may be wrong
-    # A FLAC file may have no length, or a wild one.
-    return None if info.frames > path.stat().st_size * _DENSEST else layout
-
-
-def _container_layout(path: Path) -> Layout:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[:4] in containers.RIFF and data[8:12] == b"WAVE":
-            return containers.wav(data)
-        by_head = {b"OggS": containers.ogg, b"fLaC": containers.flac, b"FORM": containers.aiff}
-        if data[:4] in by_head:
-            return by_head[data[:4]](data)
-        return mpeg.layout(data) if path.suffix.lower() == ".mp3" or mpeg.is_mp3(data) else Layout()
+        layout = containers.layout(data)
+        if layout is None:
+            layout = mpeg.layout(data) if path.suffix.lower() == ".mp3" or mpeg.is_mp3(data) else Layout()
+    if not layout.parts and ffmpeg.is_installed():
+        try:
+            _info(path)
+        except RuntimeError:
+            return None  # the ending may be wrong
+    return layout
 
 
 def _info(path: Path) -> soundfile._SoundFileInfo:
