@@ -161,7 +161,7 @@ def test_a_file_with_an_unknown_ending_is_read(tmp_path):
     assert audio.seconds(sound) == 2.0
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.ogg", "a.flac", "a.sound"])
+@pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.sound"])
 def test_a_wrong_ending(tmp_path, name):
     assert audio.load(aac(tmp_path / "a.aac", tone(24_000)).rename(tmp_path / name)).file_seconds == pytest.approx(
         2, abs=0.2
@@ -272,9 +272,13 @@ def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):
     assert audio.seconds(path) == 1.0
     with pytest.raises(TarkibError, match="cannot be decoded"):
         audio.load(path)
-    monkeypatch.setattr(ffmpeg, "_SERVE", "import os; os.abort()")
-    with pytest.raises(TarkibError, match="its decoder crashed"):
-        audio.load(path.rename(tmp_path / "a.wv"))
+    for name in ("_SERVE", "_ASK"):
+        monkeypatch.setattr(ffmpeg, name, "import os; os.abort()")
+    for name in ("a.wv", "a.sound"):
+        (tmp_path / name).write_bytes(path.read_bytes() if name == "a.wv" else b"damaged" * 100)
+        with pytest.raises(TarkibError, match="its decoder crashed"):
+            audio.load(tmp_path / name)
+    assert audio.seconds(tmp_path / "a.sound") == 0.0
 
 
 def test_ffmpeg_decodes_in_blocks_and_in_another_process_the_same(long_aac, monkeypatch):

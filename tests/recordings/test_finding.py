@@ -6,7 +6,7 @@ import pytest
 
 from tarkib import tables
 from tarkib.errors import TarkibError
-from tarkib.recordings import finding, folders, slicing
+from tarkib.recordings import finding, folders
 
 
 def put(path):
@@ -71,7 +71,7 @@ def test_recordings_that_cannot_be_used_are_rows_with_a_reason(tmp_path):
     assert recordings["ney/caf\\xe9.wav"].reason == "its name is not UTF-8 text; rename it"
     assert recordings["ney/empty.wav"].reason == recordings["ney/void.wav"].reason == "the file is empty"
     assert "leads back to itself" in recordings["ney/self.wav"].reason
-    rows = [slicing.recording_row(recording) for recording in recordings.values()]
+    rows = [recording.row for recording in recordings.values()]
     tables.RECORDINGS.write(tmp_path / "recordings.parquet", rows)
     assert [row["path"] for row in tables.RECORDINGS.read(tmp_path / "recordings.parquet")] == list(recordings)
 

@@ -1,10 +1,11 @@
 """FFmpeg's decoders, which the extra `formats` brings for what libsndfile does not read.
 
-A damaged WavPack file can crash FFmpeg's decoder, and the interpreter with it. It is decoded in a process of its own,
-whose death is that file's error.
+A damaged WavPack file, or one that libsndfile refused, can crash FFmpeg and the interpreter with it. Such files are
+decoded in a process of their own, whose death is that file's error.
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4", ".mka", ".mkv", ".webm", "
 
 _GUESSED = frozenset({"aac", "mp3", "ac3", "eac3", "dts"})  # no header: FFmpeg guesses the length from the file's size
 _WAVPACK_KHZ = (6, 8, 9.6, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96, 192)
+_ASK = "import sys; from tarkib.audio import ffmpeg; print(*ffmpeg.length(sys.argv[1]))"
 _SERVE = "import sys; from tarkib.audio import ffmpeg; ffmpeg.serve(sys.argv[1], int(sys.argv[2]))"
 
 Block = tuple[int, np.ndarray]
@@ -39,12 +41,21 @@ def seconds(path: Path) -> tuple[float, bool]:
         samples, rate = int.from_bytes(head[12:16], "little"), int.from_bytes(head[24:28], "little") >> 23 & 15
         is_known = samples < 0xFFFFFFFF and rate < len(_WAVPACK_KHZ)
         return (samples / (1_000 * _WAVPACK_KHZ[rate]), True) if is_known else (0.0, False)
-    decoder = _library(path).AudioDecoder()
+    if _is_safe(path):
+        return length(path)
+    with _child(_ASK, path, stdout=subprocess.PIPE) as child:
+        answer = child.communicate()[0].split()
+    return (float(answer[0]), answer[1] == b"True") if answer else (0.0, False)
+
+
+def length(path: Path | str) -> tuple[float, bool]:
+    """As `seconds`, by FFmpeg in this process."""
+    decoder = _library(Path(path)).AudioDecoder()
     metadata = decoder.load_file(str(path))
     # The container's length is that of the picture, too.
     lengths = (stream.duration for stream in decoder.get_streams() if stream.media_type == "audio")
-    length = next(filter(lambda length: length > 0, lengths), metadata.duration)
-    return max(0.0, float(length)), metadata.container not in _GUESSED
+    longest = next(filter(lambda duration: duration > 0, lengths), metadata.duration)
+    return max(0.0, float(longest)), metadata.container not in _GUESSED
 
 
 def blocks(path: Path, most: int) -> Iterator[Block]:
@@ -53,7 +64,18 @@ def blocks(path: Path, most: int) -> Iterator[Block]:
     Raises RuntimeError where it cannot be decoded, at once or later on.
     """
     _library(path)
-    return _decoded_apart(path, most) if _wavpack_head(path) else _decoded(path, most)
+    return _decoded(path, most) if _is_safe(path) else _decoded_apart(path, most)
+
+
+def _is_safe(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not _wavpack_head(path)
+
+
+def _child(code: str, *arguments: object, stdout: int) -> subprocess.Popen[bytes]:
+    """Another Python with this one's module path."""
+    null, env = subprocess.DEVNULL, os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=null, stdout=stdout, stderr=null, env=env)
 
 
 def serve(path: str, most: int) -> None:
@@ -69,8 +91,7 @@ def serve(path: str, most: int) -> None:
 
 def _decoded_apart(path: Path, most: int) -> Iterator[Block]:
     receiver, sender = Pipe(duplex=False)
-    command = [sys.executable, "-P", "-c", _SERVE, str(path), str(most)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sender.fileno(), stderr=subprocess.DEVNULL)
+    child = _child(_SERVE, path, most, stdout=sender.fileno())
     with child, receiver:
         sender.close()
         try:

@@ -55,15 +55,13 @@ class _Splice(io.RawIOBase):
         k = bisect.bisect_right(self._ends, self._at)
         if k == len(self._pieces):
             return 0
-        piece = self._pieces[k]
-        begin = len(piece) - (self._ends[k] - self._at)
-        target = buffer[: len(piece) - begin]
-        if isinstance(piece, bytes):
-            target[:] = piece[begin : begin + len(target)]
-            count = len(target)
+        piece, left = self._pieces[k], self._ends[k] - self._at
+        count = min(left, len(buffer))
+        if isinstance(piece, range):
+            self._file.seek(piece.stop - left)
+            count = self._file.readinto(buffer[:count])
         else:
-            self._file.seek(piece.start + begin)
-            count = self._file.readinto(target)
+            buffer[:count] = piece[len(piece) - left :][:count]
         self._at += count
         return count
 

@@ -11,6 +11,7 @@ from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.recordings import folders, labels
 from tarkib.runtime.text import bounded, printable, some
+from tarkib.tables import RECORDINGS
 
 _NAMED_TWINS = 4
 
@@ -30,6 +31,8 @@ class Recording:
     bpm: float | None = None
     performer: str | None = None
     sha256: str = ""
+    seconds: float | None = None
+    sample_rate: int | None = None
     usable: bool = True
     reason: str | None = None
     version: tuple[int, int] | None = None
@@ -38,6 +41,12 @@ class Recording:
     def recording_id(self) -> str:
         """Follows the content, so that adding or renaming files changes no other recording's id."""
         return f"{self.instrument or 'unknown'}-{self.sha256[:12]}"
+
+    @property
+    def row(self) -> dict:
+        """The row in the table of recordings."""
+        fields = {"recording_id": self.recording_id, "status": "ok" if self.usable else "rejected", **vars(self)}
+        return {name: fields[name] for name in RECORDINGS.schema.names}
 
     def rejected(self, reason: str) -> "Recording":
         """The same recording, not to be used, and why."""

@@ -96,50 +96,37 @@ def slice_recordings(job: Job) -> Rows:
         for recording, split_name in job.recordings:
             sound, before = audio.Stream(job.root / recording.path), len(slice_rows)
             try:
-                for piece in cut(audio.pieces(sound), job.params, job.shard.parent):
-                    slice_rows.append(_slice_row(recording, split_name, piece))
-                    yield slice_rows[-1]["slice_id"], piece.samples
+                for number, samples, level in cut(audio.pieces(sound), job.params, job.shard.parent):
+                    slice_id = f"{recording.recording_id}-{number:04d}"
+                    row = {
+                        "slice_id": slice_id,
+                        "recording_id": recording.recording_id,
+                        "instrument": recording.instrument,
+                        "dastgah": recording.dastgah,
+                        "split": split_name,
+                        "number": number,
+                        "start_s": number * audio.CLIP_SECONDS,
+                        "rms_dbfs": level,
+                    }
+                    slice_rows.append(row)
+                    yield slice_id, samples
+                recording = _judged(recording, sound, len(slice_rows) > before, job.params)
             except TarkibError as error:
-                recording_rows.append(recording_row(recording.rejected(str(error))))
-            else:
-                is_used = len(slice_rows) > before
-                recording_rows.append(recording_row(_judged(recording, sound, is_used, job.params), sound))
+                recording = recording.rejected(str(error))
+            recording_rows.append(recording.row)
 
     places = list(clips.write_shard(job.shard, slices()))
     return recording_rows, [{**row, **place._asdict()} for row, place in zip(slice_rows, places, strict=True)]
 
 
-def _slice_row(recording: Recording, split_name: str, piece: Cut) -> dict:
-    """A slice's row, but for its place."""
-    return {
-        "slice_id": f"{recording.recording_id}-{piece.number:04d}",
-        "recording_id": recording.recording_id,
-        "instrument": recording.instrument,
-        "dastgah": recording.dastgah,
-        "split": split_name,
-        "number": piece.number,
-        "start_s": piece.number * audio.CLIP_SECONDS,
-        "rms_dbfs": piece.rms_dbfs,
-    }
-
-
 def _judged(recording: Recording, sound: audio.Stream, is_used: bool, params: Slice) -> Recording:
     """A recording that was decoded, with a reason where it has no slices or something is odd about it."""
+    recording = replace(recording, seconds=sound.file_seconds, sample_rate=sound.file_sample_rate)
     if is_used:
-        return replace(recording, reason=f"used, but {'; '.join(sound.remarks)}") if sound.remarks else recording
+        return replace(recording, reason=f"used, but {'; '.join(sound.remarks)}" if sound.remarks else None)
     if sound.file_seconds < params.min_seconds:
         return recording.rejected(f"{sound.file_seconds:.2f} s long; slice.min_seconds is {params.min_seconds:g}")
     return recording.rejected(f"silent: no slice reaches slice.min_rms_dbfs, {params.min_rms_dbfs:g} dB")
-
-
-def recording_row(recording: Recording, sound: audio.Stream | None = None) -> dict:
-    """A recording's row in the table of recordings."""
-    names = ("recording_id", "path", "sha256", "instrument", "dastgah", "tonic_hz", "bpm", "performer", "reason")
-    return {name: getattr(recording, name) for name in names} | {
-        "seconds": sound and sound.file_seconds,
-        "sample_rate": sound and sound.file_sample_rate,
-        "status": "ok" if recording.usable else "rejected",
-    }
 
 
 def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
@@ -147,7 +134,7 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
 
     Raises TarkibError where not one recording could be used.
     """
-    recording_rows = [recording_row(recording) for recording in recordings if not recording.usable]
+    recording_rows = [recording.row for recording in recordings if not recording.usable]
     slice_rows: list[dict] = []
     for job_recordings, job_slices in results:
         recording_rows += job_recordings
