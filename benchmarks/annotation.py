@@ -166,7 +166,7 @@ from tarkib import audio, params
 from tarkib.annotation import evidence
 from tarkib.annotation.conclusion import annotate, conclude
 from tarkib.annotation.labels import Labels
-heard = evidence.listen(audio.stream(Path(sys.argv[1])))
+heard = evidence.listen(audio.Stream(Path(sys.argv[1])))
 conclusion = conclude(heard, Labels(), params.Annotate())
 # Not getrusage: what it says of a child begins with its parent's peak.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

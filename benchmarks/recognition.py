@@ -65,7 +65,7 @@ def ours(path: Path, hop_s: float) -> int:
 
 def decoding(path: Path, hop_s: float) -> int:
     """Decoded, mixed down and resampled as in `ours`, and nothing done with it."""
-    return sum(len(block) > 0 for block in audio.stream(path))
+    return sum(len(block) > 0 for block in audio.Stream(path))
 
 
 WAYS: dict[str, Callable[[Path, float], int]] = {"plain": plain, "ours": ours, "decoding": decoding}

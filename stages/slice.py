@@ -5,7 +5,7 @@ from pathlib import Path
 from stages import SLICES, run
 from tarkib import params, tables
 from tarkib.audio import clips
-from tarkib.recordings import finding, slicing
+from tarkib.recordings import finding, folders, slicing
 from tarkib.runtime import parallel, versioning
 from tarkib.runtime.outputs import atomic_dir
 
@@ -15,20 +15,21 @@ def main() -> None:
     settings = params.load()
     root = Path(settings.data.raw)
     versioning.check(root)
-    found = finding.find(root)
+    content = folders.listing(root)
+    recordings = finding.find(root, content)
     with atomic_dir(SLICES) as folder:
-        jobs = slicing.plan(root, folder, found, settings.slice)
+        jobs = slicing.plan(root, folder, recordings, settings.slice)
         results = list(
             parallel.map_jobs(
                 slicing.slice_recordings, jobs, what="slicing", workers=settings.run.workers, engine=settings.run.engine
             )
         )
-        recording_rows, slice_rows = slicing.gather(found, results)
-        print(*slicing.summary(recording_rows, slice_rows), *finding.remarks(root), sep="\n")
+        recording_rows, slice_rows = slicing.gather(recordings, results)
+        print(*slicing.summary(recording_rows, slice_rows), *finding.remarks(root, content), sep="\n")
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
         clips.check(folder, slice_rows)
-        finding.check_unchanged(root, found)
+        finding.check_unchanged(root, recordings)
 
 
 if __name__ == "__main__":

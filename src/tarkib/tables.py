@@ -98,7 +98,7 @@ RECORDINGS = _table(
 )
 SLICES = _table(
     "slices",
-    "slice_id recording_id instrument dastgah? split start_s:float rms_dbfs:float shard offset:int size:int",
+    "slice_id recording_id number:int instrument dastgah? split start_s:float rms_dbfs:float shard offset:int size:int",
 )
 ANNOTATIONS = _table(
     "annotations",

@@ -21,7 +21,19 @@ from tarkib.audio.quiet import quiet
 from tarkib.errors import TarkibError
 
 
-@pytest.mark.parametrize("rate", [8_000, 22_050, 24_000, 44_100, 192_000])
+def aac(path: Path, samples: np.ndarray, rate: int = 24_000) -> Path:
+    """An AAC file of samples, shape (channels, n)."""
+    avioflow.save(str(path), np.atleast_2d(samples), avioflow.AudioWriteOptions("adts", sample_rate=rate))
+    return path
+
+
+@pytest.fixture(scope="module")
+def long_aac(tmp_path_factory) -> Path:
+    """Longer than two blocks."""
+    return aac(tmp_path_factory.mktemp("aac") / "a.aac", noise(130, rate=8_000), 8_000)
+
+
+@pytest.mark.parametrize("rate", [8_000, 24_000, 44_100, 192_000])
 def test_any_rate_becomes_24_khz(tmp_path, rate):
     sound = audio.load(write(tmp_path / "tone.wav", tone(rate), rate, subtype="FLOAT"))
     assert sound.file_sample_rate == rate
@@ -47,16 +59,13 @@ def test_sample_formats(tmp_path, suffix, subtype, tolerance):
     np.testing.assert_allclose(sound.samples, tone(24_000), atol=tolerance)
 
 
-@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
-def test_lossy_formats(tmp_path, suffix):
-    sound = audio.load(write(tmp_path / f"tone{suffix}", tone(24_000)))
-    assert abs(sound.file_seconds - 2.0) < 0.1
-    assert abs(audio.rms(sound.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.02
-
-
-def test_a_format_of_the_extra(tmp_path):
-    path = tmp_path / "tone.aac"
-    avioflow.save(str(path), tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.aac"])
+def test_lossy_formats(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.aac":
+        aac(path, tone(24_000))
+    else:
+        write(path, tone(24_000))
     sound = audio.load(path)
     assert abs(sound.file_seconds - 2.0) < 0.2
     assert abs(audio.rms(sound.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.03
@@ -77,10 +86,22 @@ def test_without_the_extra_its_formats_name_the_remedy(tmp_path, monkeypatch):
         audio.load(tmp_path / "a.m4a")
 
 
-def test_an_empty_file(tmp_path):
-    (tmp_path / "a.wav").touch()
-    with pytest.raises(TarkibError, match="the file is empty"):
-        audio.load(tmp_path / "a.wav")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.wav", b"", "the file is empty"),
+        *((f"a{suffix}", b"my notes on the radif " * 50, "cannot be decoded") for suffix in (".mp3", ".flac", ".txt")),
+        # The message is libsndfile's for its own formats, even where FFmpeg was tried last.
+        ("a.wav", b"my notes on the radif " * 50, "Format not recognised"),
+        ("a.m4a", b"my notes on the radif " * 50, "cannot be decoded"),
+    ],
+)
+def test_files_without_sound_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TarkibError, match=message) as error:
+        audio.load(tmp_path / name)
+    assert str(tmp_path) not in str(error.value)
+    assert audio.seconds(tmp_path / name) == 0.0
 
 
 def test_a_sound_of_no_samples(tmp_path):
@@ -88,140 +109,87 @@ def test_a_sound_of_no_samples(tmp_path):
         audio.load(write(tmp_path / "a.wav", np.zeros(0, np.float32)))
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac", ".m4a"])
-def test_text_named_as_sound(tmp_path, suffix):
-    path = tmp_path / f"notes{suffix}"
-    path.write_text("these are my notes on the radif " * 50)
-    with pytest.raises(TarkibError, match="cannot be decoded"):
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [(".wav", "cut short"), (".flac", "cannot be decoded .*flac decoder lost sync"), (".aiff", "cut short")],
+)
+def test_a_truncated_file(tmp_path, suffix, message):
+    path = write(tmp_path / f"a{suffix}", noise(10))
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(TarkibError, match=message):
         audio.load(path)
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
-def test_a_truncated_file(tmp_path, suffix):
-    whole = write(tmp_path / f"whole{suffix}", noise(10)).read_bytes()
-    path = tmp_path / f"cut{suffix}"
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TarkibError, match=r"cut short|cannot be decoded"):
-        audio.load(path)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite(tmp_path, value):
+    samples = noise(70.0)
+    samples[65 * audio.SAMPLE_RATE] = value
+    with pytest.raises(TarkibError, match=r"NaN or infinite samples, the first at 65\.00 s"):
+        list(audio.Stream(write(tmp_path / "a.wav", samples, subtype="FLOAT")))
 
 
-def test_a_flac_written_by_a_stream_has_no_length_and_is_read(tmp_path, monkeypatch):
-    content = bytearray(write(tmp_path / "a.flac", tone(24_000)).read_bytes())
-    # The last 36 bits before the checksum of the sound: how many samples there are.
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    (tmp_path / "stream.flac").write_bytes(content)
-    monkeypatch.setitem(sys.modules, "avioflow", None)
-    sound = audio.load(tmp_path / "stream.flac")
-    assert sound.samples.size == 48_000
-    assert sound.remarks == ()
-    assert audio.seconds(tmp_path / "stream.flac") == 2.0
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers(tmp_path, bad):
-    samples = tone(24_000)
-    samples[36_000] = bad
-    with pytest.raises(TarkibError, match=r"NaN or infinite samples, the first at 1.50 s"):
-        audio.load(write(tmp_path / "a.wav", samples, subtype="FLOAT"))
-
-
-def test_fit():
-    np.testing.assert_array_equal(audio.fit(np.ones(3), 5), [1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(audio.fit(np.arange(5), 3), [0, 1, 2])
-
-
-def test_length_of_what_cannot_be_read_is_a_guess(tmp_path):
-    (tmp_path / "a.wav").write_text("no sound")
-    assert audio.seconds(tmp_path / "a.wav") == 0.0
-    assert audio.seconds(write(tmp_path / "b.flac", tone(8_000), 8_000)) == soundfile.info(tmp_path / "b.flac").duration
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (44_100, 2), (16_000, 1)])
+@pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (8_000, 2)])
 def test_a_stream_is_the_whole_in_blocks(tmp_path, rate, channels):
     samples = noise(130.0, rate=rate)
     path = write(tmp_path / "a.flac", np.stack([samples] * channels, axis=1), rate)
-    blocks = list(audio.stream(path))
+    blocks = list(audio.Stream(path))
     assert len(blocks) >= 3
     assert all(block.dtype == np.float32 and block.ndim == 1 for block in blocks)
-    np.testing.assert_allclose(np.concatenate(blocks), audio.load(path).samples, atol=1e-5)
+    expected = audio.resample(soundfile.read(path, dtype="float32", always_2d=True)[0][:, 0], rate)
+    np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-5)
+    assert audio.seconds(path) == 130
 
 
-def test_a_stream_refuses_what_loading_refuses(tmp_path):
-    spoilt = noise(70.0)
-    spoilt[65 * audio.SAMPLE_RATE] = np.nan
-    write(tmp_path / "nan.wav", spoilt, subtype="FLOAT")
-    (tmp_path / "empty.wav").touch()
-    (tmp_path / "text.flac").write_text("no music")
-    write(tmp_path / "none.wav", np.zeros(0, np.float32))
-    for name, message in {
-        "nan.wav": r"NaN or infinite samples, the first at 65\.00 s",
-        "empty.wav": "the file is empty",
-        "text.flac": "cannot be decoded",
-        "none.wav": "holds no samples",
-    }.items():
-        with pytest.raises(TarkibError, match=message):
-            list(audio.stream(tmp_path / name))
-
-
-def test_a_stream_of_ffmpegs_formats_is_the_whole_in_blocks(tmp_path):
-    path = tmp_path / "tone.aac"
-    avioflow.save(str(path), noise(130.0)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
-    blocks = [block for block in audio.stream(path) if len(block)]
-    assert len(blocks) == 3
-    np.testing.assert_array_equal(np.concatenate(blocks), audio.load(path).samples)
-
-
-def test_the_sound_of_a_video_is_heard(tmp_path):
+def test_the_sound_of_a_video_is_read(tmp_path):
     """Made by FFmpeg's program, where it is installed: the extra writes no video."""
-    ffmpeg = shutil.which("ffmpeg") or pytest.skip("ffmpeg is not installed")
+    program = shutil.which("ffmpeg") or pytest.skip("ffmpeg is not installed")
     sound = write(tmp_path / "tone.wav", tone(44_100), 44_100)
     picture = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=5"]
     for name, options in {"a.mp4": [*picture, "-shortest"], "b.mkv": [*picture, "-shortest"], "c.m4a": []}.items():
-        subprocess.run([ffmpeg, "-loglevel", "error", "-i", sound, *options, tmp_path / name], check=True)
-        heard = audio.load(tmp_path / name)
-        assert abs(heard.file_seconds - 2.0) < 0.1
-        assert abs(audio.rms(heard.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.03
-    subprocess.run([ffmpeg, "-loglevel", "error", *picture, "-t", "1", tmp_path / "mute.mp4"], check=True)
+        subprocess.run([program, "-loglevel", "error", "-i", sound, *options, tmp_path / name], check=True)
+        loaded = audio.load(tmp_path / name)
+        assert abs(loaded.file_seconds - 2.0) < 0.1
+        assert abs(audio.rms(loaded.samples[4_800:43_200]) - 0.5 / np.sqrt(2)) < 0.03
+    subprocess.run([program, "-loglevel", "error", *picture, "-t", "1", tmp_path / "mute.mp4"], check=True)
     with pytest.raises(TarkibError, match="Could not find audio stream"):
         audio.load(tmp_path / "mute.mp4")
 
 
-def test_an_ending_that_says_nothing_is_tried(tmp_path):
+def test_a_file_with_an_unknown_ending_is_read(tmp_path):
     sound = write(tmp_path / "tone.wav", tone(24_000), subtype="FLOAT").rename(tmp_path / "tone.part1")
-    np.testing.assert_allclose(np.concatenate(list(audio.stream(sound))), tone(24_000))
+    np.testing.assert_allclose(audio.load(sound).samples, tone(24_000))
     assert audio.seconds(sound) == 2.0
-    written = tmp_path / "tone.aac"
-    avioflow.save(str(written), tone(24_000)[np.newaxis], avioflow.AudioWriteOptions("adts", sample_rate=24_000))
-    assert abs(sum(map(len, audio.stream(written.rename(tmp_path / "tone.sound")))) - 48_000) < 4_800
-    (tmp_path / "notes.txt").write_text("no sound")
-    with pytest.raises(TarkibError, match="cannot be decoded"):
-        list(audio.stream(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.sound"])
+def test_a_wrong_ending(tmp_path, name):
+    assert audio.load(aac(tmp_path / "a.aac", tone(24_000)).rename(tmp_path / name)).file_seconds == pytest.approx(
+        2, abs=0.2
+    )
 
 
 @pytest.mark.parametrize("rate", [1, 999, 1_000_000])
 def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
-    path = write(tmp_path / "odd.wav", tone(24_000), rate)
-    for read in (audio.load, lambda path: list(audio.stream(path))):
-        with pytest.raises(TarkibError, match=f"says that it has {rate} samples a second"):
-            read(path)
+    with pytest.raises(TarkibError, match=f"its header gives a sample rate of {rate} Hz"):
+        audio.load(write(tmp_path / "odd.wav", tone(24_000), rate))
 
 
-def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
+def test_special_files_are_named_and_never_opened(tmp_path):
     os.mkfifo(tmp_path / "a.wav")
-    for read in (audio.load, lambda path: list(audio.stream(path)), audio.check_file):
-        with pytest.raises(TarkibError, match=r"is not a regular file \(a FIFO\)"):
-            read(tmp_path / "a.wav")
+    with pytest.raises(TarkibError, match=r"is not a regular file \(a FIFO\)"):
+        audio.load(tmp_path / "a.wav")
     assert audio.seconds(tmp_path / "a.wav") == 0.0
     assert audio.plain(tmp_path / "a.wav") is None
     with pytest.raises(TarkibError, match=r"is not a regular file \(a device\)"):
         audio.load(Path("/dev/zero"))
 
 
-def test_a_file_that_may_not_be_read_is_refused_as_such(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(TarkibError, match=r"cannot be read \(No such file or directory\)"):
+        audio.load(tmp_path / "a.wav")
     path = write(tmp_path / "a.wav", tone(24_000))
 
-    def forbidden(*_: object) -> None:
+    def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", forbidden)
@@ -231,13 +199,13 @@ def test_a_file_that_may_not_be_read_is_refused_as_such(tmp_path, monkeypatch):
 
 
 def test_a_file_longer_than_the_caller_takes_is_refused_before_it_is_decoded(tmp_path):
-    path = write(tmp_path / "long.flac", np.zeros(24_000 * 600, np.int16))
-    assert audio.load(path, 600.0).file_seconds == 600
+    path = write(tmp_path / "long.flac", np.zeros(8_000 * 300, np.int16), 8_000)
+    assert audio.load(path, 300.0).file_seconds == 300
     with pytest.raises(TarkibError, match="is longer than 100 s; cut it"):
         audio.load(path, 100.0)
 
 
-def test_what_is_plain_is_what_libsndfile_reads_as_it_is(tmp_path):
+def test_plain_files_are_those_that_libsndfile_reads_as_they_are(tmp_path):
     path = write(tmp_path / "a.wav", tone(24_000))
     assert audio.plain(path).frames == 48_000
     path.write_bytes(path.read_bytes() + bytes(4_001) + b"more")
@@ -245,8 +213,8 @@ def test_what_is_plain_is_what_libsndfile_reads_as_it_is(tmp_path):
     assert audio.plain(tmp_path / "none.wav") is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries name it otherwise")
-def test_what_c_code_prints_does_not_reach_the_terminal(capfd):
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries use another name")
+def test_output_of_c_code_does_not_reach_the_terminal(capfd):
     library = ctypes.CDLL(None)
     stream = ctypes.c_void_p.in_dll(library, "stderr")
 
@@ -263,46 +231,20 @@ def test_what_c_code_prints_does_not_reach_the_terminal(capfd):
     assert capfd.readouterr().err == "of Python\nafter"
 
 
-def aac(path: Path, samples: np.ndarray, rate: int = 24_000) -> bytes:
-    """An AAC file of samples, shape (channels, n)."""
-    avioflow.save(str(path), samples, avioflow.AudioWriteOptions("adts", sample_rate=rate))
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("channels", [(2, 1), (1, 2)])
 def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
-    first, second = np.stack([tone(24_000)] * channels[0]), np.stack([tone(12_000)] * channels[1])
-    path = tmp_path / "joined.aac"
-    path.write_bytes(aac(tmp_path / "a.aac", first) + aac(tmp_path / "b.aac", second, 12_000))
-    samples = audio.load(path).samples
+    first = aac(tmp_path / "a.aac", np.stack([tone(24_000)] * channels[0]))
+    second = aac(tmp_path / "b.aac", np.stack([tone(12_000)] * channels[1]), 12_000)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    samples = audio.load(first).samples
     assert samples.size == pytest.approx(4 * 24_000, abs=12_000)
-    for second in (0.5, 3.0):
-        there = samples[int(second * 24_000) :][:12_000]
-        assert np.argmax(np.abs(np.fft.rfft(there))) * 2 == pytest.approx(440, abs=4)
-
-
-@pytest.mark.parametrize("name", ["tone.mp3", "tone.wav", "tone.ogg", "tone.flac"])
-def test_a_wrong_ending(tmp_path, name):
-    (tmp_path / name).write_bytes(aac(tmp_path / "a.aac", tone(24_000)[np.newaxis]))
-    assert audio.load(tmp_path / name).file_seconds == pytest.approx(2, abs=0.2)
-
-
-def test_the_message_is_libsndfiles_and_does_not_repeat_the_path(tmp_path):
-    (tmp_path / "a.m4a").write_bytes(b"no sound" * 100)
-    with pytest.raises(TarkibError) as caught:
-        audio.load(tmp_path / "a.m4a")
-    assert str(tmp_path) not in str(caught.value)
-    (tmp_path / "a.wav").write_bytes(b"no sound" * 100)
-    with pytest.raises(TarkibError, match="Format not recognised"):
-        audio.load(tmp_path / "a.wav")
-    whole = write(tmp_path / "a.flac", noise(10)).read_bytes()
-    (tmp_path / "a.flac").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TarkibError, match="flac decoder lost sync"):
-        audio.load(tmp_path / "a.flac")
+    for begin in (12_000, 72_000):
+        spectrum = np.abs(np.fft.rfft(samples[begin : begin + 12_000]))
+        assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
 
 
 @pytest.mark.parametrize("error", [ValueError("shapes"), TypeError("kind"), struct.error("size")])
-def test_whatever_a_decoder_raises_is_the_files_fault(tmp_path, monkeypatch, error):
+def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatch, error):
     def raises(*_: object, **__: object) -> None:
         raise error
 
@@ -311,20 +253,7 @@ def test_whatever_a_decoder_raises_is_the_files_fault(tmp_path, monkeypatch, err
         audio.load(write(tmp_path / "a.wav", tone(24_000)))
 
 
-def test_a_flac_of_a_wild_length_is_read(tmp_path):
-    content = bytearray(write(tmp_path / "a.flac", tone(24_000)).read_bytes())
-    content[21] |= 0x0F
-    (tmp_path / "wild.flac").write_bytes(content)
-    assert audio.load(tmp_path / "wild.flac").samples.size == 48_000
-
-
-def test_bytes_behind_a_flac_are_not_decoded(tmp_path):
-    path = write(tmp_path / "a.flac", tone(24_000))
-    path.write_bytes(path.read_bytes() + b"TAG".ljust(128, b"\0") + bytes(5_000))
-    assert audio.load(path).samples.size == 48_000
-
-
-def test_hundredths_that_a_decoder_drops_are_not_missed(tmp_path, monkeypatch):
+def test_hundredths_that_a_decoder_drops_are_not_missing(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", tone(24_000))
     read = soundfile.SoundFile.read
     for lost, message in {11_000: None, 13_000: "cut short: its header promises 2.00 s, 1.46 s"}.items():
@@ -335,34 +264,34 @@ def test_hundredths_that_a_decoder_drops_are_not_missed(tmp_path, monkeypatch):
             audio.load(path)
 
 
-def wavpack(samples: int, content: bytes = bytes(64)) -> bytes:
-    """A WavPack file of one block, at 44.1 kHz."""
-    head = struct.pack("<4sIHBBIIIII", b"wvpk", 24 + len(content), 0x410, 0, 0, samples, 0, samples, 9 << 23 | 1, 0)
-    return head + content
-
-
 def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
-    path.write_bytes(wavpack(44_100))
+    # WavPack: one block of silence at 44.1 kHz, whose content is no WavPack.
+    head = struct.pack("<4sIHBBIIIII", b"wvpk", 88, 0x410, 0, 0, 44_100, 0, 44_100, 9 << 23 | 1, 0)
+    path.write_bytes(head + bytes(64))
     assert audio.seconds(path) == 1.0
     with pytest.raises(TarkibError, match="cannot be decoded"):
         audio.load(path)
-    monkeypatch.setattr(ffmpeg, "_SERVE", "import os; os.abort()")
-    with pytest.raises(TarkibError, match="its decoder crashed"):
-        audio.load(path.rename(tmp_path / "a.wv"))
+    for name in ("_SERVE", "_ASK"):
+        monkeypatch.setattr(ffmpeg, name, "import os; os.abort()")
+    for name in ("a.wv", "a.sound"):
+        (tmp_path / name).write_bytes(path.read_bytes() if name == "a.wv" else b"damaged" * 100)
+        with pytest.raises(TarkibError, match="its decoder crashed"):
+            audio.load(tmp_path / name)
+    assert audio.seconds(tmp_path / "a.sound") == 0.0
 
 
-def test_what_another_process_decodes_is_the_same(tmp_path, monkeypatch):
-    path = tmp_path / "a.aac"
-    aac(path, noise(130)[np.newaxis])
-    here = audio.load(path).samples
-    monkeypatch.setattr(ffmpeg, "_wavpack", lambda _: b"wvpk".ljust(32))
-    np.testing.assert_array_equal(audio.load(path).samples, here)
+def test_ffmpeg_decodes_in_blocks_and_in_another_process_the_same(long_aac, monkeypatch):
+    blocks = [block for block in audio.Stream(long_aac) if len(block)]
+    assert len(blocks) >= 3
+    expected = np.concatenate(blocks)
+    assert audio.rms(expected[120 * 24_000 : 129 * 24_000]) > 0.05
+    monkeypatch.setattr(ffmpeg, "_wavpack_head", lambda _: b"wvpk".ljust(32))
+    np.testing.assert_array_equal(audio.load(long_aac).samples, expected)
 
 
 def test_a_file_of_ffmpegs_that_ends_early_is_remarked_on(tmp_path, monkeypatch):
-    path = tmp_path / "a.aac"
-    aac(path, tone(24_000)[np.newaxis])
+    path = aac(tmp_path / "a.aac", tone(24_000))
     monkeypatch.setattr(ffmpeg, "seconds", lambda _: (4.0, True))
     (remark,) = audio.load(path).remarks
     assert re.fullmatch(r"it ends at 2\.\d\d of 4\.00 s; is it cut short\?", remark)

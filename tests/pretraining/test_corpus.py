@@ -89,7 +89,7 @@ def test_links_are_followed_and_odd_names_are_named(tmp_path):
     assert corpus.skipped == [
         "caf\\xe9.flac: its name is not UTF-8 text; rename it; skipped",
         "linked/loop: leads to the folder .; no folder is read twice; skipped",
-        "pipe.wav: is a named pipe and no file; remove it; skipped",
+        "pipe.wav: is not a regular file (a FIFO); skipped",
     ]
 
 

@@ -76,7 +76,7 @@ def test_links_are_followed_and_a_loop_is_named_once(songs, model, tmp_path, cap
     said = capsys.readouterr()
     assert f"{songs / 'archive/more.wav'}: 0:0" in said.out
     assert said.err.count("loop: leads to the folder .; no folder is read twice") == 1
-    assert f"{songs / 'pipe.wav'}: is a named pipe and no file" in said.err
+    assert f"{songs / 'pipe.wav'}: is not a regular file (a FIFO)" in said.err
     assert "6 of 10 recordings could not be read" in said.err
 
 

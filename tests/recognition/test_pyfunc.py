@@ -143,7 +143,7 @@ GOOD = {"samples": [0.1] * 9_000, "sample_rate": 8_000}
         ({"audio": ""}, "row 1: the file is empty"),
         ({"samples": [0.1, 0.2]}, "row 1: samples without sample_rate"),
         ({"samples": [0.1, 0.2], "sample_rate": "fast"}, "row 1: sample_rate is 'fast'; give a whole number"),
-        ({"samples": [0.1, 0.2], "sample_rate": 3}, "row 1: says that it has 3 samples a second"),
+        ({"samples": [0.1, 0.2], "sample_rate": 3}, "row 1: its header gives a sample rate of 3 Hz"),
         ({"samples": [], "sample_rate": 8_000}, r"row 1: samples have shape \(0,\)"),
         ({"samples": ["a"], "sample_rate": 8_000}, "row 1: samples are not numbers"),
         ({"samples": 0.5, "sample_rate": 8_000}, "row 1: samples are one number"),

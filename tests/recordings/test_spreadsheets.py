@@ -7,7 +7,7 @@ import pytest
 from tarkib.errors import TarkibError
 from tarkib.recordings import spreadsheets
 
-PERSIAN = "path,performer\nني/1.wav,حسن كسائي\nتار/۲.wav,جليل شهناز\n".replace("۲", "2")
+PERSIAN = "path,performer\nني/1.wav,حسن كسائي\nتار/2.wav,جليل شهناز\n"
 ROWS = [(2, ["ني/1.wav", "حسن كسائي"]), (3, ["تار/2.wav", "جليل شهناز"])]
 
 
@@ -17,37 +17,24 @@ def sheet(path, content):
     return spreadsheets.read(path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        PERSIAN.encode(),
-        PERSIAN.encode("utf-8-sig"),
-        PERSIAN.encode("utf-16"),
-        codecs.BOM_UTF16_BE + PERSIAN.encode("utf-16-be"),
-        PERSIAN.encode("cp1256"),
-        PERSIAN.replace(",", ";").encode("cp1256"),
-        PERSIAN.replace(",", "\t").encode("utf-16"),
-        PERSIAN.replace("\n", "\r\n").encode(),
-        PERSIAN.replace(",", " , ").encode(),
-        PERSIAN.replace("\n", ",,\n").encode(),
-        PERSIAN.replace("path", "\u200b\ufeffpath").replace("performer", "performer\u200f").encode("utf-8-sig"),
-    ],
-    ids=[
-        "utf-8",
-        "bom",
-        "utf-16",
-        "utf-16-be",
-        "cp1256",
-        "semicolons",
-        "tabs",
-        "crlf",
-        "spaces",
-        "empty columns",
-        "unseen",
-    ],
-)
-def test_a_table_is_read_however_it_is_stored(tmp_path, content):
-    assert sheet(tmp_path, content) == (["path", "performer"], ROWS)
+FORMS = {
+    "utf-8": PERSIAN.encode(),
+    "bom": PERSIAN.encode("utf-8-sig"),
+    "utf-16": PERSIAN.encode("utf-16"),
+    "utf-16-be": codecs.BOM_UTF16_BE + PERSIAN.encode("utf-16-be"),
+    "cp1256": PERSIAN.encode("cp1256"),
+    "semicolons": PERSIAN.replace(",", ";").encode("cp1256"),
+    "tabs": PERSIAN.replace(",", "\t").encode("utf-16"),
+    "crlf": PERSIAN.replace("\n", "\r\n").encode(),
+    "spaces": PERSIAN.replace(",", " , ").encode(),
+    "empty columns": PERSIAN.replace("\n", ",,\n").encode(),
+    "invisible": PERSIAN.replace("path", "\u200b\ufeffpath").replace("performer", "performer\u200f").encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_is_read_however_it_is_stored(tmp_path, form):
+    assert sheet(tmp_path, FORMS[form]) == (["path", "performer"], ROWS)
 
 
 @pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=; "])
@@ -56,14 +43,14 @@ def test_a_line_that_names_the_separator(tmp_path, first):
     assert sheet(tmp_path, table.encode()) == (["path", "performer"], [(3, ["a.wav", "one, two"])])
 
 
-def test_no_file_and_a_blank_one_have_no_heading(tmp_path):
+def test_a_missing_file_and_a_blank_one_have_no_heading(tmp_path):
     assert spreadsheets.read(tmp_path / "table.csv") == ([], [])
     assert sheet(tmp_path, b"\xef\xbb\xbf\n ,\n") == ([], [])
 
 
 def test_a_cell_may_be_long_and_hold_lines(tmp_path):
-    found = sheet(tmp_path, b'path,note\na,"one\ntwo"\n\nb,' + b"x" * 200_000 + b"\n")
-    assert [(line, [len(cell) for cell in cells]) for line, cells in found.rows] == [(3, [1, 7]), (5, [1, 200_000])]
+    rows = sheet(tmp_path, b'path,note\na,"one\ntwo"\n\nb,' + b"x" * 200_000 + b"\n").rows
+    assert [(line, [len(cell) for cell in cells]) for line, cells in rows] == [(3, [1, 7]), (5, [1, 200_000])]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +60,6 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
         ("path,performer\na,détaché\n".encode("latin-1"), "line 2: not UTF-8 text"),
         ("path\n“tar”\n".encode("cp1252"), "not UTF-8 text"),
         (PERSIAN.encode("utf-16") + b"x", "not UTF-16-LE text"),
-        (PERSIAN.encode("utf-16-le"), "holds characters of value 0|not UTF-8 text"),
         ("path\nney\n".encode("utf-16-le"), "line 1: holds characters of value 0"),
         ("path\nney\n".encode("utf-32"), "holds characters of value 0"),
         (b"path,performer\na,b\nc\n", "line 3: 1 values where the heading has 2 columns"),
@@ -83,13 +69,14 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
         (b'path\n"a"b\n', "line 2: not valid CSV"),
         (b"path\n" + b"\n" * 2**24, "16 MiB; a table of at most 16 MiB is read"),
     ],
+    ids=range(12),
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path, content, message):
+def test_an_error_names_the_line(tmp_path, content, message):
     with pytest.raises(TarkibError, match=f"table.csv.*{message}"):
         sheet(tmp_path, content)
 
 
-def test_what_is_no_file_is_refused_and_never_opened(tmp_path):
+def test_special_files_are_refused_and_never_opened(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     os.mkfifo(tmp_path / "pipe.csv")
     for name in ("folder.csv", "pipe.csv"):
@@ -100,31 +87,18 @@ def test_what_is_no_file_is_refused_and_never_opened(tmp_path):
         spreadsheets.read(tmp_path / "link.csv")
 
 
-def test_any_bytes_are_a_table_or_an_error_and_never_more(tmp_path):
+def test_any_bytes_are_a_table_or_an_error(tmp_path):
     rng = np.random.default_rng(0)
-    parts = [
-        b"\xff\xfe",
-        b"\xef\xbb\xbf",
-        b"\0",
-        b'"',
-        b",",
-        b";",
-        b"\n",
-        b"\r",
-        b"\xe4",
-        b"\xe9",
-        b"path",
-        b"\xd8\xb4",
-    ]
-    read = 0
-    for _ in range(1_500):
+    parts = b'\xff\xfe|\xef\xbb\xbf|\0|"|,|;|\n|\r|\xe4|\xe9|path|\xd8\xb4'.split(b"|")
+    tables = 0
+    for _ in range(400):
         content = b"".join(parts[k] for k in rng.integers(len(parts), size=rng.integers(1, 12)))
         try:
-            found = sheet(tmp_path, content)
+            table = sheet(tmp_path, content)
         except TarkibError:
             continue
-        read += 1
+        tables += 1
         stored = spreadsheets.decode(tmp_path, content)
         assert stored.mark + stored.text.encode(stored.codec) == content
-        assert all(len(cells) == len(found.heading) for _, cells in found.rows)
-    assert 100 < read < 1_400
+        assert all(len(cells) == len(table.heading) for _, cells in table.rows)
+    assert 30 < tables < 370

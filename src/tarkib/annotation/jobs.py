@@ -64,7 +64,7 @@ def annotate_recording(job: Job) -> Result:
 
     def hear() -> dict:
         try:
-            return evidence.to_arrays(evidence.listen(audio.stream(file)))
+            return evidence.to_arrays(evidence.listen(audio.Stream(file)))
         except (TarkibError, OSError) as error:
             raise TarkibError(
                 f"{printable(file)}: {error}; it was sliced before: has it changed since? run dvc repro"

@@ -62,7 +62,7 @@ def playable(path: Path, folder: Path) -> Path:
     target = folder / f"{uuid.uuid4().hex}.flac"
     try:
         with soundfile.SoundFile(target, "w", audio.SAMPLE_RATE, 1, "PCM_16") as file:
-            for block in audio.stream(path):
+            for block in audio.Stream(path):
                 file.write(block)
     except BaseException as error:
         target.unlink(missing_ok=True)

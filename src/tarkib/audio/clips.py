@@ -1,23 +1,22 @@
 """The clip store: thousands of five-second clips in a few tar files, each clip one read away.
 
-Tens of thousands of small files make DVC slow, so clips live in uncompressed tar shards of `CLIPS_PER_SHARD`, named
-``shard-00000.tar`` and so on, with members ``<clip_id>.flac`` (mono, PCM 16). A table beside the shards holds for each
-clip its shard, offset and size in bytes. This module is the only one that knows all this.
-
-Equal clips give equal bytes: the tar headers carry no time, owner or mode of their own.
+Tens of thousands of small files make DVC slow, so clips are members ``<clip_id>.flac`` (mono, PCM 16) of uncompressed
+tar shards of `CLIPS_PER_SHARD`. A table beside the shards holds for each clip its shard, offset and size in bytes. This
+module is the only one that knows all this. Equal clips give equal bytes: the tar headers hold no time and no owner.
 """
 
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
-from tarkib.audio import SAMPLE_RATE
+from tarkib.audio.samples import SAMPLE_RATE
 from tarkib.errors import TarkibError
 
 CLIPS_PER_SHARD = 1_000
@@ -35,35 +34,27 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping) -> "Place":
-        """Where a table's row says that its clip is."""
+        """Where the clip of a table's row is."""
         return cls(row["shard"], row["offset"], row["size"])
 
 
 class Places(Sequence[Place]):
-    """Places of many clips as numbers in one array: 24 bytes a clip, whatever their count.
+    """Places of many clips in one array of 32 bytes a clip, made from the rows of a table.
 
-    A list of `Place` takes nine times as much, and a forked process that only looks at one of its objects copies the
-    page it is on, to count the reference.
-
-    Parameters
-    ----------
-    rows : of a table that has shard, offset and size.
+    A list of `Place` takes seven times as much, and a forked process copies the pages of the objects that it looks at,
+    since it counts references to them.
     """
 
     def __init__(self, rows: Iterable[Mapping]) -> None:
-        names: dict[str, int] = {}
-        # shape (n, 3): the shard's number in the order of appearance, offset and size
-        self._numbers = np.array(
-            [(names.setdefault(row["shard"], len(names)), row["offset"], row["size"]) for row in rows], dtype=np.int64
-        ).reshape(-1, 3)
-        self._shards = tuple(names)
+        columns = [("shard", "S16"), ("offset", np.int64), ("size", np.int64)]
+        self._rows = np.array([tuple(Place.of(row)) for row in rows], columns)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._rows)
 
-    def __getitem__(self, index: int) -> Place:
-        shard, offset, size = self._numbers[index].tolist()
-        return Place(self._shards[shard], offset, size)
+    def __getitem__(self, index: int) -> Place:  # type: ignore[override]
+        shard, offset, size = self._rows[index].tolist()
+        return Place(shard.decode(), offset, size)
 
 
 def shard_name(index: int) -> str:
@@ -72,24 +63,19 @@ def shard_name(index: int) -> str:
 
 
 def encode(samples: np.ndarray) -> bytes:
-    """FLAC file of samples, shape (n,), rounded to 16 bits; what lies outside full scale is clipped."""
+    """FLAC file of samples, shape (n,), rounded to 16 bits and clipped to full scale."""
     pcm = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 
-def decode(flac: bytes, begin: int = 0, end: int | None = None) -> np.ndarray:
-    """Samples, float32 of shape (n,), of a FLAC file, or those from `begin` to before `end`.
+def decode(flac: bytes, begin: int = 0, end: int | None = None, dtype: str = "float32") -> np.ndarray:
+    """Samples, shape (n,), of a FLAC file, or those from `begin` to before `end`; the inverse of `encode`.
 
-    Inverse of `encode` but for its rounding. A part costs little more than its share of the whole.
+    A part costs little more than its share of the whole. As "int16" they are what is stored, 32,768 times the float32.
     """
-    return soundfile.read(io.BytesIO(flac), start=begin, stop=end, dtype="float32")[0]
-
-
-def decode_pcm(flac: bytes) -> np.ndarray:
-    """Samples as they are stored, int16 of shape (n,): 32,768 times what `decode` gives, in half the bytes."""
-    return soundfile.read(io.BytesIO(flac), dtype="int16")[0]
+    return soundfile.read(io.BytesIO(flac), start=begin, stop=end, dtype=dtype)[0]
 
 
 def write_shard(path: Path, clips: Iterable[tuple[str, np.ndarray]]) -> Iterator[Place]:
@@ -100,10 +86,9 @@ def write_shard(path: Path, clips: Iterable[tuple[str, np.ndarray]]) -> Iterator
             member = tarfile.TarInfo(f"{clip_id}.flac")
             member.size = len(flac)
             member.mode = 0o644
+            offset = tar.offset + tarfile.BLOCKSIZE  # behind the member's header
             tar.addfile(member, io.BytesIO(flac))
-            # addfile has padded the member to whole blocks; its data began right behind its own header.
-            padded = -(-len(flac) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            yield Place(path.name, tar.offset - padded, len(flac))
+            yield Place(path.name, offset, len(flac))
 
 
 def check(folder: Path, rows: Iterable[Mapping]) -> None:
@@ -112,78 +97,53 @@ def check(folder: Path, rows: Iterable[Mapping]) -> None:
     for row in rows:
         ends[row["shard"]] = max(ends.get(row["shard"], 0), row["offset"] + row["size"])
     for shard, end in ends.items():
-        try:
-            found = (folder / shard).stat().st_size
-        except FileNotFoundError:
-            found = 0
-        if found < end:
+        size = (folder / shard).stat().st_size if (folder / shard).exists() else 0
+        if size < end:
             raise TarkibError(
-                f"{shard}: has {found} of the {end} bytes that were written; something else deletes files in {folder}; "
+                f"{shard}: has {size} of the {end} bytes that were written; something else deletes files in {folder}; "
                 "nothing was replaced; run again"
             )
 
 
-class ClipStore:
-    """Reads clips out of a folder of shards. Cheap to make; may be copied to other processes.
-
-    Parameters
-    ----------
-    folder : the folder that holds the shards.
-    """
+class ClipStore(AbstractContextManager):
+    """Reads clips out of a folder of shards. Cheap to make; may be copied to other processes."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._files: dict[str, int] = {}
 
-    def read(self, place: Place, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """Samples, float32 of shape (n,), of the clip at a place, or those from `begin` to before `end`.
+    def read(self, place: Place, begin: int = 0, end: int | None = None, dtype: str = "float32") -> np.ndarray:
+        """Samples of the clip at a place, as `decode` gives them.
 
         Raises TarkibError where the shard is missing, does not hold a clip there, or a damaged one.
         """
-        return self._decoded(place, lambda flac: decode(flac, begin, end))
-
-    def read_pcm(self, place: Place) -> np.ndarray:
-        """Samples as they are stored, as `decode_pcm` gives them; raises as `read` does."""
-        return self._decoded(place, decode_pcm)
-
-    def _decoded(self, place: Place, decoder: Callable[[bytes], np.ndarray]) -> np.ndarray:
         flac = self.read_bytes(place)
         try:
-            return decoder(flac)
-        except RuntimeError as error:  # FLAC has checksums: libsndfile's own error is one
+            return decode(flac, begin, end, dtype)
+        except RuntimeError as error:  # libsndfile's own error: FLAC has checksums
             reason = str(getattr(error, "error_string", error)).rstrip(".")
             raise TarkibError(
                 f"{self.folder / place.shard}: the clip at byte {place.offset} is damaged ({reason}): {_REMEDY}"
             ) from error
 
     def read_bytes(self, place: Place) -> bytes:
-        """The FLAC file at a place, as it is. Raises TarkibError where there is none."""
-        flac = os.pread(self._file(place.shard), place.size, place.offset)
+        """The FLAC file at a place. Raises TarkibError where there is none."""
+        path = self.folder / place.shard
+        if place.shard not in self._files:
+            try:
+                self._files[place.shard] = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                raise TarkibError(f"{path}: {error.strerror}; run dvc repro or dvc checkout") from error
+        flac = os.pread(self._files[place.shard], place.size, place.offset)
         if len(flac) != place.size or not flac.startswith(b"fLaC"):
             raise TarkibError(
-                f"{self.folder / place.shard}: no clip at byte {place.offset}; "
-                f"shards and table do not belong together: {_REMEDY}"
+                f"{path}: no clip at byte {place.offset}; shards and table do not belong together: {_REMEDY}"
             )
         return flac
 
-    def _file(self, shard: str) -> int:
-        if shard not in self._files:
-            try:
-                self._files[shard] = os.open(self.folder / shard, os.O_RDONLY)
-            except OSError as error:
-                raise TarkibError(f"{self.folder / shard}: {error.strerror}; run dvc repro or dvc checkout") from error
-        return self._files[shard]
-
-    def close(self) -> None:
-        """Close the shards that have been read from."""
+    def __exit__(self, *_: object) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
-
-    def __enter__(self) -> "ClipStore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __getstate__(self) -> dict:
         # Open files do not travel between processes.

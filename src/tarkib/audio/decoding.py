@@ -1,14 +1,14 @@
-"""Files decoded: which decoder reads a file, and what it gives as mono sound at the project's rate.
+"""Files decoded to mono at the project's rate.
 
-libsndfile reads most files as they are. `wav`, `ogg`, `flac` and `mpeg` say where the sound is in those that it would
-not read, or not to their end; it is then given that sound as one or more files of its own (`Splice`). FFmpeg reads the
-rest, and is asked where libsndfile fails before its first sample.
+libsndfile reads most files as they are. `containers` and `mpeg` find the sound in those that it would not read, or not
+to their end; it is then given that sound as one or more files of its own (`splice`). FFmpeg reads the rest, and is
+tried where libsndfile fails before its first sample.
 """
 
+import mmap
 import stat
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tarkib.audio import ffmpeg, flac, mpeg, ogg, wav
+from tarkib.audio import containers, ffmpeg, mpeg
 from tarkib.audio.channels import Mix
 from tarkib.audio.quiet import quiet
-from tarkib.audio.rates import SAMPLE_RATE, Resampler, check_rate
-from tarkib.audio.scale import LOUDEST, check_samples, full_scale
-from tarkib.audio.splice import Layout, Piece, Splice
+from tarkib.audio.samples import LOUDEST, SAMPLE_RATE, check_rate, check_samples, full_scale, resample_blocks
+from tarkib.audio.splice import Layout, Piece, open_splice
 from tarkib.errors import TarkibError
 
 LIBSNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"})
@@ -30,23 +29,13 @@ SUFFIXES = LIBSNDFILE_SUFFIXES | ffmpeg.SUFFIXES
 
 _BLOCK_SECONDS = 60
 _BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
-_MISSED = 0.5  # seconds; encoders and decoders alike add and take away some hundredths
-_DENSEST = 65_536 // 8  # samples in a byte: the longest frame of FLAC, and its shortest head
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
+_TOLERANCE_S = 0.5  # encoders and decoders alike add and take away some hundredths of a second
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A decoded file: `samples` as the project has them, the rate and length that the file had, and what is odd in it.
-
-    Each of the `remarks` is a clause that follows "used, but".
-    """
+    """A decoded file; the attributes but `samples` are those of `Stream`."""
 
     samples: np.ndarray
     file_sample_rate: int
@@ -55,18 +44,15 @@ class Sound:
 
 
 class Stream:
-    """A file's sound in blocks, for recordings of any length: iterate over it, once.
+    """A file's sound in blocks of about a minute, so that memory does not grow with it: iterate over it, once.
 
-    Blocks are float32 of shape (n,), mono at `SAMPLE_RATE`, of about a minute; memory does not grow with the recording.
-    The attributes are complete when the iteration has ended.
+    Blocks are float32 of shape (n,), mono at `SAMPLE_RATE`. Iterating raises TarkibError, whose message does not repeat
+    the path, where the file cannot be read or decoded, ends before its header says it does, or holds samples that
+    `check_samples` refuses. The blocks before the fault have been given by then.
 
-    Iterating raises TarkibError, whose message does not repeat the path, for a file that is empty or not a regular one,
-    cannot be decoded, ends before its header says it does, or holds samples that are no sound (`scale`). Where that is
-    found out late in the file, the blocks before have been given.
-
-    Attributes
-    ----------
-    file_sample_rate : of the file (of the first part, where it has several).
+    Attributes (complete when the iteration has ended)
+    --------------------------------------------------
+    file_sample_rate : Hz, of the file (of the first part, where it has several).
     file_seconds : length of what was decoded.
     remarks : what is odd about the file, each a clause that follows "used, but".
     """
@@ -78,14 +64,14 @@ class Stream:
         self.remarks: list[str] = []
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        check_file(self._path)
         try:
+            check_file(self._path)
             yield from self._blocks()
-        except (TarkibError, MemoryError):
+        except TarkibError:
             raise
         except OSError as error:
             raise TarkibError(f"cannot be read ({error.strerror or error})") from error
-        except Exception as error:  # whatever a decoder raises is the file's fault
+        except Exception as error:  # decoders raise all kinds for a damaged file
             reason = _reason(self._path, error)
             raise TarkibError(f"cannot be decoded ({reason}); is it a damaged file, or another format?") from error
         if self.file_seconds == 0:
@@ -99,7 +85,7 @@ class Stream:
                 return
             except soundfile.LibsndfileError as error:
                 # It may have taken the file for another format.
-                if self.file_seconds or not ffmpeg.is_there():
+                if self.file_seconds or not ffmpeg.is_installed():
                     raise
                 refused = error
                 self.remarks.clear()
@@ -116,64 +102,58 @@ class Stream:
         for number, part in enumerate(parts, start=1):
             try:
                 with _opened(self._path, part) as file:
-                    yield from self._decoded(file, layout.missing_seconds is not None)
+                    yield from self._part(file, may_be_cut=layout.missing_seconds is not None)
             except (TarkibError, soundfile.LibsndfileError) as error:
                 if number == 1:
                     raise
                 self._remark(f"part {number} of {len(parts)} is damaged ({_reason(self._path, error)})")
-        self._missed(layout.missing_seconds or 0.0)
+        self._remark_missing(layout.missing_seconds or 0.0)
 
     def _by_ffmpeg(self) -> Iterator[np.ndarray]:
-        seconds, is_said = ffmpeg.seconds(self._path)
-        runs = groupby(ffmpeg.blocks(self._path, _BLOCK_SAMPLES), lambda one: (one[0], one[1].shape[1]))
-        for (rate, _), run in runs:
-            yield from self._mixed(rate, (block for _, block in run), 1.0)
+        seconds, is_exact = ffmpeg.seconds(self._path)
+        blocks = ffmpeg.blocks(self._path, _BLOCK_SAMPLES)
+        for (rate, _), run in groupby(blocks, lambda block: (block[0], block[1].shape[1])):
+            yield from resample_blocks(self._mono(rate, (block for _, block in run)), rate)
         # Containers know their length roughly, and a video's picture may be a little longer than its sound.
-        if is_said and self.file_seconds < 0.9 * seconds:
-            self._missed(seconds - self.file_seconds)
+        if is_exact and self.file_seconds < 0.9 * seconds:
+            self._remark_missing(seconds - self.file_seconds)
 
-    def _missed(self, seconds: float) -> None:
-        if self.file_seconds and seconds > _MISSED:
+    def _remark_missing(self, seconds: float) -> None:
+        if self.file_seconds and seconds > _TOLERANCE_S:
             whole = self.file_seconds + seconds
             self._remark(f"it ends at {self.file_seconds:.2f} of {whole:.2f} s; is it cut short?")
 
     def _remark(self, *remarks: str) -> None:
-        self.remarks += [one for one in remarks if one not in self.remarks]
+        self.remarks += [remark for remark in remarks if remark not in self.remarks]
 
-    def _decoded(self, file: soundfile.SoundFile, may_be_cut: bool) -> Iterator[np.ndarray]:
+    def _part(self, file: soundfile.SoundFile, may_be_cut: bool) -> Iterator[np.ndarray]:
         """The blocks of one part of a file that libsndfile reads."""
         check_rate(file.samplerate)  # before `full_scale` reads it all
         scale, bits = full_scale(file) if file.subtype in ("FLOAT", "DOUBLE") else (1.0, 0)
         if bits:
             self._remark(f"its samples are in the scale of {bits}-bit integers, and were divided by {scale:,.0f}")
         before = self.file_seconds
-        blocks = _read(file)
-        if file.format == "MP3":
-            # A damaged frame can decode to anything.
-            blocks = (np.clip(block, -LOUDEST, LOUDEST, out=block) for block in blocks)
-        yield from self._mixed(file.samplerate, blocks, scale)
-        there, promised = self.file_seconds - before, file.frames / file.samplerate
-        if promised - there <= _MISSED or may_be_cut:
+        yield from resample_blocks(self._mono(file.samplerate, _read(file), scale), file.samplerate)
+        decoded, promised = self.file_seconds - before, file.frames / file.samplerate
+        if promised - decoded <= _TOLERANCE_S or may_be_cut:
             return
-        if file.format == "OGG":  # the number on its last page
-            self._remark(f"of its {promised:.2f} s {promised - there:.2f} s are missing; is it damaged?")
-        else:
+        if file.format != "OGG":
             raise TarkibError(
-                f"is cut short: its header promises {promised:.2f} s, {there:.2f} s can be read; copy it anew"
+                f"is cut short: its header promises {promised:.2f} s, {decoded:.2f} s can be read; copy it again"
             )
+        # An Ogg file's length is the number on its last page.
+        self._remark(f"of its {promised:.2f} s {promised - decoded:.2f} s are missing; is it damaged?")
 
-    def _mixed(self, rate: int, blocks: Iterator[np.ndarray], scale: float) -> Iterator[np.ndarray]:
-        """Blocks of shape (n, channels) as the project has sound."""
+    def _mono(self, rate: int, blocks: Iterator[np.ndarray], scale: float = 1.0) -> Iterator[np.ndarray]:
+        """Blocks of shape (n, channels) as mono of full scale 1.0, still at the file's rate."""
         check_rate(rate)
-        mix, resampler, count, before = Mix(rate), Resampler(rate), 0, self.file_seconds
+        mix, count, before = Mix(rate), 0, self.file_seconds
         for block in blocks:
             mono = mix(block if scale == 1.0 else block / np.float32(scale))
             check_samples(mono, rate, count + round(before * rate))
             count += len(mono)
             self.file_seconds = before + count / rate
-            yield resampler(mono)
-        if count:
-            yield resampler.finish()
+            yield mono
         self.file_sample_rate = self.file_sample_rate or rate
         if mix.cancelled:
             self._remark("its channels are in opposite phase and cancel each other; the louder one was taken")
@@ -181,38 +161,36 @@ class Stream:
             self._remark(f"at {rate} Hz it holds nothing above {rate // 2} Hz")
 
 
-def stream(path: Path) -> Stream:
-    """A file's sound in blocks; see `Stream`."""
-    return Stream(path)
-
-
 def load(path: Path, longest_s: float | None = None) -> Sound:
-    """A file's sound at once. Raises TarkibError as `Stream` does, and for one longer than `longest_s`."""
-    decoded, blocks = Stream(path), []
-    for block in decoded:
+    """A file's whole sound. Raises TarkibError as `Stream` does, and where it is longer than `longest_s`."""
+    stream, blocks = Stream(path), []
+    for block in stream:
         blocks.append(block)
-        if longest_s is not None and decoded.file_seconds > longest_s:
+        if longest_s is not None and stream.file_seconds > longest_s:
             raise TarkibError(f"is longer than {longest_s:g} s; cut it")
-    return Sound(np.concatenate(blocks), decoded.file_sample_rate, decoded.file_seconds, tuple(decoded.remarks))
+    return Sound(np.concatenate(blocks), stream.file_sample_rate, stream.file_seconds, tuple(stream.remarks))
 
 
-def check_file(path: Path) -> None:
-    """Refuse, without opening it, what no decoder need be asked about. Raises OSError where nothing is there."""
+def check_kind(path: Path | str, mode: int) -> None:
+    """Refuse a file that no decoder and no table can take, by its name and its mode, without opening it."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        # Neither the decoders nor the tables take such a name.
         raise TarkibError("its name is not UTF-8 text; rename it") from error
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(about.st_mode), "a special file")
-        raise TarkibError(f"is not a regular file ({kind})")
-    if about.st_size == 0:
+    if not stat.S_ISREG(mode):
+        raise TarkibError(f"is not a regular file ({_KINDS.get(stat.S_IFMT(mode), 'a device')})")
+
+
+def check_file(path: Path) -> None:
+    """As `check_kind`, and refuse an empty file. Raises OSError where there is none."""
+    status = path.stat()
+    check_kind(path, status.st_mode)
+    if status.st_size == 0:
         raise TarkibError("the file is empty")
 
 
 def seconds(path: Path) -> float:
-    """Length of a file in seconds as its headers say, 0 where they say none: a guess to plan with."""
+    """Length of a file in seconds as its headers say, 0 where they do not: an estimate to plan with."""
     try:
         check_file(path)
         layout = _layout(path)
@@ -228,7 +206,7 @@ def seconds(path: Path) -> float:
 
 
 def plain(path: Path) -> soundfile._SoundFileInfo | None:
-    """What libsndfile says of a file that it reads as it is and to its end; None for all others."""
+    """Description by libsndfile of a file that it reads as it is and to its end; None for all others."""
     try:
         check_file(path)
         layout = _layout(path)
@@ -238,44 +216,19 @@ def plain(path: Path) -> soundfile._SoundFileInfo | None:
 
 
 def _layout(path: Path) -> Layout | None:
-    """Where the sound of a file is, None for FFmpeg to find out. Raises TarkibError for one that is cut short."""
+    """Where the sound of a file is, None where only FFmpeg can tell. Raises TarkibError where it is cut short."""
     if path.suffix.lower() in ffmpeg.SUFFIXES:
         return None
-    layout = _contained(path)
-    if layout.parts:
-        return layout
-    try:
-        info = _info(path)
-    except RuntimeError:
-        return None if ffmpeg.is_there() else layout  # many a file has a wrong ending
-    # A FLAC file may have no length, or a wild one.
-    return None if info.frames > path.stat().st_size * _DENSEST else layout
-
-
-def _contained(path: Path) -> Layout:
-    """Where the sound is in the formats that need a look."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if wav.is_wav(head):
-        return wav.layout(path)
-    if head.startswith(b"OggS"):
-        return ogg.layout(path)
-    if head.startswith(b"FORM"):
-        _check_aiff(head, path.stat().st_size)
-    elif head.startswith(b"fLaC"):
-        return flac.layout(path)
-    elif path.suffix.lower() == ".mp3" or mpeg.is_mp3(path):
-        return mpeg.layout(path)
-    return Layout()
-
-
-def _check_aiff(head: bytes, size: int) -> None:
-    """Refuse an AIFF file shorter than its header says: libsndfile would shorten the sound in silence."""
-    (length,) = struct.unpack(">I", head[4:8].ljust(4, b"\0"))
-    if length != 0xFFFFFFFF and size - 8 < length:
-        raise TarkibError(
-            f"is cut short: its header promises {length:,} bytes of sound, {size - 8:,} are there; copy it anew"
-        )
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        layout = containers.layout(data)
+        if layout is None:
+            layout = mpeg.layout(data) if path.suffix.lower() == ".mp3" or mpeg.is_mp3(data) else Layout()
+    if not layout.parts and ffmpeg.is_installed():
+        try:
+            _info(path)
+        except RuntimeError:
+            return None  # the ending may be wrong
+    return layout
 
 
 def _info(path: Path) -> soundfile._SoundFileInfo:
@@ -285,44 +238,42 @@ def _info(path: Path) -> soundfile._SoundFileInfo:
 
 class _File(soundfile.SoundFile):
     def seekable(self) -> bool:
-        """Not: one that is makes `read` seek after each block, and Ogg files with lost pages then repeat sound."""
+        """False: else `read` seeks after each block, and Ogg files with lost pages then repeat sound."""
         return False
 
 
 @contextmanager
 def _opened(path: Path, part: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
     """A file, or a part of it, open in libsndfile."""
-    source = path if part is None else Splice(path, part)
-    try:
+    with nullcontext(path) if part is None else open_splice(path, part) as source:
         with quiet():
             file = _File(source)
         with file:
             yield file
-    finally:
-        if isinstance(source, Splice):
-            source.close()
+
+
+def _read(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Blocks of a file, shape (frames, channels)."""
+    most = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_SAMPLES // file.channels))
+    left = file.frames  # no further: the rest may be anything
+    while left:
+        with quiet():
+            block = file.read(min(most, left), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            return
+        if file.format == "MP3":  # a damaged frame can decode to anything
+            np.clip(block, -LOUDEST, LOUDEST, out=block)
+        left -= len(block)
+        yield block
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """What a decoder says, without the path; libsndfile, of its own formats, even where FFmpeg was asked last."""
+    """A decoder's message, without the path; libsndfile's for its own formats, even where FFmpeg was tried last."""
     if not isinstance(error, soundfile.LibsndfileError) and path.suffix.lower() in LIBSNDFILE_SUFFIXES:
         try:
             _info(path)
         except soundfile.LibsndfileError as first:
             error = first
     reason = str(getattr(error, "error_string", error)).replace(f" {path}", "").rstrip(".")
-    # What libsndfile says of text that is called .mp3.
+    # libsndfile's message for text that is called .mp3.
     return "not a sound file" if "does not exist" in reason else reason
-
-
-def _read(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Blocks of a file, shape (frames, channels)."""
-    most = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_SAMPLES // file.channels))
-    left = file.frames  # behind them there may be anything
-    while left:
-        with quiet():
-            block = file.read(min(most, left), dtype="float32", always_2d=True)
-        if len(block) == 0:
-            return
-        left -= len(block)
-        yield block

@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _heard(file: Path) -> evidence.Evidence:
     """What a file sounds like; what is odd about the file is printed."""
-    stream = audio.stream(file)
+    stream = audio.Stream(file)
     heard = evidence.listen(stream)
     if stream.remarks:
         print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)

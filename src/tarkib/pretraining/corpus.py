@@ -45,7 +45,7 @@ def find(root: Path | str) -> list[Entry]:
     root = Path(root)
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point pretrain.recordings to them")
-    entries = folders.listing(root, for_tables=True).entries
+    entries = folders.listing(root).entries
     if not entries:
         raise TarkibError(f"{root}: no recordings; pre-training reads {' '.join(sorted(audio.SUFFIXES))}")
     return entries
@@ -112,7 +112,7 @@ def _cut(root: Path, job: tuple[Path, list[str]]) -> tuple[list[dict], list[dict
         for index, path in enumerate(paths):
             length, loudest, reason = 0, 0.0, None
             try:
-                for number, piece in enumerate(audio.pieces(audio.stream(root / path))):
+                for number, piece in enumerate(audio.pieces(audio.Stream(root / path))):
                     length += piece.size
                     loudest = max(loudest, audio.rms(piece))
                     pieces.append({"path": path, "samples": piece.size})

@@ -132,7 +132,7 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
             raise TarkibError("is a folder; name the files in it")
         if not path.exists():
             raise TarkibError("no such file")
-        return audio.stream(path)
+        return audio.Stream(path)
     samples, rate = sound
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.size == 0:

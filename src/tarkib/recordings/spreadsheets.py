@@ -1,12 +1,11 @@
 """CSV tables that people write, `recordings.csv` and `labels.csv`, as spreadsheets and editors store them.
 
 Text is UTF-8, UTF-16 with its byte order mark, or cp1256, the Windows code page of Arabic script. Cells are separated
-by commas, or by semicolons or tabs where the heading has no comma. Blank lines are passed over, cells are stripped.
+by commas, or by semicolons or tabs where the heading has no comma. Blank lines are skipped, cells are stripped.
 """
 
 import csv
 import io
-import os
 import re
 import string
 from collections import Counter
@@ -16,15 +15,15 @@ from typing import NamedTuple
 from tarkib.errors import TarkibError
 from tarkib.runtime.text import bounded, printable, some
 
-_MOST_BYTES = 2**24  # some 200,000 rows; a larger file is no table that somebody wrote
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_MOST_BYTES = 2**24  # some 200,000 rows; nobody writes a larger table by hand
+_MARKS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 _WORD = re.compile(r"[^\W\d_]+")
 _ARABIC_WORD = re.compile("[\u0600-\u06ff]+")
 # What Excel understands as the first line of a table, and writes into some.
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?=\r|\n)', re.IGNORECASE)
-# Spaces, and marks that nobody sees, which come along when text is copied.
-_UNSEEN = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))
-_BLANK = string.whitespace + "\xa0\ufeff" + "".join(map(chr, _UNSEEN))
+# Spaces, and invisible marks that come along when text is copied.
+_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))
+_BLANK = string.whitespace + "\xa0\ufeff" + "".join(map(chr, _INVISIBLE))
 _REMEDY = "save it as CSV UTF-8"
 
 
@@ -36,7 +35,7 @@ class Sheet(NamedTuple):
 
 
 class Text(NamedTuple):
-    """The text of a file, and how it is stored: `mark` and `codec`, so that it can be stored alike."""
+    """The text of a file, and its byte order mark and codec, so that it can be stored alike."""
 
     text: str
     mark: bytes
@@ -55,12 +54,14 @@ def read(path: Path, *, padded: bool = False) -> Sheet:
     delimiter = separator[1] if separator else delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    heading, rows = checked(path, rows, padded=padded)
-    # Spreadsheets store columns that hold nothing where something once was.
-    width = max((k for _, cells in [(0, heading), *rows] for k, cell in enumerate(cells, start=1) if cell), default=0)
+    heading, rows = checked(path, lines, padded=padded)
+    # Spreadsheets store columns whose cells have been emptied.
+    width = max(
+        (k for cells in (heading, *(row for _, row in rows)) for k, cell in enumerate(cells, 1) if cell), default=0
+    )
     return Sheet(heading[:width], [(line, cells[:width]) for line, cells in rows])
 
 
@@ -70,18 +71,17 @@ def content(path: Path) -> bytes | None:
     Raises TarkibError where it cannot be read, is no file, or is larger than such a table can be.
     """
     try:
-        # Before it is opened: to open a pipe is to wait for who writes into it.
-        if os.path.exists(path) and not os.path.isfile(path):
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise TarkibError(f"{path}: is a folder or a pipe where a CSV file belongs; rename it")
-        if os.path.exists(path) and (size := os.path.getsize(path)) > _MOST_BYTES:
+        if path.exists() and (size := path.stat().st_size) > _MOST_BYTES:
             raise TarkibError(
                 f"{path}: {size >> 20} MiB; a table of at most {_MOST_BYTES >> 20} MiB is read. Is it another file?"
             )
         return path.read_bytes()
     except FileNotFoundError:
-        if not path.is_symlink():
-            return None
-        raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there") from None
+        if path.is_symlink():
+            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there") from None
+        return None
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -89,42 +89,38 @@ def content(path: Path) -> bytes | None:
 def decode(path: Path, content: bytes) -> Text:
     """The text of a table's file.
 
-    What is neither marked nor UTF-8 is taken for cp1256 where that makes words of Arabic script of it, of no other
-    letters. Which of the Western code pages a file is in cannot be seen, so that those are refused and not guessed.
-    Raises TarkibError, which names the line and the byte.
+    Bytes that are neither marked nor UTF-8 are taken for cp1256 where all words that are not ASCII are then of Arabic
+    script. Western code pages look alike, and are refused. Raises TarkibError, which names the line and the byte.
     """
-    mark, codec = next(((mark, codec) for mark, codec in _MARKS if content.startswith(mark)), (b"", "utf-8"))
+    codec, mark = next((item for item in _MARKS.items() if content.startswith(item[1])), ("utf-8", b""))
     try:
         text = content[len(mark) :].decode(codec)
     except UnicodeDecodeError as error:
         text = content.decode("cp1256")
-        if mark or not _is_persian(text):
+        words = [word for word in _WORD.findall(text) if not word.isascii()]
+        is_persian = any(len(word) > 1 for word in words) and all(map(_ARABIC_WORD.fullmatch, words))
+        if mark or not is_persian:
             at = len(mark) + error.start
             line = content.count(b"\n", 0, at) + 1
             raise TarkibError(
                 f"{path}, line {line}: not {codec.upper()} text (byte {at} is 0x{content[at]:02x}); {_REMEDY}"
             ) from error
         codec = "cp1256"
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise TarkibError(f"{path}, line {line}: holds characters of value 0, which are no text; {_REMEDY}")
+    before, zero, _ = text.partition("\0")
+    if zero:
+        line = before.count("\n") + 1
+        raise TarkibError(f"{path}, line {line}: holds characters of value 0, so it is no text; {_REMEDY}")
     return Text(text, mark, codec)
 
 
-def _is_persian(text: str) -> bool:
-    """Whether what is not ASCII in a text are words of Arabic script, and no word mixes scripts."""
-    foreign = [word for word in _WORD.findall(text) if not word.isascii()]
-    return any(len(word) > 1 for word in foreign) and all(map(_ARABIC_WORD.fullmatch, foreign))
-
-
 def delimiter_of(text: str) -> str:
-    """What separates the cells of a table with this text, judged by its first line that is not blank."""
+    """The delimiter of a table with this text, by its first line that is not blank."""
     heading = next(filter(str.strip, text.splitlines()), "")
     return next((mark for mark in ",;\t" if mark in heading), ",")
 
 
 def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = False) -> Sheet:
-    """A table of these rows, the first of which that is not blank is the heading.
+    """A table of these rows; the first one that is not blank is the heading.
 
     padded : whether blank cells at the end of a row may be left out; too many of them always may be there.
     Raises TarkibError where a heading is there twice, or a row is longer or shorter than the heading.
@@ -134,10 +130,9 @@ def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = Fal
         return Sheet([], [])
     (at, heading), *rows = rows
     heading = [name.strip(_BLANK) for name in heading]
-    names = [name.casefold() for name in heading if name]
-    if len(set(names)) < len(names):
-        twice = some(bounded(name, 60) for name, count in Counter(names).items() if count > 1)
-        raise TarkibError(f"{path}, line {at}: column {twice} is there more than once; keep one")
+    counts = Counter(name.casefold() for name in heading if name)
+    if double := [bounded(name, 60) for name, count in counts.items() if count > 1]:
+        raise TarkibError(f"{path}, line {at}: column {some(double)} is there more than once; keep one")
     width = len(heading)
     for line, cells in rows:
         if any(cells[width:]) or (len(cells) < width and not padded):

@@ -54,7 +54,7 @@ class MixtureSet(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {
-            "samples": torch.from_numpy(self.store.read_pcm(self.places[index])),
+            "samples": torch.from_numpy(self.store.read(self.places[index], dtype="int16")),
             "labels": torch.from_numpy(self.targets[index]),
             "index": torch.tensor(index),
         }

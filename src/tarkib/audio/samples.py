@@ -1,0 +1,146 @@
+"""Samples, float32 of shape (n,) with full scale 1.0: their rate, length, level, and which ones are refused.
+
+A level is the RMS of the deviation from the mean: a constant offset (DC), which cheap converters add, is silent.
+
+A floating-point file may pass full scale a little: inter-sample peaks, a mix that was not turned down. Up to `LOUDEST`
+(24 dB over) it is taken as it is. Louder samples are in the scale of integers, or damaged:
+
+* whole numbers throughout are those of 16, 24 or 32 bits, the fewest that hold the peak;
+* other numbers that peak between 256 and 65,536 are those of 16 bits after a resampling or a gain;
+* everything else is refused.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import soundfile
+import soxr
+
+from tarkib.errors import TarkibError
+
+SAMPLE_RATE = 24_000
+"""Hz; what MERT takes, and so the rate of everything inside the project."""
+
+CLIP_SECONDS = 5.0
+CLIP_SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE)
+
+LOUDEST = 16.0
+"""Greatest amplitude that is taken as it is; full scale is 1.0."""
+
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
+_BLOCK = 1 << 20  # frames
+
+
+def check_rate(rate: int) -> None:
+    """Refuse a rate that no recording has: resampling from a few Hz would fill the memory."""
+    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise TarkibError(
+            f"its header gives a sample rate of {rate} Hz; rates from {_LOWEST_RATE:,} to {_HIGHEST_RATE:,} are read. "
+            "Correct the header, or export the recording again"
+        )
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Bring samples, shape (n,), from `rate` Hz to `SAMPLE_RATE` (soxr, high quality)."""
+    if rate == SAMPLE_RATE:
+        return samples.astype(np.float32, copy=False)
+    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ").astype(np.float32, copy=False)
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """As `resample`, block by block, so that memory does not grow with the sound. It rounds a little differently."""
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def fit(samples: np.ndarray, length: int = CLIP_SAMPLES) -> np.ndarray:
+    """Cut samples, shape (n,), to `length`, or pad them with silence at the end."""
+    if samples.size >= length:
+        return samples[:length]
+    return np.pad(samples, (0, length - samples.size))
+
+
+def pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Cut a sound that comes in blocks of shape (n,) into pieces of `CLIP_SAMPLES`, the last one shorter."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        whole = rest.size // CLIP_SAMPLES * CLIP_SAMPLES
+        yield from rest[:whole].reshape(-1, CLIP_SAMPLES)
+        rest = rest[whole:]
+    if rest.size:
+        yield rest
+
+
+def rms(samples: np.ndarray) -> float:
+    """Root mean square of samples, shape (n,), about their mean; 0 for none."""
+    if samples.size == 0:
+        return 0.0
+    sound = samples.astype(np.float64)  # a float32 sum over minutes of sound loses digits
+    sound -= sound.mean()
+    return math.sqrt(float(sound @ sound) / sound.size)
+
+
+def decibels(amplitude: float, floor: float = -120.0) -> float:
+    """Amplitude in dB relative to full scale, at least `floor`, so that silence is finite."""
+    return max(floor, 20.0 * math.log10(amplitude)) if amplitude > 0 else floor
+
+
+def amplitude(level_db: float) -> float:
+    """Inverse of `decibels`."""
+    return 10.0 ** (level_db / 20.0)
+
+
+def check_samples(mono: np.ndarray, rate: int, before: int = 0) -> None:
+    """Refuse NaN, infinities and amplitudes above `LOUDEST`, naming the second; `before` samples came earlier."""
+    peak = _peak(mono)
+    if peak <= LOUDEST:
+        return
+    finite = np.isfinite(mono)
+    if not finite.all():
+        first = (before + int(np.argmin(finite))) / rate
+        raise TarkibError(f"holds NaN or infinite samples, the first at {first:.2f} s; export it again")
+    raise _too_loud(peak, (before + int(np.argmax(np.abs(mono)))) / rate)
+
+
+def full_scale(file: soundfile.SoundFile) -> tuple[float, int]:
+    """Full scale of a floating-point file, and how many bits the integers of that scale have (0 where it is 1.0).
+
+    Reads the file once and goes back to its start. Raises TarkibError for amplitudes that no scale explains.
+    """
+    peak, peak_at, are_whole, count = 0.0, 0, True, 0
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        block_peak = _peak(block)
+        if not np.isfinite(block_peak):
+            break  # `check_samples` will refuse it
+        if block_peak > peak:
+            peak, peak_at = block_peak, count + int(np.argmax(np.abs(block).max(axis=1)))
+        are_whole = are_whole and bool((block == np.rint(block)).all())
+        count += len(block)
+    file.seek(0)
+    if peak <= LOUDEST:
+        return 1.0, 0
+    bits = next((bits for bits in (16, 24, 32) if are_whole and peak <= 2 ** (bits - 1)), 0)
+    if not are_whole and 256.0 <= peak <= 65_536.0:
+        bits = 16
+    if not bits:
+        raise _too_loud(peak, peak_at / file.samplerate)
+    return 2.0 ** (bits - 1), bits
+
+
+def _peak(samples: np.ndarray) -> float:
+    """Greatest amplitude; NaN where there is one, 0 for no samples."""
+    return max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+
+
+def _too_loud(peak: float, second: float) -> TarkibError:
+    return TarkibError(
+        f"peaks at {peak:.3g} at {second:.2f} s, {decibels(peak):.0f} dB above full scale (1.0), which is no sound; "
+        "export it again"
+    )

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from conftest import noise, write
+from tones import tone
+
+from tarkib import audio
+from tarkib.errors import TarkibError
+
+
+def test_levels():
+    assert audio.decibels(audio.rms(np.tile(np.float32([0.1, -0.1]), 50))) == pytest.approx(-20, abs=1e-4)
+    assert audio.decibels(0.0) == -120.0
+    assert audio.rms(np.zeros(0)) == 0.0
+    assert audio.amplitude(-20) == pytest.approx(0.1)
+
+
+def test_a_constant_is_silent_and_adds_nothing_to_a_sound():
+    assert audio.decibels(audio.rms(np.full(120_000, 0.5, np.float32))) == -120.0
+    sound = noise(5, level=0.01)
+    assert audio.rms(sound + np.float32(0.5)) == pytest.approx(audio.rms(sound), rel=1e-4)
+
+
+def test_fit():
+    np.testing.assert_array_equal(audio.fit(np.ones(3), 5), [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(audio.fit(np.arange(5), 3), [0, 1, 2])
+
+
+@pytest.mark.parametrize(("bits", "subtype"), [(16, "FLOAT"), (24, "DOUBLE"), (32, "FLOAT")])
+def test_floats_in_the_scale_of_integers_are_scaled_back_with_a_remark(tmp_path, bits, subtype):
+    whole = np.rint(tone(24_000, 7.0).astype(np.float64) * 2 * (2 ** (bits - 1) - 129))
+    sound = audio.load(write(tmp_path / "a.wav", whole, subtype=subtype))
+    np.testing.assert_allclose(sound.samples, 2 * tone(24_000, 7.0), atol=2e-2 if bits == 16 else 1e-4)
+    assert sound.remarks == (
+        f"its samples are in the scale of {bits}-bit integers, and were divided by {2 ** (bits - 1):,}",
+    )
+
+
+def test_a_resampled_file_in_the_scale_of_16_bits_is_scaled_back_too(tmp_path):
+    channels = np.stack([tone(24_000) * 65_000.5, tone(24_000) * 10_000.1], axis=1)
+    assert np.abs(audio.load(write(tmp_path / "a.wav", channels, subtype="FLOAT")).samples).max() < 1.0
+
+
+@pytest.mark.parametrize("peak", [1.2, 16.0])
+def test_samples_slightly_beyond_full_scale_stay(tmp_path, peak):
+    sound = audio.load(write(tmp_path / "a.wav", 2 * peak * tone(24_000), subtype="FLOAT"))
+    np.testing.assert_allclose(sound.samples, 2 * peak * tone(24_000), rtol=1e-6)
+    assert sound.remarks == ()
+
+
+@pytest.mark.parametrize(("peak", "level"), [(100.5, "40 dB"), (1e30, "600 dB")])
+def test_amplitudes_that_no_scale_explains_are_refused(tmp_path, peak, level):
+    path = write(tmp_path / "a.wav", 2 * peak * tone(24_000).astype(np.float64), subtype="DOUBLE")
+    with pytest.raises(TarkibError, match=rf"peaks at .* s, {level} above full scale \(1\.0\), which is no sound"):
+        audio.load(path)
+
+
+def test_the_scale_is_that_of_the_whole_file(tmp_path):
+    """It begins with a minute of noise of a few steps, which alone would be sound of full scale."""
+    samples = np.append(np.rint(np.random.default_rng(0).uniform(-1, 1, 8_000 * 61)), np.rint(60_000 * tone(8_000)))
+    path = write(tmp_path / "a.wav", samples, 8_000, subtype="FLOAT")
+    assert audio.decibels(audio.rms(next(iter(audio.Stream(path))))) < -80
+    samples[-8_000] = 1e30
+    with pytest.raises(TarkibError, match=r"peaks at 1e\+30 at 62\.00 s"):
+        list(audio.Stream(write(tmp_path / "a.wav", samples, 8_000, subtype="FLOAT")))
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.ogg", "VORBIS")])
+def test_other_formats_are_read_once(tmp_path, name, subtype, monkeypatch):
+    path = write(tmp_path / name, tone(24_000), subtype=subtype)
+    monkeypatch.setattr("tarkib.audio.decoding.full_scale", lambda _: pytest.fail("read twice"))
+    assert abs(audio.load(path).samples.size - 48_000) < 100
