@@ -101,7 +101,7 @@ def test_annotating_again_hears_nothing_again(finished, project):
         folder,
         """
 from tarkib.annotation import evidence
-evidence.listen = None
+evidence.extract = None
 import stages.annotate
 stages.annotate.main()
 """,

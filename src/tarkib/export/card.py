@@ -15,6 +15,7 @@ MEANINGS = {
     "mixture_id": "unique, `<split>-<number>`",
     "slice_id": "unique, `<recording_id>-<number of the five seconds>`",
     "recording_id": "of the solo recording: its instrument and the beginning of its SHA-256",
+    "number": "of the slice in its recording, from 0, one for each five seconds",
     "split": "`train` or `validation`; no recording is in both",
     "mode": "what the components share: `random`, `bpm` (one tempo), `dastgah` (one dastgah) or `dastgah+bpm` (both)",
     "instruments": "which sound, in the order of the components",
@@ -32,6 +33,7 @@ MEANINGS = {
 
 COMPONENT_MEANINGS = {
     "slice_id": "the slice of a solo recording",
+    "recording_id": "the recording it was cut from",
     "instrument": "which plays it",
     "dastgah": "null for percussion and where it is not known",
     "bpm": "tempo as recorded, in beats a minute; null where it is not trusted",

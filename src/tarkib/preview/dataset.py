@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tarkib import tables
-from tarkib.audio.clips import Place
 from tarkib.errors import TarkibError
 from tarkib.mixing import rendering
 
@@ -20,14 +19,14 @@ class Mixtures:
     folder, slices : the folders of the mixtures' and of the slices' shards.
     rows : the mixtures; all of one split if one was asked for.
     components : of each mixture, by its id; never empty.
-    places : where every slice lies, by its id.
+    places : of every slice and its neighbours, by its id.
     """
 
     folder: Path
     slices: Path
     rows: list[dict]
     components: dict[str, list[dict]]
-    places: dict[str, Place]
+    places: dict[str, rendering.Neighbourhood]
 
 
 @dataclass(frozen=True)

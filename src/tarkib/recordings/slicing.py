@@ -127,6 +127,7 @@ def _slice_row(one: Recording, piece: Cut, split: str) -> dict:
     return {
         "slice_id": f"{one.recording_id}-{piece.number:04d}",
         "recording_id": one.recording_id,
+        "number": piece.number,
         "instrument": one.instrument,
         "dastgah": one.dastgah,
         "split": split,
