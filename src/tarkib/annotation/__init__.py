@@ -10,9 +10,12 @@ combines estimates and labels; `jobs` does all of it for a table of slices.
 """
 
 BPM_DECIMALS, HZ_DECIMALS, CONFIDENCE_DECIMALS, SECONDS_DECIMALS = 1, 2, 3, 3
-"""Decimals that estimates keep.
+"""Decimals of estimates.
 
 `tempo.track` and `tonality.estimate` round what they return, so that processors whose last bits differ store the same
 values, and thresholds are compared with what is stored. Scores are rounded before any argmax (to 1e-3 in `tempo`, 1e-4
 in `tonality`, 1e-6 in `beats`); ties go to the lowest tempo or tonic, the first dastgah of the vocabulary.
 """
+
+MAX_CONFIDENCE = 0.999
+"""Of an estimate; only a label has confidence 1."""

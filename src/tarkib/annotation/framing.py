@@ -41,8 +41,8 @@ class Segment(NamedTuple):
 def segments(blocks: Iterable[np.ndarray]) -> Iterator[Segment]:
     """Segments of a recording that comes in blocks of float32 samples; non-finite samples become silence."""
     waiting, start = np.zeros(_BEFORE, np.float32), 0
-    for block in blocks:
-        waiting = np.concatenate([waiting, np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)])
+    for piece in (block[i : i + _SAMPLES] for block in blocks for i in range(0, len(block), _SAMPLES)):
+        waiting = np.concatenate([waiting, np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)])
         while len(waiting) >= _BEFORE + _SAMPLES + _AFTER:
             yield Segment(waiting[: _BEFORE + _SAMPLES + _AFTER], _SAMPLES + _AFTER, start)
             waiting, start = waiting[_SAMPLES:], start + _SAMPLES

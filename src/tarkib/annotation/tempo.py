@@ -20,7 +20,7 @@ import scipy.fft
 import scipy.ndimage
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tarkib.annotation import BPM_DECIMALS, CONFIDENCE_DECIMALS
+from tarkib.annotation import BPM_DECIMALS, CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.annotation.onset import FRAME_RATE
 from tarkib.params import Annotate
 
@@ -99,7 +99,7 @@ def track(onset: np.ndarray, params: Annotate) -> TempoTrack:
     The prior is log-normal around `params.prior_bpm` with a standard deviation of `prior_octaves`.
     """
     bpm, (same, half, double) = follow(onset, params)
-    confidence = calibrated(same + half + double).round(CONFIDENCE_DECIMALS)
+    confidence = np.minimum(calibrated(same + half + double).round(CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
     return TempoTrack(bpm.round(BPM_DECIMALS), confidence, half > _NEARLY * same, double > _NEARLY * same)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from tarkib.annotation import CONFIDENCE_DECIMALS, HZ_DECIMALS
+from tarkib.annotation import CONFIDENCE_DECIMALS, HZ_DECIMALS, MAX_CONFIDENCE
 from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
 from tarkib.vocabulary import DASTGAHS, SCALES
 
@@ -95,9 +95,9 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
         share = 1.0 - RAST_SHARE if best == "mahur" else 1.0
         tonality = tonality._replace(
             dastgah=best,
-            dastgah_confidence=round(by_dastgah[best] * share, CONFIDENCE_DECIMALS),
+            dastgah_confidence=_confidence(by_dastgah[best] * share),
             family=FAMILY[best],
-            family_confidence=round(min(family, 1.0), CONFIDENCE_DECIMALS),
+            family_confidence=_confidence(family),
         )
     if tonic_hz is None:
         step = int(scores[row].argmax())
@@ -105,9 +105,13 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
         cents = _octave(pitch, _refined(scores[row], step) * BIN_CENTS)
         tonality = tonality._replace(
             tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), HZ_DECIMALS),
-            tonic_confidence=round(min(float(probability[:, same].sum()), 1.0), CONFIDENCE_DECIMALS),
+            tonic_confidence=_confidence(float(probability[:, same].sum())),
         )
     return tonality
+
+
+def _confidence(probability: float) -> float:
+    return min(round(probability, CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
 
 
 def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
