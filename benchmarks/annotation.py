@@ -50,7 +50,7 @@ def ours(one: Known, samples: np.ndarray) -> list[Answer]:
     """A recording heard once, each slice annotated by its context: what the stage does."""
     labels = Labels(one.instrument, one.dastgah)
     starts_s = [i * CLIP_SECONDS for i in range(len(_slices(samples)))]
-    conclusion = conclude(evidence.listen([samples]), labels, _SETTINGS)
+    conclusion = conclude(evidence.extract([samples]), labels, _SETTINGS)
     annotated = annotate(conclusion, starts_s, labels, _SETTINGS)
     tempi = [conclusion.tempo.at(start + CLIP_SECONDS / 2)[0] for start in starts_s]
     return [(bpm, conclusion.tonality.tonic_hz) for bpm, _ in zip(tempi, annotated, strict=True)]
@@ -166,7 +166,7 @@ from tarkib import audio, params
 from tarkib.annotation import evidence
 from tarkib.annotation.conclusion import annotate, conclude
 from tarkib.annotation.labels import Labels
-heard = evidence.listen(audio.Stream(Path(sys.argv[1])))
+heard = evidence.extract(audio.Stream(Path(sys.argv[1])))
 conclusion = conclude(heard, Labels(), params.Annotate())
 # Not getrusage: what it says of a child begins with its parent's peak.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

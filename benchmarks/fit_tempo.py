@@ -1,15 +1,16 @@
-"""Learns the combs of `tarkib.annotation.tempo` and its calibration, and writes them to combs.py.
+"""Fits the combs of `tarkib.annotation.tempo` and its calibration, and writes them to combs.json.
 
     python -m benchmarks.fit_tempo          # about three minutes on two cores
 
 From solos of the demo orchestra of `SEEDS`, which no report uses. A comb's score of a tempo is linear in the
 autocorrelations at ratios of its period; the combs are joined by a log-sum-exp, and the weights are those that make the
 truth likeliest among all tempi and no metre at all (multinomial logistic regression, L-BFGS, with an L2 penalty). Each
-window is heard at another speed, so that true tempi spread over all candidates; to the free rhythm that there is comes
-what is made of metred windows by taking them apart; metronomes and strewn onsets keep the plainest cases plain. The
-confidence is then fitted by logistic regression to whether the tracked tempo was right modulo octave.
+window is taken at another speed, so that true tempi spread over all candidates; shuffled windows add free rhythm;
+metronomes and random onsets are the simplest cases. The confidence is then fitted by logistic regression to whether the
+tracked tempo was right modulo octave.
 """
 
+import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,12 +22,13 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks import known
 from benchmarks.accuracy_tables import OCTAVES, right_tempo
 from benchmarks.known import Known
-from tarkib.annotation import combs, tempo
+from tarkib.annotation import tempo
 from tarkib.annotation.onset import FRAME_RATE, RANGES, onset_strength
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
 from tarkib.runtime import parallel
 
+FILE = Path(tempo.__file__).with_name("combs.json")
 SEEDS = (101, 102, 104, 106, 107, 108)
 STARTS = (
     {1 / 2: 1.0, 2.0: 1.0, 4.0: 1.0},
@@ -48,8 +50,8 @@ _SETTINGS = Annotate()
 _GRID = tempo.tempo_grid(_SETTINGS.min_bpm, _SETTINGS.max_bpm)
 
 
-def heard(one: Known) -> np.ndarray:
-    """Onset strength of a solo, as the stage hears it."""
+def onset_of(one: Known) -> np.ndarray:
+    """Onset strength of a solo, as in the stage."""
     return onset_strength(one.samples())
 
 
@@ -119,9 +121,9 @@ def learn(features: np.ndarray, bpm: np.ndarray, plain: np.ndarray) -> tuple[np.
     target = np.where(free[:, None], 0.0, np.exp(-0.5 * (octaves / _WIDTH_OCTAVES) ** 2))
     target /= np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
     target = torch.from_numpy(np.column_stack([target, free])).float()
-    prior = torch.from_numpy(tempo.log_prior(_GRID, _SETTINGS.prior_bpm, _SETTINGS.prior_octaves)).float()
-    ranges = x.shape[2] // len(combs.RATIOS)
-    begun = np.array([[start.get(float(ratio), 0.0) for ratio in combs.RATIOS] * ranges for start in STARTS])
+    prior = torch.from_numpy(tempo.log_prior(_GRID, _SETTINGS)).float()
+    ranges = x.shape[2] // len(tempo.COMBS.ratios)
+    begun = np.array([[start.get(float(ratio), 0.0) for ratio in tempo.COMBS.ratios] * ranges for start in STARTS])
     weights = torch.from_numpy(begun.T.copy()).float().requires_grad_()
     unmetred = torch.zeros(1, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights, unmetred], max_iter=_ROUNDS, line_search_fn="strong_wolfe")
@@ -142,68 +144,43 @@ def calibrate(solos: Sequence[Known], onsets: Sequence[np.ndarray]) -> tuple[flo
     """Offset and factor of the log-odds of a tempo's probability."""
     odds, right = [], []
     for one, onset in zip(solos, onsets, strict=True):
-        found = tempo.follow(onset, _SETTINGS.min_bpm, _SETTINGS.max_bpm, _SETTINGS.prior_bpm, _SETTINGS.prior_octaves)
-        along = tempo.log_odds(found.mass + found.half + found.double)
+        bpm, probability = tempo.follow(onset, _SETTINGS)
+        along = tempo.log_odds(probability.sum(axis=0))
         for start_s, true_bpm in one.slices(len(onset) / FRAME_RATE):
             row = round(start_s + CLIP_SECONDS / 2)
             odds.append([along[row]])
-            right.append(true_bpm is not None and right_tempo(found.bpm[row], true_bpm, OCTAVES))
+            right.append(true_bpm is not None and right_tempo(bpm[row], true_bpm, OCTAVES))
     model = LogisticRegression(C=1e6).fit(np.array(odds), np.array(right))
     return float(model.intercept_[0]), float(model.coef_[0, 0])
 
 
-def module() -> str:
-    """The text of combs.py with what was learnt."""
-    count = combs.WEIGHTS.shape[1]
-    # As `tempo.levels` has them: ratios within ranges.
-    table = combs.WEIGHTS.reshape(-1, len(combs.RATIOS), count).transpose(1, 2, 0)
-    lines = [
-        f"        [{Fraction(float(ratio)).limit_denominator(8)}, {', '.join(f'{w:.2f}' for w in row.ravel())}],"
-        for ratio, row in zip(combs.RATIOS, table, strict=True)
-    ]
-    calibration = ", ".join(f"{one:.2f}" for one in combs.CALIBRATION)
-    rows = "\n".join(lines)
-    return _TEMPLATE.format(rows=rows, combs=count, unmetred=f"{combs.UNMETRED:.2f}", calibration=calibration)
-
-
-_TEMPLATE = '''"""What `tempo` has learnt: the weights of its combs. Written by `python -m benchmarks.fit_tempo`."""
-
-import numpy as np
-
-# A ratio of the tempo's period, then for each of the {combs} combs the weights of the autocorrelation there: of all the
-# onset strength, and of its low, middle and high range.
-_TABLE = np.array(
-    [
-{rows}
-    ],
-    np.float32,
-)
-
-RATIOS = _TABLE[:, 0].astype(float)
-WEIGHTS = _TABLE[:, 1:].reshape(len(RATIOS), {combs}, -1).transpose(2, 0, 1).reshape(-1, {combs})
-"""shape (ranges * ratios, {combs}): a column a comb, in the order of `tempo.levels`"""
-UNMETRED = {unmetred}
-"""score of there being no metre"""
-CALIBRATION = ({calibration})
-"""offset and factor of the log-odds of a tempo's probability"""
-'''
+def write(combs: tempo.Combs) -> None:
+    """Write combs.json: a line a ratio, with the weights of each comb."""
+    # `tempo.levels` has ratios within ranges.
+    table = combs.weights.reshape(-1, len(combs.ratios), combs.weights.shape[1]).transpose(1, 2, 0).astype(float)
+    names = [str(Fraction(float(ratio)).limit_denominator(8)) for ratio in combs.ratios]
+    content = json.loads(FILE.read_text(encoding="utf-8"))
+    content |= {"unmetred": combs.unmetred, "calibration": [round(value, 2) for value in combs.calibration]}
+    content["weights"] = {name: [] for name in names}
+    text = json.dumps(content, indent=2)
+    for name, row in zip(names, table.round(2).tolist(), strict=True):
+        text = text.replace(f'"{name}": []', f'"{name}": {json.dumps(row)}')
+    FILE.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Fit, and write the module."""
+    """Fit, and write the file."""
     solos = [one for seed in SEEDS for one in known.of_orchestra(seed, 3)]
-    onsets = list(parallel.map_jobs(heard, solos, what="hearing"))
+    onsets = list(parallel.map_jobs(onset_of, solos, what="analysing"))
     rng = np.random.default_rng(1)
     some = [example for one, onset in zip(solos, onsets, strict=True) for example in examples(one, onset, rng)]
     plain = simple(SIMPLE, rng)
     truth = np.array([np.nan if bpm is None else bpm for _, bpm in some + plain])
     features = np.stack([features for features, _ in some + plain])
     weights, unmetred = learn(features, truth, np.arange(len(truth)) >= len(some))
-    combs.WEIGHTS, combs.UNMETRED = np.round(weights, 2), round(unmetred, 2)
-    combs.CALIBRATION = calibrate(solos[::2], onsets[::2])
-    text = module()
-    Path(combs.__file__).write_text(text, encoding="utf-8")
-    print(text)
+    tempo.COMBS = tempo.COMBS._replace(weights=np.round(weights, 2), unmetred=round(unmetred, 2))
+    write(tempo.COMBS._replace(calibration=calibrate(solos[::2], onsets[::2])))
+    print(FILE.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Measured:
 def measure(one: Known) -> Measured:
     """Annotate a recording in all the ways that are compared."""
     samples = one.samples()
-    heard = evidence.listen([samples])
+    heard = evidence.extract([samples])
     labels = Labels(one.instrument if one.instrument in PERCUSSION else None)
     conclusion = conclude(heard, labels, params.Annotate())
     theirs = _librosa_tonality(samples, one.dastgah) if one.dastgah else (None, None)

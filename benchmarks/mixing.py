@@ -141,7 +141,9 @@ def _as_files(folder: Path, rows: Sequence[dict], components: Sequence[dict]) ->
     places = rendering.places(rows)
     with ClipStore(SLICES) as store:
         for row in components:
-            other_mixers.write_slice(folder / row["instrument"], row["slice_id"], store.read(places[row["slice_id"]]))
+            other_mixers.write_slice(
+                folder / row["instrument"], row["slice_id"], store.read(places[row["slice_id"]].slice)
+            )
 
 
 def _clock(seconds: float) -> str:
@@ -243,7 +245,7 @@ def loudness_table(step: int) -> str:
     places = rendering.places(rows)
     with ClipStore(SLICES) as store:
         for row in rows[::step]:
-            samples = store.read(places[row["slice_id"]])
+            samples = store.read(places[row["slice_id"]].slice)
             lufs = float(loudness(torch.from_numpy(samples)[None], audio.SAMPLE_RATE))
             differences[row["instrument"]].append(lufs - audio.decibels(audio.rms(samples)))
     lines = [["mean", *(f"{np.mean(one):+.1f}" for one in differences.values())]]

@@ -61,7 +61,7 @@ def settings_table(step: int) -> str:
         for title, (block, interval) in _SETTINGS.items():
             spent, off = [], defaultdict(list)
             for row in rows[::step]:
-                samples = store.read(places[row["slice_id"]])
+                samples = store.read(places[row["slice_id"]].slice)
                 for factor in _FACTORS:
                     begun = time.perf_counter()
                     there = _stretched(samples, factor, block, interval)

@@ -1,4 +1,4 @@
-"""Recordings and their slices → tempo, tonic and dastgah of each slice; labels in doubt."""
+"""Recordings and their slices → tempo, tonic and dastgah of each slice; labels that the sound contradicts."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tarkib.runtime.outputs import atomic_file
 
 
 def main() -> None:
-    """Annotate recording by recording, since a slice's context tells more than the slice."""
+    """Annotate by recording, since its whole gives better estimates than a slice alone."""
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     recording_rows = tables.RECORDINGS.read(SLICES / "recordings.parquet")
@@ -25,13 +25,13 @@ def main() -> None:
             jobs.annotate_recording, work, what="annotating", workers=settings.run.workers, engine=settings.run.engine
         )
     )
-    by_slice = {row["slice_id"]: row for one in results for row in one.rows}
+    by_slice = {row["slice_id"]: row for result in results for row in result.rows}
     rows = [by_slice[row["slice_id"]] for row in slice_rows]
-    doubts = sorted((doubt for one in results for doubt in one.conflicts), key=lambda doubt: doubt["path"])
+    label_conflicts = sorted((row for result in results for row in result.conflicts), key=lambda row: row["path"])
     tables.ANNOTATIONS.write(ANNOTATIONS, rows)
     with atomic_file(SUSPECTS) as partial:
-        pd.DataFrame(doubts, columns=jobs.SUSPECT_COLUMNS).to_csv(partial, index=False, float_format="%.3f")
-    print(*jobs.summary(rows, doubts, (one.problem for one in results), SUSPECTS), sep="\n")
+        pd.DataFrame(label_conflicts, columns=jobs.CONFLICT_COLUMNS).to_csv(partial, index=False, float_format="%.3f")
+    print(*jobs.summary(rows, label_conflicts, (result.problem for result in results), SUSPECTS), sep="\n")
 
 
 if __name__ == "__main__":

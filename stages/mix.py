@@ -5,27 +5,28 @@ from tarkib import params, tables
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
-from tarkib.mixing import listening, material, recipes, rendering, verification
+from tarkib.mixing import material, measurement, recipes, rendering, verification
 from tarkib.runtime import parallel
 from tarkib.runtime.outputs import atomic_dir
 
-_LISTENED_TO = 32
+_MEASURED = 32  # mixtures
 
 
 def main() -> None:
-    """Draw what to mix, make it sound, and keep it if every promise is kept."""
+    """Draw what to mix, render it, and keep it if every promise is kept."""
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     annotations = tables.ANNOTATIONS.read(ANNOTATIONS)
     sources = material.join(slice_rows, annotations, tables.RECORDINGS.read(SLICES / "recordings.parquet"))
-    mixtures, components = [], []
+    mixtures: list[dict] = []
+    components: list[dict] = []
     for split in ("train", "validation"):
         if split not in sources:
             raise TarkibError(f"no {split} slices; record more performers, or change slice.validation_share")
-        some_mixtures, some_components = recipes.draw(split, sources[split], settings.augment)
-        print(*recipes.left_out(split, sources[split]), f"{len(some_mixtures)} {split} mixtures", sep="\n")
-        mixtures += some_mixtures
-        components += some_components
+        drawn, parts = recipes.draw(split, sources[split], settings.augment)
+        print(*recipes.left_out(split, sources[split]), f"{len(drawn)} {split} mixtures", sep="\n")
+        mixtures += drawn
+        components += parts
     with atomic_dir(MIXTURES) as folder:
         jobs = rendering.plan(folder, SLICES, mixtures, components, slice_rows)
         shards = parallel.map_jobs(
@@ -38,10 +39,10 @@ def main() -> None:
         verification.refuse(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
         with ClipStore(SLICES) as store:
             renderer = rendering.Renderer(store, rendering.places(slice_rows))
-            some = tables.spread(mixtures, _LISTENED_TO)
-            heard = listening.listen(folder, renderer, some, components, settings.augment)
-        verification.refuse(heard.defects)
-    print(heard.summary())
+            sample = tables.spread(mixtures, _MEASURED)
+            measured = measurement.measure(folder, renderer, sample, components, settings.augment)
+        verification.refuse(measured.defects)
+    print(measured.summary())
 
 
 if __name__ == "__main__":

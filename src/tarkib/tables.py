@@ -113,6 +113,6 @@ MIXTURES = _table(
 )
 COMPONENTS = _table(
     "components",
-    "mixture_id slice_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
+    "mixture_id slice_id recording_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
     "gain_db:float metered:bool",
 )

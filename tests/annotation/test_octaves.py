@@ -11,12 +11,16 @@ def test_the_rate_is_target_over_source():
     assert 100 * octaves.ratio(100, 120) == pytest.approx(120)
 
 
-@pytest.mark.parametrize("bpm", [50.0, 71.3, 100.0, 139.0, 200.0])
-@pytest.mark.parametrize("target", [60.0, 97.1, 180.0])
+@pytest.mark.parametrize(("bpm", "target"), [(50.0, 60.0), (71.3, 180.0), (139.0, 97.1), (200.0, 97.1)])
 def test_a_tempo_is_brought_to_the_target_modulo_octave(bpm, target):
     ratio = octaves.ratio(bpm, target)
     assert 1 / math.sqrt(2) <= ratio <= math.sqrt(2)
     assert octaves.apart(bpm * ratio, target) == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_ratios_compare_equal():
+    """Without rounding these differ in their last bits, and a processor would decide."""
+    assert len({octaves.apart(value * 1.04, value) for value in (50.0, 60.1, 77.7, 100.0, 133.3)}) == 1
 
 
 VALUES = [
@@ -34,7 +38,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("values", VALUES)
-@pytest.mark.parametrize("most", [1.1, 1.2, 1.25, 1.5])
+@pytest.mark.parametrize("most", [1.1, 1.25, 1.5])
 def test_values_meet_where_the_total_change_is_least(values, most):
     """Against a search of the whole octave."""
 

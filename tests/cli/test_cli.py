@@ -168,7 +168,7 @@ def test_a_name_too_long_for_a_picture_stops_no_other(namesakes, tmp_path, capsy
 def test_what_was_found_before_an_interruption_is_told(namesakes, capsys, monkeypatch, kind, told):
     main(["annotate", *namesakes[:told], "--format", kind] if told else ["annotate", "absent.wav", "--format", kind])
     expected = capsys.readouterr().out
-    listen, calls = annotate.evidence.listen, []
+    listen, calls = annotate.evidence.extract, []
 
     def interrupted(blocks):
         calls.append(blocks)
@@ -176,7 +176,7 @@ def test_what_was_found_before_an_interruption_is_told(namesakes, capsys, monkey
             raise KeyboardInterrupt
         return listen(blocks)
 
-    monkeypatch.setattr(annotate.evidence, "listen", interrupted)
+    monkeypatch.setattr(annotate.evidence, "extract", interrupted)
     assert main(["annotate", *namesakes, "--format", kind]) == 130
     assert capsys.readouterr().out == expected
 

@@ -76,6 +76,7 @@ def _mixtures(folder: Path, seconds: float = 0.2, **changed: object) -> Path:
             {
                 "mixture_id": name,
                 "slice_id": f"{one}-{i}-0001",
+                "recording_id": f"{one}-{i}",
                 "instrument": one,
                 "dastgah": None if one in ("daf", "tonbak") else "segah",
                 "bpm": 88.5 if known else None,
@@ -98,6 +99,7 @@ def _slices(folder: Path, seconds: float = 0.2, count: int = 8) -> Path:
         {
             "slice_id": name,
             "recording_id": name.split("-")[0],
+            "number": i,
             "instrument": name.split("-")[0],
             "dastgah": "shur" if i % 2 else None,
             "split": "validation" if i % 3 == 2 else "train",

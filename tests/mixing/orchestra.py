@@ -18,6 +18,7 @@ def orchestra(recordings: int = 14, slices: int = 4, seed: int = 0, instruments=
                 sources.append(
                     Source(
                         f"{name}-{recording:012d}-{number:04d}",
+                        f"{name}-{recording:012d}",
                         name,
                         DASTGAHS[recording % len(DASTGAHS)] if pitched else None,
                         bpm,

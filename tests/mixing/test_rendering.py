@@ -33,22 +33,21 @@ def level(samples: np.ndarray) -> float:
     return audio.decibels(audio.rms(samples))
 
 
-@pytest.mark.parametrize("factor", [0.8, 0.93, 1.1, 1.25])
-def test_what_is_stretched_is_heard_at_the_target_tempo(factor):
+@pytest.mark.parametrize("factor", [0.8, 1.1, 1.25])
+def test_a_stretched_component_has_the_target_tempo(factor):
     """Turned upside down, as in the original, tempi would move apart."""
     whole = clicks(100)
     one = rendering.component(NOTHING, whole[:CLIP_SAMPLES], whole[CLIP_SAMPLES:], factor=factor)
     assert tempo(one) == pytest.approx(100 * factor, rel=0.01)
 
 
-@pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.1, 1.25])
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("neighbours", ["both", "after", "before"])
 def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, neighbours):
     """The original cut to the first clip's length and let fast ones end early."""
     before, after = neighbours != "after", neighbours != "before"
-    begin = timing.begin(
-        Source("tar-aa-0001", "tar", "shur", 100.0, 200.0, None, (-5.0 * before, 5.0 + 5.0 * after)), factor
-    )
+    sounding_s = -5.0 * before, 5.0 + 5.0 * after
+    begin = timing.begin(Source("aa-1", "aa", "tar", "shur", 100.0, 200.0, None, sounding_s), factor)
     earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
     one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
     assert one.size == CLIP_SAMPLES
@@ -63,10 +62,9 @@ def test_a_lone_slice_played_faster_falls_silent_at_its_end():
     assert level(one[480:90_000]) == pytest.approx(COMPONENT_RMS_DBFS, abs=1)
 
 
-@pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
-@pytest.mark.parametrize("offset_s", [-5.0, -1.3, 0.0, 0.7, 3.0])
-def test_what_is_heard_begins_at_the_offset(factor, offset_s):
-    """A click in the recording is heard where the offset and the factor put it."""
+@pytest.mark.parametrize(("factor", "offset_s"), [(0.8, -5.0), (1.0, -1.3), (1.2, 0.0), (0.8, 0.7), (1.2, 3.0)])
+def test_a_component_begins_at_its_offset(factor, offset_s):
+    """A click in the recording sounds where the offset and the factor put it."""
     whole = noise(15, 4, level=1e-4)
     for click_s in np.arange(0.25, 15, 0.5):
         whole[int(click_s * SAMPLE_RATE)] += 0.5
@@ -132,27 +130,20 @@ def store(tmp_path):
     """Three slices of one recording, and one of another."""
     (tmp_path / "slices").mkdir()
     whole = clicks(100)
-    some = [(f"tar-aa-{i:04d}", whole[i * CLIP_SAMPLES : (i + 1) * CLIP_SAMPLES]) for i in range(3)]
-    some.append(("ney-bb-0000", noise(5, 9)))
-    places = list(clips.write_shard(tmp_path / "slices/shard-00000.tar", some))
-    rows = [{"slice_id": name, **place._asdict()} for (name, _), place in zip(some, places, strict=True)]
+    sounds = [(f"tar-{i}", whole[i * CLIP_SAMPLES : (i + 1) * CLIP_SAMPLES]) for i in range(3)]
+    sounds.append(("ney-0", noise(5, 9)))
+    rows = [
+        {"slice_id": name, "recording_id": name[:3], "number": int(name[-1]), **place._asdict()}
+        for (name, _), place in zip(sounds, clips.write_shard(tmp_path / "slices/shard-00000.tar", sounds), strict=True)
+    ]
     return tmp_path / "slices", rows
 
 
 def recipe(mixture_id, *parts, room=(None, None)):
-    row = {"mixture_id": mixture_id, "split": "train", "mode": "bpm", "instruments": [], "target_bpm": None}
-    row |= {"dastgah": None, "room_rt60_s": room[0], "room_wet_db": room[1]}
+    row = {"mixture_id": mixture_id, "room_rt60_s": room[0], "room_wet_db": room[1]}
+    plain = {"mixture_id": mixture_id, "offset_s": 0.0, "shift_cents": 0.0, "gain_db": 0.0}
     return row, [
-        {
-            "mixture_id": mixture_id,
-            "slice_id": slice_id,
-            "offset_s": 0.0,
-            "stretch": factor,
-            "shift_cents": 0.0,
-            "gain_db": 0.0,
-            **changes,
-        }
-        for slice_id, factor, changes in ((*part, {}) if len(part) == 2 else part for part in parts)
+        {**plain, "slice_id": slice_id, "stretch": factor, **dict(*changes)} for slice_id, factor, *changes in parts
     ]
 
 
@@ -164,7 +155,7 @@ def renderer(store):
 
 
 def test_a_fast_slice_goes_on_into_its_neighbour(renderer):
-    _, (row,) = recipe("a", ("tar-aa-0001", 1.2))
+    _, (row,) = recipe("a", ("tar-1", 1.2))
     middle = renderer.component(row)
     assert tempo(middle) == pytest.approx(120, rel=0.01)
     assert audio.rms(middle[-24_000:]) > 0.5 * audio.rms(middle)
@@ -172,12 +163,12 @@ def test_a_fast_slice_goes_on_into_its_neighbour(renderer):
 
 def test_a_sum_is_scaled_and_never_clipped(renderer):
     loud = {"gain_db": 30.0}
-    row, parts = recipe("a", ("tar-aa-0001", 1.0, loud), ("ney-bb-0000", 1.0, loud))
+    row, parts = recipe("a", ("tar-1", 1.0, loud), ("ney-0", 1.0, loud))
     mixture = renderer.mixture(row, parts)
     assert np.abs(mixture).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
     total = sum(renderer.component(part) for part in parts)
     np.testing.assert_allclose(mixture, total * (mixture[60_000] / total[60_000]), rtol=1e-3, atol=1e-5)
-    quiet = recipe("b", ("ney-bb-0000", 1.0), ("ney-bb-0000", 0.9))
+    quiet = recipe("b", ("ney-0", 1.0), ("ney-0", 0.9))
     np.testing.assert_array_equal(renderer.mixture(*quiet), sum(map(renderer.component, quiet[1])))
 
 
@@ -185,41 +176,35 @@ def test_a_sum_is_scaled_and_never_clipped(renderer):
 @pytest.mark.parametrize("room", [(None, None), (0.8, -6.0)])
 def test_parts_add_up_to_the_mixture(renderer, gain_db, room):
     gain = {"gain_db": gain_db}
-    row, parts = recipe("a", ("tar-aa-0001", 1.1, gain), ("ney-bb-0000", 1.0, gain), room=room)
+    row, parts = recipe("a", ("tar-1", 1.1, gain), ("ney-0", 1.0, gain), room=room)
     sounds = renderer.parts(row, parts)
     assert len(sounds) == 2
     np.testing.assert_allclose(sum(sounds), renderer.mixture(row, parts), atol=1e-5)
 
 
 def test_a_component_whose_slice_is_gone_is_named(renderer):
-    with pytest.raises(TarkibError, match=r"mix-7: its slice oud-cc-0000 is not in .*slices.*run dvc repro"):
-        renderer.mixture(*recipe("mix-7", ("oud-cc-0000", 1.0)))
+    with pytest.raises(TarkibError, match=r"mix-7: its slice oud-0 is not in .*slices.*run dvc repro"):
+        renderer.mixture(*recipe("mix-7", ("oud-0", 1.0)))
 
 
-def test_few_slices_are_kept_in_memory(renderer, monkeypatch):
-    monkeypatch.setattr(rendering, "_KEPT_SLICES", 2)
+def test_few_slices_are_cached(store, monkeypatch):
+    monkeypatch.setattr(rendering, "_CACHED_SLICES", 2)
+    folder, rows = store
     reads = []
-    read = renderer.store.read
-    monkeypatch.setattr(renderer.store, "read", lambda *args: reads.append(args) or read(*args))
-    first = renderer.slice("tar-aa-0000")
-    for name in ("tar-aa-0001", "tar-aa-0000", "tar-aa-0002", "tar-aa-0000"):
-        renderer.slice(name)
-    assert len(reads) == 3
-    renderer.slice("tar-aa-0001")
-    assert len(reads) == 4
-    with pytest.raises(ValueError, match="read-only"):
-        first += 1
+    with ClipStore(folder) as clip_store:
+        read = clip_store.read
+        monkeypatch.setattr(clip_store, "read", lambda *args: reads.append(args) or read(*args))
+        renderer = Renderer(clip_store, rendering.places(rows))
+        for name, expected in (("tar-0", 1), ("tar-1", 2), ("tar-0", 2), ("tar-2", 3), ("tar-0", 3), ("tar-1", 4)):
+            renderer.component(recipe("a", (name, 1.0))[1][0])
+            assert len(reads) == expected
 
 
-@pytest.mark.parametrize("factor", [0.8, 1.0, 1.13, 1.25])
-@pytest.mark.parametrize("offset_s", [-4.9, -0.03, 0.0, 0.6])
+@pytest.mark.parametrize(("factor", "offset_s"), [(0.8, -4.9), (1.0, -0.03), (1.13, 0.0), (1.25, 0.6), (1.0, 0.0)])
 def test_parts_of_neighbours_are_as_good_as_the_whole(renderer, factor, offset_s):
-    """What is decoded only in part sounds as if it had been decoded whole, kept in memory or not."""
-    _, (row,) = recipe("a", ("tar-aa-0001", factor, {"offset_s": offset_s}))
-    whole = [renderer.slice(f"tar-aa-{i:04d}") for i in range(3)]
-    expected = rendering.component(*whole, offset_s=offset_s, factor=factor)
-    np.testing.assert_array_equal(renderer.component(row), expected)
-    renderer._kept.clear()
+    """Neighbours are decoded in part and sound as if they had been decoded whole."""
+    _, (row,) = recipe("a", ("tar-1", factor, {"offset_s": offset_s}))
+    expected = rendering.component(*renderer.around("tar-1"), offset_s=offset_s, factor=factor)
     np.testing.assert_array_equal(renderer.component(row), expected)
 
 
@@ -227,9 +212,9 @@ def test_any_row_is_the_same_sound_whenever_it_is_asked_for(store, tmp_path, mon
     folder, rows = store
     monkeypatch.setattr(clips, "CLIPS_PER_SHARD", 2)
     recipes = [
-        recipe("a", ("tar-aa-0001", 1.1), ("ney-bb-0000", 1.0)),
-        recipe("b", ("tar-aa-0002", 0.9, {"shift_cents": 150.0}), room=(0.5, -9.0)),
-        recipe("c", ("tar-aa-0000", 1.2), ("ney-bb-0000", 0.85)),
+        recipe("a", ("tar-1", 1.1), ("ney-0", 1.0)),
+        recipe("b", ("tar-2", 0.9, {"shift_cents": 150.0}), room=(0.5, -9.0)),
+        recipe("c", ("tar-0", 1.2), ("ney-0", 0.85)),
     ]
     written = {}
     for name, order in (("one", recipes), ("other", recipes[::-1])):

@@ -31,6 +31,7 @@ def slice_rows(instruments: dict[str, str]) -> list[dict]:
         {
             "slice_id": f"{called}-abc-{number:04d}",
             "recording_id": f"{called}-abc",
+            "number": number,
             "instrument": called,
             "dastgah": None if one in PERCUSSION else "shur",
             "split": "validation" if number else "train",
@@ -83,6 +84,7 @@ def recipe(index: int, instruments: dict[str, str], mark: str) -> tuple[dict, li
         {
             "mixture_id": mixture_id,
             "slice_id": f"{instruments[one]}-abc-{int(split == 'validation'):04d}",
+            "recording_id": f"{instruments[one]}-abc",
             "instrument": instruments[one],
             "dastgah": None if one in PERCUSSION else "shur",
             "bpm": None if k == 2 else 80.0,

@@ -97,7 +97,7 @@ def test_annotating_again_analyses_no_recording_again(finished, project):
         folder,
         """
 from tarkib.annotation import evidence
-evidence.listen = None
+evidence.extract = None
 import stages.annotate
 stages.annotate.main()
 """,

@@ -20,13 +20,13 @@ def test_what_the_stage_made_is_right(mixed, capsys):
     assert verify(mixed) == 0
     said = capsys.readouterr()
     assert "36 mixtures of mode dastgah+bpm by their tables: 0 broken promises" in said.out
-    assert "listened to 36 mixtures: heard how fast " in said.out
+    assert "measured the sound of 36 mixtures and the speed of " in said.out
     assert said.err == ""
 
 
 def test_tables_alone(mixed, capsys):
     assert verify(mixed, "--listen", "0") == 0
-    assert "listened" not in capsys.readouterr().out
+    assert "measured" not in capsys.readouterr().out
 
 
 def test_a_broken_promise_is_told(mixed, tmp_path, capsys):
@@ -51,8 +51,8 @@ def test_other_sound_is_told(mixed, tmp_path, capsys):
     tables.MIXTURES.write(table, rows)
     assert verify(copied) == 1
     said = capsys.readouterr().err
-    assert "train-000000: sound: is not what its rows give" in said
-    assert "train-000001: sound: is not what its rows give" in said
+    assert "train-000000: sound: is not the sound rendered from its rows" in said
+    assert "train-000001: sound: is not the sound rendered from its rows" in said
 
 
 def test_other_parameters_than_they_were_made_with(mixed, tmp_path, capsys):

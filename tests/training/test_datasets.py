@@ -65,16 +65,23 @@ def test_items_are_the_split_s_mixtures_with_their_targets(folder):
 
 def test_recordings_are_counted_once_an_instrument_and_split(folder):
     parts = [
-        ("train-000000", "tar-ab-0001", "tar"),
-        ("train-000001", "tar-ab-0002", "tar"),
-        ("train-000003", "tar-cd-0001", "tar"),
-        ("train-000003", "ney-ab-0001", "ney"),
-        ("validation-000002", "ney-cd-0001", "ney"),
+        ("train-000000", "tar-ab", 1, "tar"),
+        ("train-000001", "tar-ab", 2, "tar"),
+        ("train-000003", "tar-cd", 1, "tar"),
+        ("train-000003", "ney-ab", 1, "ney"),
+        ("validation-000002", "ney-cd", 1, "ney"),
     ]
     rest = {"dastgah": None, "bpm": None, "offset_s": 0.0, "stretch": 1.0, "shift_cents": 0.0, "gain_db": 0.0}
     rows = [
-        {"mixture_id": mixture, "slice_id": piece, "instrument": instrument, "metered": False, **rest}
-        for mixture, piece, instrument in parts
+        {
+            "mixture_id": mixture,
+            "slice_id": f"{recording}-{number:04d}",
+            "recording_id": recording,
+            "instrument": instrument,
+            "metered": False,
+            **rest,
+        }
+        for mixture, recording, number, instrument in parts
     ]
     tables.COMPONENTS.write(folder / "components.parquet", rows)
     assert MixtureSet(folder, "train").recordings() == {"tar": 2, "ney": 1}
@@ -90,17 +97,24 @@ def test_recordings_for_and_against_an_instrument_are_counted(tmp_path):
         [{**row(i, place, "validation"), "instruments": list(names)} for i, names in enumerate(playing)],
     )
     rest = {"dastgah": None, "bpm": None, "offset_s": 0.0, "stretch": 1.0, "shift_cents": 0.0, "gain_db": 0.0}
-    parts = [(0, "tar-ab-0001"), (0, "ney-ab-0001"), (1, "tar-ab-0002"), (1, "ney-cd-0001")]
-    parts += [(2, "setar-ab-0001"), (2, "santur-ab-0001")]
+    parts = [
+        (0, "tar-ab", 1),
+        (0, "ney-ab", 1),
+        (1, "tar-ab", 2),
+        (1, "ney-cd", 1),
+        (2, "setar-ab", 1),
+        (2, "santur-ab", 1),
+    ]
     rows = [
         {
             "mixture_id": f"validation-{i:06d}",
-            "slice_id": piece,
-            "instrument": piece.partition("-")[0],
+            "slice_id": f"{recording}-{number:04d}",
+            "recording_id": recording,
+            "instrument": recording.partition("-")[0],
             "metered": False,
             **rest,
         }
-        for i, piece in parts
+        for i, recording, number in parts
     ]
     tables.COMPONENTS.write(tmp_path / "components.parquet", rows)
     found = dict(zip(INSTRUMENTS, MixtureSet(tmp_path, "validation").observed().T.tolist(), strict=True))

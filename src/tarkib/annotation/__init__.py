@@ -1,14 +1,21 @@
-"""What a slice needs to be mixed with others: its tempo, its tonic and its dastgah, each with a confidence.
+"""Tempo, tonic and dastgah of recordings and their slices, each with a confidence.
 
-Conventions
------------
-Everything is estimated on the whole recording and handed to its slices, since five seconds alone say too little: tempo
-from the ten seconds or so around each slice and the way it moves along the recording, tonality from all of it. A
-confidence is the probability that what it speaks of is right, measured on music whose truth is known
-(docs/annotation.md). A tempo less likely than `min_confidence`, a tonic or dastgah less likely than
-`min_tonal_confidence`, counts as unknown: its value is None, never 0, and its confidence stays to be read. Labels win
-over every estimate, and where an estimate contradicts one, `conflicts` says so.
+Estimates come from the whole recording, since five seconds alone say too little. A confidence is the probability that
+the estimate is right, measured on music whose truth is known (docs/annotation.md). Below `min_confidence` a tempo, and
+below `min_tonal_confidence` a tonic or dastgah, is unknown: its value is None, never 0. Labels win over estimates;
+`conflicts` lists those that the sound contradicts.
 
-The rooms: `onset` and `pitch` hear, `evidence` keeps what they heard; `tempo`, `beats` and `tonality` conclude;
-`conflicts` holds the labels against them, `picture` draws, `jobs` does it all for a table of slices.
+`onset` and `pitch` analyse, `evidence` keeps their output; `tempo`, `beats` and `tonality` estimate; `conclusion`
+combines estimates and labels; `jobs` does all of it for a table of slices.
 """
+
+BPM_DECIMALS, HZ_DECIMALS, CONFIDENCE_DECIMALS, SECONDS_DECIMALS = 1, 2, 3, 3
+"""Decimals of estimates.
+
+`tempo.track` and `tonality.estimate` round what they return, so that processors whose last bits differ store the same
+values, and thresholds are compared with what is stored. Scores are rounded before any argmax (to 1e-3 in `tempo`, 1e-4
+in `tonality`, 1e-6 in `beats`); ties go to the lowest tempo or tonic, the first dastgah of the vocabulary.
+"""
+
+MAX_CONFIDENCE = 0.999
+"""Of an estimate; only a label has confidence 1."""

@@ -1,13 +1,11 @@
-"""Labels that the sound contradicts, for a person to look at: a label is never changed.
+"""Labels that the sound contradicts, for a person to check: a label is never changed.
 
-Conventions
------------
-A suspect is a label and a stretch of its recording, in seconds, in which an estimate made without that label says
-something else with a confidence (a probability) of at least `suspect_confidence`. Tempi that are halves or doubles of
-each other agree, as do tonics in other octaves and dastgahs of one scale (mahur and rast-panjgah).
+A conflict is a label and a part of its recording where an estimate made without the label differs from it with a
+confidence of at least `suspect_confidence`. Half and double tempi agree, as do tonics in other octaves and dastgahs of
+the same scale (mahur and rast-panjgah).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +24,8 @@ _WINDOW_S = 60.0  # long enough for a scale to show, short enough to find where 
 _STEP_S = 30.0
 
 
-class Suspect(NamedTuple):
-    """A label that is contradicted, from `start_s` to `end_s` of its recording."""
+class Conflict(NamedTuple):
+    """A label that is contradicted from `start_s` to `end_s` of its recording."""
 
     what: str
     """`instrument`, `dastgah`, `tonic_hz` or `bpm`"""
@@ -38,83 +36,74 @@ class Suspect(NamedTuple):
     confidence: float
 
 
-def find(heard: Evidence, tempo: TempoTrack, labels: Labels, least: float) -> list[Suspect]:
-    """The labels of a recording that its evidence contradicts with a confidence of at least `least`."""
-    found: list[Suspect] = []
+def find(evidence: Evidence, tempo: TempoTrack, labels: Labels, min_confidence: float) -> list[Conflict]:
+    """The labels of a recording that its evidence contradicts with a confidence of at least `min_confidence`."""
+    conflicts: list[Conflict] = []
     if labels.instrument in PERCUSSION:
-        found += _melody(heard, labels.instrument, least)
+        conflicts += _melody(evidence, labels)
     else:
         if labels.dastgah is not None:
-            found += _dastgah(heard, labels.dastgah, least)
+            conflicts += _dastgah(evidence, labels.dastgah, min_confidence)
         if labels.tonic_hz is not None:
-            found += _tonic(heard, labels, least)
+            conflicts += _tonic(evidence, labels.tonic_hz, labels.dastgah)
     if labels.bpm is not None:
-        found += _tempo(heard, tempo, labels.bpm, least)
-    return found
+        conflicts += _tempo(evidence, tempo, labels.bpm, min_confidence)
+    return [conflict for conflict in conflicts if conflict.confidence >= min_confidence]
 
 
-def _melody(heard: Evidence, instrument: str, least: float) -> Iterator[Suspect]:
-    free = tonality.estimate(heard.pitch)
-    if free.family is not None and free.family_confidence >= least:
-        yield Suspect(
-            "instrument", 0.0, heard.seconds, instrument, f"a melody in {free.dastgah}", free.family_confidence
-        )
+def _melody(evidence: Evidence, labels: Labels) -> Iterator[Conflict]:
+    free = tonality.estimate(evidence.pitch)
+    if free.family is not None:
+        melody = f"a melody in {free.dastgah}"
+        yield Conflict("instrument", 0.0, evidence.seconds, str(labels.instrument), melody, free.family_confidence)
 
 
-def _dastgah(heard: Evidence, label: str, least: float) -> Iterator[Suspect]:
-    """The whole recording where it speaks for another dastgah, else the minutes of it that do."""
-    whole = _another(tonality.estimate(heard.pitch), label, least)
+def _dastgah(evidence: Evidence, label: str, min_confidence: float) -> Iterator[Conflict]:
+    """The whole recording if its estimate is another dastgah, else the minutes of it where it is."""
+
+    def other(start_s: float, end_s: float) -> Conflict | None:
+        free = tonality.estimate(evidence.pitch.between(start_s, end_s))
+        if free.dastgah is None or free.dastgah_confidence < min_confidence or SCALES[free.dastgah] == SCALES[label]:
+            return None
+        return Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
+
+    whole = other(0.0, evidence.seconds)
     if whole is not None:
-        yield Suspect("dastgah", 0.0, heard.seconds, label, *whole)
-    elif heard.seconds > 1.5 * _WINDOW_S:
-        starts = np.arange(0.0, heard.seconds - _WINDOW_S / 2, _STEP_S)
-        minutes = ((start, min(start + _WINDOW_S, heard.seconds)) for start in starts)
-        judged = ((*span, _another(tonality.estimate(heard.pitch.between(*span)), label, least)) for span in minutes)
-        yield from _joined(("dastgah", label), judged)
+        yield whole
+    elif evidence.seconds > 1.5 * _WINDOW_S:
+        starts = np.arange(0.0, evidence.seconds - _WINDOW_S / 2, _STEP_S).tolist()
+        minutes = [other(start, min(start + _WINDOW_S, evidence.seconds)) for start in starts]
+        yield from merged([conflict for conflict in minutes if conflict is not None])
 
 
-def _another(estimate: tonality.Tonality, label: str, least: float) -> tuple[str, float] | None:
-    other = estimate.dastgah
-    if other is None or estimate.dastgah_confidence < least or SCALES[other] == SCALES[label]:
-        return None
-    return other, estimate.dastgah_confidence
-
-
-def _joined(
-    named: tuple[str, str], judged: Iterable[tuple[float, float, tuple[str, float] | None]]
-) -> Iterator[Suspect]:
-    """Overlapping windows that say the same become one suspect, with the highest of their confidences."""
-    what, label = named
-    last: Suspect | None = None
-    for start, end, other in judged:
-        if other is None:
-            continue
-        if last is not None and start <= last.end_s and other[0] == last.estimate:
-            last = last._replace(end_s=float(end), confidence=max(last.confidence, other[1]))
-            continue
-        if last is not None:
+def merged(conflicts: list[Conflict]) -> Iterator[Conflict]:
+    """Join overlapping conflicts, rising in time, of the same estimate; the highest confidence stays."""
+    last: Conflict | None = None
+    for conflict in conflicts:
+        if last is None:
+            last = conflict
+        elif conflict.start_s <= last.end_s and conflict.estimate == last.estimate:
+            last = last._replace(end_s=conflict.end_s, confidence=max(last.confidence, conflict.confidence))
+        else:
             yield last
-        last = Suspect(what, float(start), float(end), label, *other)
+            last = conflict
     if last is not None:
         yield last
 
 
-def _tonic(heard: Evidence, labels: Labels, least: float) -> Iterator[Suspect]:
-    free = tonality.estimate(heard.pitch, labels.dastgah)
-    if free.tonic_hz is None or free.tonic_confidence < least:
-        return
-    if 1200.0 * octaves.apart(free.tonic_hz, labels.tonic_hz) > TONIC_TOLERANCE_CENTS:
-        yield Suspect(
-            "tonic_hz", 0.0, heard.seconds, f"{labels.tonic_hz:.2f}", f"{free.tonic_hz:.2f}", free.tonic_confidence
-        )
+def _tonic(evidence: Evidence, label_hz: float, dastgah: str | None) -> Iterator[Conflict]:
+    free = tonality.estimate(evidence.pitch, dastgah)
+    if free.tonic_hz is not None and 1200.0 * octaves.apart(free.tonic_hz, label_hz) > TONIC_TOLERANCE_CENTS:
+        values = f"{label_hz:.2f}", f"{free.tonic_hz:.2f}"
+        yield Conflict("tonic_hz", 0.0, evidence.seconds, *values, free.tonic_confidence)
 
 
-def _tempo(heard: Evidence, tempo: TempoTrack, label: float, least: float) -> Iterator[Suspect]:
-    """Stretches of at least a slice's length that keep another tempo."""
-    off = np.array([octaves.apart(one, label) > np.log2(1 + TEMPO_TOLERANCE) for one in tempo.bpm], bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], off & (tempo.confidence >= least), [0]])))
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+def _tempo(evidence: Evidence, tempo: TempoTrack, label: float, min_confidence: float) -> Iterator[Conflict]:
+    """Parts of at least a slice's length that keep another tempo."""
+    off = np.array([octaves.apart(bpm, label) > np.log2(1 + TEMPO_TOLERANCE) for bpm in tempo.bpm], bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], off & (tempo.confidence >= min_confidence), [0]])))
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         if end - begin >= CLIP_SECONDS:
-            estimate, confidence = np.median(tempo.bpm[begin:end]), np.median(tempo.confidence[begin:end])
-            end_s = min(float(end), heard.seconds)
-            yield Suspect("bpm", float(begin), end_s, f"{label:g}", f"{estimate:.1f}", float(confidence))
+            bpm, confidence = (float(np.median(values[begin:end])) for values in (tempo.bpm, tempo.confidence))
+            end_s = min(float(end), evidence.seconds)
+            yield Conflict("bpm", float(begin), end_s, f"{label:g}", f"{bpm:.1f}", confidence)

@@ -1,42 +1,53 @@
-"""Overlapping frames of a stream of samples, always in the same groups, however the stream is cut into blocks.
+"""Recordings in segments of five seconds, cut into overlapping frames.
 
-Transforms of a group may round differently from those of another size; so that equal samples give equal bytes, a group
-always holds the same frames.
+A transform of many frames may round differently from one of few. All segments have the same size, however the recording
+comes in blocks, so equal samples give equal bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tarkib.audio import SAMPLE_RATE
 
-class Framing:
-    """Frame *i* holds the `window` samples from sample *i* * `hop` - `before` on; what lies outside is silence."""
+SEGMENT_S = 5.0
 
-    def __init__(self, window: int, hop: int, together: int, before: int = 0) -> None:
-        self.window, self.hop, self.together = window, hop, together
-        self._waiting = np.zeros(before, np.float32)
-        self.samples = 0
-        """samples fed so far"""
-        self.frames = 0
-        """frames given so far"""
+_SAMPLES = int(SEGMENT_S * SAMPLE_RATE)
+_BEFORE, _AFTER = 512, 6_000  # how far the frames of a segment reach beyond it
 
-    def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """Take the next samples, shape (n,); give each group that is whole, shape (`together`, `window`)."""
-        self.samples += len(samples)
-        self._waiting = np.concatenate([self._waiting, samples.astype(np.float32, copy=False)])
-        needed = (self.together - 1) * self.hop + self.window
-        while len(self._waiting) >= needed:
-            group = self._waiting[:needed]
-            self._waiting = self._waiting[self.together * self.hop :]
-            self.frames += self.together
-            yield sliding_window_view(group, self.window)[:: self.hop]
 
-    def rest(self, frames: int) -> Iterator[np.ndarray]:
-        """Give the group that is left of `frames` in all, if any, with silence where the samples end."""
-        left = frames - self.frames
-        if left > 0:
-            needed = (left - 1) * self.hop + self.window
-            group = np.pad(self._waiting, (0, max(0, needed - len(self._waiting))))[:needed]
-            self.frames += left
-            yield sliding_window_view(group, self.window)[:: self.hop]
+class Segment(NamedTuple):
+    """A segment with what lies around it; outside of the recording there is silence."""
+
+    samples: np.ndarray
+    """float32 of shape (_BEFORE + _SAMPLES + _AFTER,)"""
+    remaining: int
+    """the recording's samples from the segment's start on, as far as they lie in `samples`"""
+    start: int
+    """where the segment starts in the recording"""
+
+    def frames(self, window: int, hop: int, before: int = 0) -> np.ndarray:
+        """Frames of the segment, shape (frames, `window`); frame *i* begins at sample *i* * `hop` - `before`.
+
+        A frame reaches at most `before` samples beyond the recording; a recording too short for one has one.
+        """
+        inside = 1 + (self.remaining + 2 * before - window) // hop
+        count = min(max(inside, int(self.start == 0)), _SAMPLES // hop)
+        return sliding_window_view(self.samples[_BEFORE - before :], window)[::hop][:count]
+
+
+def segments(blocks: Iterable[np.ndarray]) -> Iterator[Segment]:
+    """Segments of a recording that comes in blocks of float32 samples; non-finite samples become silence."""
+    waiting, start = np.zeros(_BEFORE, np.float32), 0
+    for piece in (block[i : i + _SAMPLES] for block in blocks for i in range(0, len(block), _SAMPLES)):
+        waiting = np.concatenate([waiting, np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)])
+        while len(waiting) >= _BEFORE + _SAMPLES + _AFTER:
+            yield Segment(waiting[: _BEFORE + _SAMPLES + _AFTER], _SAMPLES + _AFTER, start)
+            waiting, start = waiting[_SAMPLES:], start + _SAMPLES
+    remaining = len(waiting) - _BEFORE
+    waiting = np.pad(waiting, (0, 2 * _SAMPLES))
+    for skipped in range(0, remaining + 1, _SAMPLES):
+        samples = waiting[skipped:][: _BEFORE + _SAMPLES + _AFTER]
+        yield Segment(samples, remaining - skipped, start + skipped)

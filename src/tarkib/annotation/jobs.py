@@ -1,4 +1,4 @@
-"""Recordings annotated one by one, for the table of their slices."""
+"""Annotating recordings one by one, for the table of their slices."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,14 @@ from tarkib.params import Annotate
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.text import clock, printable
 
-SUSPECT_COLUMNS = ("path", *conflicts.Suspect._fields)
+CONFLICT_COLUMNS = ("path", *conflicts.Conflict._fields)
+
+_PRINTED = 20  # conflicts
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording: its file, what is said of it, and where its slices begin in it, in seconds."""
+    """One recording: its file, its labels, and where its slices begin in it, in seconds."""
 
     root: Path
     path: str
@@ -33,18 +35,18 @@ class Job:
 
 
 class Result(NamedTuple):
-    """What comes of a job."""
+    """Rows of one recording."""
 
     rows: list[dict]
     """for the table of annotations"""
     conflicts: list[dict]
-    """labels in doubt, with `SUSPECT_COLUMNS`"""
+    """contradicted labels, with `CONFLICT_COLUMNS`"""
     problem: str | None
-    """why what was heard could not be kept in the cache"""
+    """why the evidence could not be cached"""
 
 
 def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: Cache, params: Annotate) -> list[Job]:
-    """One job for each recording that was sliced, the longest first, so that no worker ends long after the others."""
+    """One job for each sliced recording, the longest first, so that no worker ends long after the others."""
     by_recording = defaultdict(list)
     for row in slices:
         by_recording[row["recording_id"]].append(row)
@@ -53,47 +55,53 @@ def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: 
         if row["status"] == "ok":
             cut = by_recording[row["recording_id"]]
             labels = Labels(row["instrument"], row["dastgah"], row["tonic_hz"], row["bpm"])
-            ids, starts_s = tuple(one["slice_id"] for one in cut), tuple(one["start_s"] for one in cut)
-            jobs.append(Job(root, row["path"], row["sha256"], labels, ids, starts_s, cache, params))
+            slice_ids, starts_s = (tuple(slice_row[name] for slice_row in cut) for name in ("slice_id", "start_s"))
+            jobs.append(Job(root, row["path"], row["sha256"], labels, slice_ids, starts_s, cache, params))
     return jobs
 
 
 def annotate_recording(job: Job) -> Result:
-    """Hear a recording, or fetch what was heard of it before, and annotate its slices."""
+    """Annotate the slices of a recording; its evidence comes from the cache if it is there."""
     file = job.root / job.path
 
-    def hear() -> dict:
+    def extract() -> dict:
         try:
-            return evidence.to_arrays(evidence.listen(audio.Stream(file)))
+            return evidence.to_arrays(evidence.extract(audio.Stream(file)))
         except (TarkibError, OSError) as error:
             raise TarkibError(
-                f"{printable(file)}: {error}; it was sliced before: has it changed since? run dvc repro"
+                f"{printable(file)}: {error}; the file may have changed since it was sliced: run dvc repro"
             ) from error
 
-    heard = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.sha256), hear))
-    conclusion = conclude(heard, job.labels, job.params)
+    recording = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.sha256), extract))
+    conclusion = conclude(recording, job.labels, job.params)
     annotations = annotate(conclusion, job.starts_s, job.labels, job.params)
-    rows = [{"slice_id": name, **asdict(one)} for name, one in zip(job.slice_ids, annotations, strict=True)]
-    doubts = conflicts.find(heard, conclusion.tempo, job.labels, job.params.suspect_confidence)
-    return Result(rows, [{"path": printable(job.path), **doubt._asdict()} for doubt in doubts], job.cache.problem)
+    rows = [
+        {"slice_id": slice_id, **asdict(annotation)}
+        for slice_id, annotation in zip(job.slice_ids, annotations, strict=True)
+    ]
+    label_conflicts = conflicts.find(recording, conclusion.tempo, job.labels, job.params.suspect_confidence)
+    path = printable(job.path)
+    return Result(rows, [{"path": path, **conflict._asdict()} for conflict in label_conflicts], job.cache.problem)
 
 
-def summary(rows: Sequence[dict], doubts: Sequence[dict], problems: Iterable[str | None], file: Path) -> list[str]:
-    """What a person wants to know after annotating: counts, labels in doubt (listed in `file`), and a cache in need."""
+def summary(
+    rows: Sequence[dict], label_conflicts: Sequence[dict], problems: Iterable[str | None], file: Path
+) -> list[str]:
+    """Lines to print after annotating: counts, contradicted labels (listed in `file`), problems of the cache."""
     metered = sum(row["bpm"] is not None for row in rows)
     estimated = sum(row["dastgah_source"] == "estimate" for row in rows)
     lines = [f"{len(rows)} slices: {metered} with a tempo, {estimated} with an estimated dastgah"]
-    if doubts:
-        lines.append(f"{len(doubts)} label(s) to look at, kept as they are, in {file}:")
-        lines += [f"  {told(doubt)}" for doubt in doubts[:20]]
-        lines += [f"  ... and {len(doubts) - 20} more"] if len(doubts) > 20 else []
+    if label_conflicts:
+        lines.append(f"{len(label_conflicts)} label(s) to check, kept unchanged, in {file}:")
+        lines += [f"  {_line(conflict)}" for conflict in label_conflicts[:_PRINTED]]
+        if len(label_conflicts) > _PRINTED:
+            lines.append(f"  ... and {len(label_conflicts) - _PRINTED} more")
     if failed := sorted({problem for problem in problems if problem}):
-        lines.append(f"not kept for the next time: {'; '.join(failed)}")
+        lines.append(f"not cached for the next run: {'; '.join(failed)}")
     return lines
 
 
-def told(doubt: dict) -> str:
-    """A suspect in a line."""
-    span = f"{clock(doubt['start_s'])} to {clock(doubt['end_s'])}"
-    said = f"{doubt['what']} is labelled {doubt['label']}, sounds like {doubt['estimate']}"
-    return f"{doubt['path']}, {span}: {said} ({doubt['confidence']:.2f})"
+def _line(conflict: dict) -> str:
+    span = f"{clock(conflict['start_s'])} to {clock(conflict['end_s'])}"
+    labelled = f"{conflict['what']} is labelled {conflict['label']}, sounds like {conflict['estimate']}"
+    return f"{conflict['path']}, {span}: {labelled} ({conflict['confidence']:.2f})"

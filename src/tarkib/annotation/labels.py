@@ -1,10 +1,10 @@
-"""What people say of a recording. Labels win over every estimate."""
+"""Labels of a recording, given by people. They win over every estimate."""
 
 from typing import NamedTuple
 
 
 class Labels(NamedTuple):
-    """A recording's labels; None where nothing is said."""
+    """A recording's labels; None if unlabelled."""
 
     instrument: str | None = None
     """one of `vocabulary.INSTRUMENTS`; percussion gets no tonic and no dastgah"""

@@ -1,13 +1,11 @@
-"""What is heard of pitch in a recording: its fundamental frequency over time and its profile of pitch classes.
+"""Pitch: the fundamental frequency along a recording, and its profile of pitch classes.
 
-Conventions
------------
 Samples are mono float32 of shape (n,), full scale 1.0, at 24,000 Hz. Pitch is in cents above `REFERENCE_HZ`, a mere
 origin: no tuning is assumed. A profile has `BINS` bins of ten cents to the octave; bin *b* is centred on 10 *b* cents.
 
 The fundamental is McLeod's: the first peak of the normalised square difference function, computed by FFT, that is
 nearly as high as the highest gives the period (McLeod and Wyvill, "A smarter way to find pitch", ICMC 2005). The
-profile adds the pitch classes of spectral peaks, which speak where strings ring together and hide their fundamentals.
+profile adds the pitch classes of spectral peaks, since strings that ring together hide their fundamentals.
 """
 
 from typing import NamedTuple
@@ -15,110 +13,113 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 
-from tarkib.annotation.framing import Framing
+from tarkib.annotation.framing import SEGMENT_S, Segment, segments
 from tarkib.audio import SAMPLE_RATE
 
 REFERENCE_HZ = 55.0
 BINS = 120
-LOWEST_HZ, HIGHEST_HZ = 65.0, 2_200.0
-SEGMENT_S = 5.0
+BIN_CENTS = 1200.0 / BINS
 
 _HOP = 480
-FRAME_RATE = SAMPLE_RATE // _HOP
+_FRAME_RATE = SAMPLE_RATE // _HOP
 _WINDOW = 2048
+_SHORTEST, _LONGEST = SAMPLE_RATE // 2_200, 1 + SAMPLE_RATE // 65  # periods of 2,200 and 65 Hz, in samples
 _CHOICE = 0.93  # McLeod's k: the first peak at least this share of the highest wins
 _CLARITY = 0.7  # height of a voiced frame's peak; breath lowers it, noise alone stays far below
-_QUIET = 0.01  # power, as a share of the recording's loud frames', under which a frame is not listened to
+_QUIET = 0.01  # power, as a share of the recording's loud frames', below which a frame is ignored
 _STABLE_CENTS = 35.0  # between neighbouring frames of a held note, vibrato included
 _STABLE_FRAMES = 4
 _TOGETHER = 125  # frames transformed at a time: what stays in a core's cache is much faster
-_SHORTEST, _LONGEST = int(SAMPLE_RATE / HIGHEST_HZ), int(np.ceil(SAMPLE_RATE / LOWEST_HZ))
 
 _PEAK_WINDOW = 8192
 _PEAK_HOP = 2400
 _PEAK_RANGE_HZ = (100.0, 2_000.0)
 _PEAK_FLOOR = 0.03  # of the frame's highest peak
 _PEAK_SILENCE = 0.05  # a sine at -98 dBFS
-_PEAKS_TOGETHER = int(SEGMENT_S * SAMPLE_RATE) // _PEAK_HOP
 _PEAK_SHARE = 0.3  # of spectral peaks in the profile; the rest is fundamentals
 
 
 class Pitch(NamedTuple):
-    """What is heard of pitch along a recording, 50 frames a second."""
+    """Pitch along a recording, 50 frames a second."""
 
     cents: np.ndarray
     """shape (frames,), float32, cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
     power: np.ndarray
     """shape (frames,), float32, mean square of the frame"""
     spectral: np.ndarray
-    """shape (segments, `BINS`), float32: pitch classes of the spectrum's peaks in each `SEGMENT_S` seconds"""
+    """shape (segments, `BINS`), float32: pitch classes of the spectral peaks in each five seconds"""
 
     @property
     def held(self) -> np.ndarray:
-        """Shape (frames,), bool: voiced and part of a held note."""
-        return _held(self.cents)
+        """Shape (frames,), bool: voiced and part of a held note.
+
+        A held note is a run of `_STABLE_FRAMES` or more whose neighbours lie within `_STABLE_CENTS` of each other.
+        """
+        near = np.abs(np.diff(self.cents)) < _STABLE_CENTS  # False beside NaN
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
+        held = np.zeros(len(self.cents), bool)
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            if end - begin + 1 >= _STABLE_FRAMES:
+                held[begin : end + 1] = True
+        return held
 
     @property
     def held_share(self) -> float:
-        """Share of held notes in what sounds, 0 to 1: drums have little, melodies much; silence does not count."""
-        sounding = _sounding(self.power)
-        return float(self.held.sum() / max(int(sounding.sum()), 1))
+        """Share of held notes in the frames that are not silent, 0 to 1: low for drums, high for melodies."""
+        return float(self.held.sum() / max(int(_sounding(self.power).sum()), 1))
 
     def between(self, start_s: float, end_s: float) -> "Pitch":
-        """A stretch of the recording, in seconds; its spectral peaks to whole segments."""
-        first, last = round(start_s * FRAME_RATE), round(end_s * FRAME_RATE)
-        from_segment, to_segment = int(start_s / SEGMENT_S), int(np.ceil(end_s / SEGMENT_S))
-        return Pitch(self.cents[first:last], self.power[first:last], self.spectral[from_segment:to_segment])
+        """Pitch of a part of the recording, in seconds; its spectral peaks to whole segments."""
+        first, last = round(start_s * _FRAME_RATE), round(end_s * _FRAME_RATE)
+        segments = slice(int(start_s / SEGMENT_S), int(np.ceil(end_s / SEGMENT_S)))
+        return Pitch(self.cents[first:last], self.power[first:last], self.spectral[segments])
+
+    def fundamentals(self) -> np.ndarray:
+        """How long each pitch class is held: shape (`BINS`,), sum 1, or all 0 without held notes.
+
+        A frame counts by the square root of its amplitude: all long notes show the scale, not only the loud ones.
+        """
+        held = self.held
+        return _shares(_classes(self.cents[held], self.power[held] ** 0.25))
+
+    def profile(self) -> np.ndarray:
+        """Pitch-class profile, shape (`BINS`,), sum at most 1: fundamentals with some spectral peaks."""
+        spectral = _shares(self.spectral.sum(axis=0, dtype=float))
+        return (1.0 - _PEAK_SHARE) * self.fundamentals() + _PEAK_SHARE * spectral
 
 
-class PitchListener:
-    """Hears a recording that comes in blocks; the result does not depend on how it is cut into them."""
+class PitchDetector:
+    """Pitch of a recording that comes in segments."""
 
     def __init__(self) -> None:
-        self._framing = Framing(_WINDOW, _HOP, _TOGETHER)
-        self._peak_framing = Framing(_PEAK_WINDOW, _PEAK_HOP, _PEAKS_TOGETHER)
-        self._lag: list[np.ndarray] = []
-        self._clarity: list[np.ndarray] = []
-        self._power: list[np.ndarray] = []
+        self._frames: list[np.ndarray] = []  # lag, clarity and power, each of shape (3, frames)
         self._spectral: list[np.ndarray] = []
 
-    def feed(self, samples: np.ndarray) -> None:
-        """Hear the next samples, shape (n,), n from 0 on."""
-        for frames in self._framing.feed(samples):
-            self._hear(frames)
-        for frames in self._peak_framing.feed(samples):
-            self._spectral.append(_peak_classes(frames))
+    def add(self, segment: Segment) -> None:
+        """Analyse the next segment."""
+        frames = segment.frames(_WINDOW, _HOP)
+        for begin in range(0, len(frames), _TOGETHER):
+            group = frames[begin : begin + _TOGETHER]
+            group = group - group.mean(axis=1, keepdims=True)
+            period = _period(_nsdf(group, _LONGEST + 1), _SHORTEST)
+            self._frames.append(np.stack([*period, np.mean(group**2, axis=1)]).astype(np.float32))
+        self._spectral.append(_peak_classes(segment.frames(_PEAK_WINDOW, _PEAK_HOP)))
 
     def finish(self) -> Pitch:
-        """What was heard, once there is nothing more to hear."""
-        for frames in self._framing.rest(_whole(self._framing)):
-            self._hear(frames)
-        for frames in self._peak_framing.rest(_whole(self._peak_framing)):
-            self._spectral.append(_peak_classes(frames))
-        lag, clarity, power = (np.concatenate(some) for some in (self._lag, self._clarity, self._power))
+        """Pitch of all segments."""
+        lag, clarity, power = np.concatenate(self._frames, axis=1)
         voiced = (clarity >= _CLARITY) & _sounding(power)
         cents = np.full(len(lag), np.nan, np.float32)
         cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
         return Pitch(cents, power, np.stack(self._spectral).astype(np.float32))
 
-    def _hear(self, frames: np.ndarray) -> None:
-        frames = frames - frames.mean(axis=1, keepdims=True)
-        lag, clarity = _period(_nsdf(frames, _LONGEST + 1), _SHORTEST)
-        self._lag.append(lag.astype(np.float32))
-        self._clarity.append(clarity.astype(np.float32))
-        self._power.append(np.mean(frames**2, axis=1))
 
-
-def _whole(framing: Framing) -> int:
-    """Frames that lie in the samples as wholes; at least one, of what there is."""
-    return max(1, 1 + (framing.samples - framing.window) // framing.hop)
-
-
-def listen(samples: np.ndarray) -> Pitch:
-    """What is heard of pitch in a recording in memory."""
-    listener = PitchListener()
-    listener.feed(samples)
-    return listener.finish()
+def detect(samples: np.ndarray) -> Pitch:
+    """Pitch of a recording in memory."""
+    detector = PitchDetector()
+    for segment in segments([samples]):
+        detector.add(segment)
+    return detector.finish()
 
 
 def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
@@ -134,7 +135,7 @@ def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _period(nsdf: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lag and height of McLeod's peak in each row, refined by a parabola; height 0 where there is none."""
+    """Lag and height of McLeod's peak in each row, refined by a parabola; height 0 where there is no peak."""
     left, middle, right = nsdf[:, :-2], nsdf[:, 1:-1], nsdf[:, 2:]
     # A peak before the first fall below zero is the one at lag 0.
     fallen = np.logical_or.accumulate(middle < 0.0, axis=1)
@@ -146,41 +147,15 @@ def _period(nsdf: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(len(nsdf))
     a, b, c = left[rows, column], middle[rows, column], right[rows, column]
     curvature = a - 2.0 * b + c
-    found = (highest > 0.0) & (curvature < 0.0)
-    offset = np.where(found, 0.5 * (a - c) / np.where(found, curvature, -1.0), 0.0)
-    return column + 1 + offset, np.where(found, b - 0.25 * (a - c) * offset, 0.0)
+    valid = (highest > 0.0) & (curvature < 0.0)
+    offset = np.where(valid, 0.5 * (a - c) / np.where(valid, curvature, -1.0), 0.0)
+    return column + 1 + offset, np.where(valid, b - 0.25 * (a - c) * offset, 0.0)
 
 
 def _sounding(power: np.ndarray) -> np.ndarray:
-    """Frames that are worth listening to, beside the loud ones of the recording."""
+    """Frames that are not far quieter than the recording's loud ones."""
     loud = float(np.percentile(power, 90)) if len(power) else 0.0
     return power > max(_QUIET * loud, 1e-10)
-
-
-def _held(cents: np.ndarray) -> np.ndarray:
-    """Frames in runs of at least `_STABLE_FRAMES` in which neighbours lie within `_STABLE_CENTS` of each other."""
-    near = np.abs(np.diff(cents)) < _STABLE_CENTS  # False beside NaN
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
-    held = np.zeros(len(cents), bool)
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        if end - begin + 1 >= _STABLE_FRAMES:
-            held[begin : end + 1] = True
-    return held
-
-
-def fundamental_classes(pitch: Pitch) -> np.ndarray:
-    """How much each pitch class is held by the fundamental: shape (`BINS`,), sum 1, all 0 where nothing is held.
-
-    A frame counts by the square root of its amplitude: long notes tell the scale, and not only the loud ones.
-    """
-    held = pitch.held
-    return _shares(_counts(pitch.cents[held], pitch.power[held] ** 0.25))
-
-
-def profile(pitch: Pitch) -> np.ndarray:
-    """The pitch-class profile: shape (`BINS`,), sum at most 1; fundamentals with some spectral peaks."""
-    spectral = _shares(pitch.spectral.sum(axis=0, dtype=float))
-    return (1.0 - _PEAK_SHARE) * fundamental_classes(pitch) + _PEAK_SHARE * spectral
 
 
 def _peak_classes(frames: np.ndarray) -> np.ndarray:
@@ -194,16 +169,16 @@ def _peak_classes(frames: np.ndarray) -> np.ndarray:
     a, b, c = (np.log(part[row, column].astype(float) + 1e-12) for part in (left, middle, right))
     position = column + low + 0.5 * (a - c) / (a - 2.0 * b + c)
     cents = 1200.0 * np.log2(position * SAMPLE_RATE / _PEAK_WINDOW / REFERENCE_HZ)
-    return _counts(cents, np.sqrt(middle[row, column]))
+    return _classes(cents, np.sqrt(middle[row, column]))
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
     return counts / max(counts.sum(), 1e-12)
 
 
-def _counts(cents: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weights gathered by pitch class, each shared between the two nearest bins."""
-    place = np.mod(cents, 1200.0) / (1200.0 / BINS)
+def _classes(cents: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weights by pitch class, shape (`BINS`,), each shared between the two nearest bins."""
+    place = np.mod(cents, 1200.0) / BIN_CENTS
     below = np.floor(place).astype(int)
     share = place - below
     counts = np.bincount(below % BINS, weights * (1.0 - share), BINS)

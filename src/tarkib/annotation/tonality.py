@@ -1,19 +1,15 @@
-"""The tonic and the dastgah of a recording, from its pitch-class profile.
+"""Tonic and dastgah of a recording, from its pitch-class profile.
 
-Conventions
------------
-The tonic is the first degree of the scale as `vocabulary.SCALES` writes it. The *shahed*, the tone a mode circles
-around, is the same in all dastgahs but homayoun, whose shahed is its second degree (measured on annotated ney and
-setar; `shahed_cents`). Tuning is free: nothing assumes 440 Hz, and a tonic may stand between two keys of a piano.
+The tonic is the first degree of the scale in `vocabulary.SCALES`. The *shahed*, the tone a mode circles around, is the
+same in all dastgahs but homayoun, where it is the second degree (`shahed_cents`). Tuning is free: no 440 Hz is assumed.
 Confidences are probabilities: of the tonic within 50 cents and modulo octave, of the dastgah, of its family.
 
-A hypothesis is a dastgah on a tonic. Each has a template, Gaussians of 25 cents on the scale's degrees, and is scored
-by its correlation with the compressed profile; a softmax makes probabilities of the scores, and what is asked for is
-summed over all hypotheses that agree on it. Which weights the degrees get was measured: for telling dastgahs apart on
-real recordings a heavier tonic matters most; where the dastgah is known, listening more to the time that the radif
-spends on each degree finds the tonic more often. Rast-panjgah is never the answer: its scale is mahur's, and what the
-radif dwells on did not tell the two apart on real recordings, so that mahur, much the commoner, stands for both and
-leaves it a share of its probability.
+A hypothesis is a dastgah on a tonic. Its template, Gaussians of 25 cents on the scale's degrees, is correlated with the
+compressed profile; a softmax makes probabilities of the correlations, and each answer sums the hypotheses that agree on
+it. The weights of the degrees were chosen on real recordings: a heavier tonic helps most to find the dastgah, and if
+that is known, more of the time that the radif spends on each degree helps to find the tonic. Rast-panjgah is never the
+answer: its scale is mahur's and the profile does not separate the two, so mahur, much the commoner, is answered at
+`1 - RAST_SHARE` of their probability.
 """
 
 import functools
@@ -22,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from tarkib.annotation import pitch
-from tarkib.annotation.pitch import Pitch
+from tarkib.annotation import CONFIDENCE_DECIMALS, HZ_DECIMALS, MAX_CONFIDENCE
+from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
 from tarkib.vocabulary import DASTGAHS, SCALES
 
 RADIF_SHARES = {
@@ -37,116 +33,119 @@ RADIF_SHARES = {
 }
 """Percent of the time that the radif spends on each degree, cents above the tonic (Radif Corpus, CC BY 4.0)."""
 
-_TONIC_WEIGHT = 1.4  # the other degrees weigh 1
-_SPLIT_DEGREES = {"shur": {650: 0.5, 700: 0.5}}  # the fifth moves; without the lower one, shur reads as segah
-_ESTIMATED = tuple(name for name in DASTGAHS if name != "rast-panjgah")
-_RADIF_KNOWN, _RADIF_UNKNOWN = 0.3, 0.1  # say of the radif's durations where the dastgah is known, and where it is not
-_DEGREE_CENTS = 25.0  # standard deviation of a degree: intonation, vibrato and the width of a tone
-_COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh a scale
-_SAME_TONIC_CENTS = 50.0  # nearer tonics are the same tonic, a little off
-_TEMPERATURE = 0.03  # of the softmax; the likeliest of 0.015 to 0.06 on solos of the demo orchestra, seeds 101 and 102
-_LEAST_HELD = 0.45  # share of held notes in what sounds: drums of orchestra seeds 101 to 103 reach 0.38, melodies 0.56
-_LEAST_HELD_LABELLED = 0.02  # where people say that there is a mode, a little is enough to look for its tonic
-_LEAST_TONES = 2  # a scale cannot be told from fewer
-_TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
-_BIN_CENTS = 1200.0 / pitch.BINS
-
-
-class Tonality(NamedTuple):
-    """Tonic in Hz, in the octave where it sounds most, and dastgah; None where there is no evidence for one."""
-
-    tonic_hz: float | None
-    tonic_confidence: float
-    dastgah: str | None
-    dastgah_confidence: float
-    family: str | None
-    family_confidence: float
-
-
-FAMILY = {
-    "shur": "shur",
-    "segah": "shur",
-    "nava": "shur",
-    "homayoun": "homayoun",
-    "chahargah": "chahargah",
-    "mahur": "mahur",
-    "rast-panjgah": "mahur",
-}
-"""Dastgahs whose scales are one or rotations of one, by the name of the commonest of them."""
-
-NONE = Tonality(None, 0.0, None, 0.0, None, 0.0)
-
 RAST_SHARE = 0.3
 """Of the probability of the scale that mahur and rast-panjgah share; an assumption, not a measurement."""
 
+FAMILY = {name: name for name in DASTGAHS} | {"segah": "shur", "nava": "shur", "rast-panjgah": "mahur"}
+"""Dastgahs whose scales are equal or rotations of each other, by the name of the commonest of them."""
+
+_TONIC_WEIGHT = 1.4  # the other degrees weigh 1
+_SPLIT_DEGREES = {"shur": {650: 0.5, 700: 0.5}}  # the fifth moves; without the lower one, shur reads as segah
+_ESTIMATED = tuple(name for name in DASTGAHS if name != "rast-panjgah")
+_RADIF_KNOWN, _RADIF_UNKNOWN = 0.3, 0.1  # weight of the radif's durations if the dastgah is known, and if not
+_DEGREE_CENTS = 25.0  # standard deviation of a degree: intonation, vibrato and the width of a tone
+_COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh a scale
+_SAME_TONIC_CENTS = 50.0
+_TEMPERATURE = 0.03  # of the softmax; the likeliest of 0.015 to 0.06 on solos of the demo orchestra, seeds 101 and 102
+_MIN_HELD = 0.45  # share of held notes in a melody: drums of orchestra seeds 101 to 103 reach 0.38, melodies 0.56
+_MIN_HELD_LABELLED = 0.02  # with a labelled dastgah, a few notes suffice to look for its tonic
+_MIN_TONES = 2  # of a scale
+_TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
+_SCORE_DECIMALS = 4  # before the best hypothesis is chosen
+
+
+class Tonality(NamedTuple):
+    """Tonic in Hz, in the octave where it sounds most, dastgah and family; None without evidence."""
+
+    tonic_hz: float | None = None
+    tonic_confidence: float = 0.0
+    dastgah: str | None = None
+    dastgah_confidence: float = 0.0
+    family: str | None = None
+    family_confidence: float = 0.0
+
 
 def shahed_cents(dastgah: str) -> float:
-    """Cents from the tonic up to the shahed, for comparing with annotations that give the latter."""
+    """Cents from the tonic up to the shahed, to compare with annotations of the latter."""
     return float(SCALES[dastgah][1]) if dastgah == "homayoun" else 0.0
 
 
-def estimate(heard: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> Tonality:
-    """Tonic, dastgah and family of what was heard; those that are known restrict what is looked for.
+def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> Tonality:
+    """Tonic, dastgah and family of a recording's pitch, rounded.
 
-    What is known is returned as it came, with confidence 1, whether or not a scale is heard.
+    A known dastgah or tonic restricts the hypotheses and is returned unchanged with confidence 1, scale or no scale.
     """
-    fundamentals = pitch.fundamental_classes(heard)
-    sure = 0.0 if dastgah is None else 1.0
-    known = Tonality(tonic_hz, float(tonic_hz is not None), dastgah, sure, FAMILY.get(dastgah), sure)
-    least = _LEAST_HELD if dastgah is None else _LEAST_HELD_LABELLED
-    if heard.held_share < least or (dastgah is None and _tones(fundamentals) < _LEAST_TONES):
-        return known
-    probability = _probabilities(_compressed(pitch.profile(heard)), dastgah, tonic_hz)
+    tonality = Tonality(tonic_hz, float(tonic_hz is not None))
+    if dastgah is not None:
+        tonality = tonality._replace(
+            dastgah=dastgah, dastgah_confidence=1.0, family=FAMILY[dastgah], family_confidence=1.0
+        )
+    if not _has_scale(pitch, dastgah):
+        return tonality
+    names = _ESTIMATED if dastgah is None else (dastgah,)
+    scores = _scores(_compressed(pitch.profile()), names, _RADIF_UNKNOWN if dastgah is None else _RADIF_KNOWN, tonic_hz)
+    probability = np.exp(scores - scores.max())
+    probability /= probability.sum()
+    row = 0
     if dastgah is None:
-        by_dastgah = {name: float(row.sum()) for name, row in probability.items()}
-        best = max(by_dastgah, key=by_dastgah.__getitem__)
+        by_dastgah = dict(zip(names, probability.sum(axis=1).tolist(), strict=True))
+        best = max(names, key=lambda name: round(by_dastgah[name], CONFIDENCE_DECIMALS))
+        row = names.index(best)
         family = sum(share for name, share in by_dastgah.items() if FAMILY[name] == FAMILY[best])
         share = 1.0 - RAST_SHARE if best == "mahur" else 1.0
-        known = known._replace(
-            dastgah=best, dastgah_confidence=by_dastgah[best] * share, family=FAMILY[best], family_confidence=family
+        tonality = tonality._replace(
+            dastgah=best,
+            dastgah_confidence=_confidence(by_dastgah[best] * share),
+            family=FAMILY[best],
+            family_confidence=_confidence(family),
         )
-        row = probability[best]
-    else:
-        row = probability[dastgah]
     if tonic_hz is None:
-        step = int(row.argmax())
-        near = np.abs((np.arange(pitch.BINS) - step + pitch.BINS // 2) % pitch.BINS - pitch.BINS // 2)
-        confidence = sum(float(one[near * _BIN_CENTS <= _SAME_TONIC_CENTS].sum()) for one in probability.values())
-        # The logarithm of a peak of the softmax is the correlation's own peak.
-        tonic = _octave(heard, _refined(np.log(row + 1e-300), step) * _BIN_CENTS)
-        known = known._replace(
-            tonic_hz=float(pitch.REFERENCE_HZ * 2.0 ** (tonic / 1200.0)), tonic_confidence=min(confidence, 1.0)
+        step = int(scores[row].argmax())
+        same = np.abs(_wrapped((np.arange(BINS) - step) * BIN_CENTS)) <= _SAME_TONIC_CENTS
+        cents = _octave(pitch, _refined(scores[row], step) * BIN_CENTS)
+        tonality = tonality._replace(
+            tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), HZ_DECIMALS),
+            tonic_confidence=_confidence(float(probability[:, same].sum())),
         )
-    return known
+    return tonality
 
 
-def _probabilities(profile: np.ndarray, dastgah: str | None, tonic_hz: float | None) -> dict[str, np.ndarray]:
-    """Probability of every hypothesis: for each dastgah that may be, a row of tonics, shape (`pitch.BINS`,)."""
-    names, radif = (_ESTIMATED, _RADIF_UNKNOWN) if dastgah is None else ((dastgah,), _RADIF_KNOWN)
+def _confidence(probability: float) -> float:
+    return min(round(probability, CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
+
+
+def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
+    """Whether enough notes are held to look for a tonic or, if the dastgah is unknown, for a scale."""
+    if dastgah is not None:
+        return pitch.held_share >= _MIN_HELD_LABELLED
+    return pitch.held_share >= _MIN_HELD and _tones(pitch.fundamentals()) >= _MIN_TONES
+
+
+def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
+    """Score of every hypothesis, shape (dastgahs, `BINS`): a row a dastgah, a column a tonic; -inf if ruled out."""
     scores = np.stack([_correlate(profile, _template(name, radif)) for name in names]) / _TEMPERATURE
     if tonic_hz is not None:
-        cents = np.arange(pitch.BINS) * _BIN_CENTS - 1200.0 * np.log2(tonic_hz / pitch.REFERENCE_HZ)
-        scores[:, np.abs((cents + 600.0) % 1200.0 - 600.0) > _SAME_TONIC_CENTS] = -np.inf
-    weight = np.exp(scores - scores.max())
-    return dict(zip(names, weight / weight.sum(), strict=True))
+        cents = np.arange(BINS) * BIN_CENTS - 1200.0 * np.log2(tonic_hz / REFERENCE_HZ)
+        scores[:, np.abs(_wrapped(cents)) > _SAME_TONIC_CENTS] = -np.inf
+    return scores.round(_SCORE_DECIMALS)
 
 
-def winning(heard: Pitch, tonal: Tonality) -> tuple[np.ndarray, np.ndarray]:
-    """The profile and the template of a tonality, shape (`pitch.BINS`,) each, from the tonic up, for a picture.
+def profile_and_template(pitch: Pitch, dastgah: str, tonic_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Profile and template for a picture, shape (`BINS`,) each, from the tonic up.
 
     The template has the profile's sum and is lifted so that its lowest point is 0.
     """
-    cents = 1200.0 * np.log2(tonal.tonic_hz / pitch.REFERENCE_HZ)
-    profile = np.roll(pitch.profile(heard), -round(cents / _BIN_CENTS))
-    template = _template(tonal.dastgah, _RADIF_KNOWN)
+    cents = 1200.0 * np.log2(tonic_hz / REFERENCE_HZ)
+    profile = np.roll(pitch.profile(), -round(cents / BIN_CENTS))
+    template = _template(dastgah, _RADIF_KNOWN)
     lifted = template - template.min()
     return profile, lifted * profile.sum() / lifted.sum()
 
 
 def weights(dastgah: str, radif: float) -> dict[int, float]:
-    """Weight of each degree (cents above the tonic) in a template; `radif` is the say of the radif's durations in it.
+    """Weight of each degree (cents above the tonic) in a template; `radif` is the weight of the radif's durations.
 
-    The tonic weighs the same in all: performances dwell on it far more than the whole radif's average does.
+    The tonic weighs the same in all: performances dwell on it far more than the whole radif does on average.
     """
     plain = dict.fromkeys(SCALES[dastgah], 1.0) | _SPLIT_DEGREES.get(dastgah, {})
     shares = RADIF_SHARES[dastgah]
@@ -158,13 +157,15 @@ def weights(dastgah: str, radif: float) -> dict[int, float]:
 
 @functools.cache
 def _template(dastgah: str, radif: float) -> np.ndarray:
-    """The dastgah's template on the tonic 0: shape (`pitch.BINS`,), mean 0, norm 1."""
-    bins = np.arange(pitch.BINS) * _BIN_CENTS
-    template = np.zeros(pitch.BINS)
-    for cents, weight in weights(dastgah, radif).items():
-        distance = (bins - cents + 600.0) % 1200.0 - 600.0
-        template += weight * np.exp(-0.5 * (distance / _DEGREE_CENTS) ** 2)
-    return _normalised(template)
+    """The dastgah's template on the tonic 0: shape (`BINS`,), mean 0, norm 1."""
+    degrees = weights(dastgah, radif)
+    distance = _wrapped(np.arange(BINS) * BIN_CENTS - np.array(list(degrees))[:, None])
+    return _normalised(np.array(list(degrees.values())) @ np.exp(-0.5 * (distance / _DEGREE_CENTS) ** 2))
+
+
+def _wrapped(cents: np.ndarray) -> np.ndarray:
+    """Cents modulo octave, -600 to 600."""
+    return (cents + 600.0) % 1200.0 - 600.0
 
 
 def _normalised(profile: np.ndarray) -> np.ndarray:
@@ -177,13 +178,13 @@ def _compressed(profile: np.ndarray) -> np.ndarray:
 
 
 def _correlate(profile: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Correlation of the profile with the template on every tonic, shape (`pitch.BINS`,), in [-1, 1]."""
-    return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(template)), pitch.BINS)
+    """Correlation of the profile with the template on every tonic, shape (`BINS`,), in [-1, 1]."""
+    return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(template)), BINS)
 
 
 def _tones(classes: np.ndarray) -> int:
-    """Number of distinct tones in a profile: its local maxima once neighbouring bins are gathered."""
-    smooth = scipy.ndimage.gaussian_filter1d(classes, _DEGREE_CENTS / _BIN_CENTS, mode="wrap")
+    """Number of tones in a profile: its local maxima once neighbouring bins are smoothed."""
+    smooth = scipy.ndimage.gaussian_filter1d(classes, _DEGREE_CENTS / BIN_CENTS, mode="wrap")
     peaks = (smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1)) & (smooth > _TONE_SHARE * smooth.max())
     return int(peaks.sum())
 
@@ -195,11 +196,11 @@ def _refined(score: np.ndarray, best: int) -> float:
     return best + (0.5 * (left - right) / curvature if curvature < -1e-12 else 0.0)
 
 
-def _octave(heard: Pitch, tonic_cents: float) -> float:
-    """The tonic in the octave where it is held most, or else in the one nearest to the middle of what is held."""
-    cents, weight = heard.cents[heard.held], heard.power[heard.held] ** 0.25
+def _octave(pitch: Pitch, tonic_cents: float) -> float:
+    """The tonic in the octave where it is held most, or else in the one nearest to the middle of the held notes."""
+    cents, weight = pitch.cents[pitch.held], pitch.power[pitch.held] ** 0.25
     octave = np.round((cents - tonic_cents) / 1200.0)
-    near = np.abs(cents - tonic_cents - 1200.0 * octave) <= 50.0
+    near = np.abs(cents - tonic_cents - 1200.0 * octave) <= _SAME_TONIC_CENTS
     if not near.any():
         return tonic_cents + 1200.0 * float(np.round((np.median(cents) - tonic_cents) / 1200.0))
     octaves = octave[near].astype(int)

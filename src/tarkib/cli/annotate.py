@@ -33,7 +33,7 @@ class Report:
     conclusion: Conclusion
     starts_s: tuple[float, ...]
     slices: list[Annotation]
-    conflicts: list[conflicts.Suspect]
+    conflicts: list[conflicts.Conflict]
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
 def _heard(file: Path) -> evidence.Evidence:
     """What a file sounds like; what is odd about the file is printed."""
     stream = audio.Stream(file)
-    heard = evidence.listen(stream)
+    heard = evidence.extract(stream)
     if stream.remarks:
         print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)
     return heard

@@ -8,7 +8,7 @@ from tarkib import params, tables
 from tarkib.audio.clips import ClipStore
 from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
-from tarkib.mixing import listening, rendering, verification
+from tarkib.mixing import measurement, rendering, verification
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -54,9 +54,9 @@ def run(options: argparse.Namespace) -> int:
         with ClipStore(slices) as store:
             some = tables.spread(mixtures, options.listen)
             renderer = rendering.Renderer(store, rendering.places(slice_rows))
-            heard = listening.listen(folder, renderer, some, components, augment)
-        defects = heard.defects
-        print(heard.summary())
+            measured = measurement.measure(folder, renderer, some, components, augment)
+        defects = measured.defects
+        print(measured.summary())
     for one in defects:
-        print(f"{one.mixture_id or folder}: {one.promise}: {one.found}", file=sys.stderr)
+        print(f"{one.mixture_id or folder}: {one.promise}: {one.sentence}", file=sys.stderr)
     return int(bool(defects))

@@ -1,15 +1,13 @@
-"""The four modes of mixing and what each promises.
+"""The four modes of mixing: relations between the dastgahs of the pitched components and the tempi of the metered ones.
 
-A mode sets two relations among the components of a mixture: between the dastgahs of the pitched ones, and between the
-tempi of the metered ones (those whose tempo is trusted). Tempi are compared modulo octave: half or double a tempo walks
-along with it.
-
-| mode | dastgah | tempo as heard |
+| mode | dastgah | tempo in the mixture |
 |---|---|---|
 | ``random`` | free | as recorded, free |
-| ``bpm`` | all different | one (stretched) |
+| ``bpm`` | all different | equal (stretched) |
 | ``dastgah`` | all the same | as recorded, all different |
-| ``dastgah+bpm`` | all the same | one (stretched) |
+| ``dastgah+bpm`` | all the same | equal (stretched) |
+
+A component is metered if its tempo is trusted. Tempi are compared modulo octave.
 """
 
 import itertools
@@ -25,7 +23,7 @@ Relation = Literal["free", "same", "different"]
 
 @dataclass(frozen=True)
 class Mode:
-    """A mode: its name, its number in seeding generators, and the relations it keeps."""
+    """A mode: its name, its number in the seeds of generators, and its relations."""
 
     name: str
     number: int
@@ -45,13 +43,13 @@ MODES = {
 
 
 def differ(bpms: Sequence[float], tolerance: float) -> bool:
-    """Whether all tempi are more than a share of `tolerance` (0.04: 4 %) apart from each other, modulo octave."""
+    """Whether all tempi differ from each other by a share of more than `tolerance` (0.04: 4 %), modulo octave."""
     least = math.log2(1 + tolerance)
     return all(octaves.apart(a, b) > least for a, b in itertools.combinations(bpms, 2))
 
 
 def dastgahs_fit(mode: Mode, dastgahs: Sequence[str | None]) -> bool:
-    """Whether the pitched components' dastgahs keep the mode's promise; None, an unknown one, fits ``free`` alone."""
+    """Whether the pitched components' dastgahs keep the mode's promise; None (unknown) fits ``free`` alone."""
     if mode.dastgah == "free":
         return True
     kinds = len(set(dastgahs))
@@ -59,7 +57,7 @@ def dastgahs_fit(mode: Mode, dastgahs: Sequence[str | None]) -> bool:
 
 
 def tempi_fit(mode: Mode, bpms: Sequence[float], max_stretch: float, tolerance: float) -> bool:
-    """Whether the metered components' tempi keep the mode's promise, or can within `max_stretch`."""
+    """Whether the metered components' tempi keep the mode's promise, or can by stretches within `max_stretch`."""
     if mode.tempo == "different":
         return differ(bpms, tolerance)
     return mode.tempo == "free" or octaves.within_reach(bpms, max_stretch)

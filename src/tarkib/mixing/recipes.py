@@ -1,61 +1,55 @@
-"""What to mix: all of a mode's mixtures drawn as tables, before any of them sounds.
+"""What to mix: all mixtures of a mode, drawn as tables before any of them is rendered.
 
-The ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i) before the mode has a say, so
-they are equal in all four modes and the mode is the only thing that differs. For that an ensemble is drawn only where
-every mode can still make a new mixture of it; the slices come from a generator that knows the mode too. No two mixtures
-of a mode use the same slices.
+Ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i), its slices from one seeded with
+the mode too. All four modes are drawn side by side, and an ensemble counts only if each of them finds new slices for
+it, so the mode is the only thing that differs between two modes. No two mixtures of a mode use the same slices.
 """
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from tarkib.annotation import octaves
 from tarkib.errors import TarkibError
-from tarkib.mixing import ensembles, timing
+from tarkib.mixing import ensembles, room, timing
 from tarkib.mixing.material import Material, Selection, Source
 from tarkib.mixing.modes import MODES, Mode, tempi_fit
-from tarkib.mixing.room import Room
 from tarkib.params import Augment
 from tarkib.runtime.streams import Stream, generator
-from tarkib.vocabulary import INSTRUMENTS
 
 MAX_SHIFT_CENTS = 250.0
-"""Farthest that `augment.align_tonic` transposes a component; beyond it an instrument no longer sounds like itself."""
+"""Largest transposition by `augment.align_tonic`; beyond it an instrument no longer sounds like itself."""
 
 _MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
-_SLICE_DRAWS = 200
-_MANY = 20  # with this many times the selections that are needed, drawing finds one
-_ENOUGH_FITS, _MOST_TRIALS = 5, 2_000  # to know how many of the selections keep all of a mode's promises
-_MOST_ENUMERATED = 200_000  # more selections than these are not gone through one by one ...
-_LAST_DRAWS = 20_000  # ... but drawn from once more, so often
+_EVEN_DRAWS, _UNEVEN_DRAWS = 200, 2_000  # of slices
+_MAX_ENUMERATED = 20_000  # selections that are tried one by one if drawing finds none
 
 
 def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
     """Draw the mixtures of one split in the mode `params.mode`.
 
-    As many as `params` says; of validation mixtures, which only have to be enough to choose by, as many as there can be
+    As many as `params` says; validation mixtures, which only serve model selection, may be fewer if there are no more
     distinct ones.
 
     Returns
     -------
-    Rows for the tables of mixtures (but for the clips' places) and of components.
+    Rows for the tables of mixtures (without the clips' places) and of components.
 
-    Raises TarkibError where the material does not suffice, naming the ensemble and the mode.
+    Raises
+    ------
+    TarkibError if the material does not suffice; names the ensemble and the mode.
     """
     return _Drawing(split, Material(sources), params).rows()
 
 
 def left_out(split: str, sources: Iterable[Source]) -> list[str]:
-    """What there are slices of and yet is not mixed, a sentence each, for the user to read.
+    """Sentences for the user on slices that are not mixed.
 
-    An instrument that some mode can make nothing of is drawn in none, or the modes' ensembles would differ.
+    An instrument that some mode cannot use is drawn in none, or the modes' ensembles would differ.
     """
     material = Material(sources)
     sentences = [
@@ -76,14 +70,13 @@ def _playable(material: Material) -> tuple[str, ...]:
 
 
 class _Drawing:
-    """The mixtures of one split being drawn: what was drawn so far decides what still can be."""
+    """The mixtures of one split in all modes: earlier draws limit later ones."""
 
     def __init__(self, split: str, material: Material, params: Augment) -> None:
         self.split, self.material, self.params = split, material, params
-        self.mode = MODES[params.mode]
-        self.drawn: Counter[tuple[str, ...]] = Counter()
-        self.used: set[frozenset[str]] = set()
-        self._supply: dict[tuple[str, ...], _Supply] = {}
+        self.used: dict[str, set[frozenset[str]]] = {name: set() for name in MODES}
+        self.uses: dict[str, Counter[str]] = {name: Counter() for name in MODES}
+        self.exhausted: dict[tuple[str, ...], str] = {}  # ensembles, and a mode without a new mixture of them
         self.instruments = _playable(material)
         if not self.instruments:
             raise TarkibError(
@@ -92,194 +85,161 @@ class _Drawing:
             )
 
     def rows(self) -> tuple[list[dict], list[dict]]:
-        count = self.params.train_mixtures if self.split == "train" else self.params.validation_mixtures
-        mixture_rows, component_rows = [], []
+        params, number = self.params, _SPLIT_NUMBERS[self.split]
+        count = params.train_mixtures if self.split == "train" else params.validation_mixtures
+        mixtures: list[dict] = []
+        components: list[dict] = []
         for index in range(count):
-            drawn = self._ensemble(index)
-            if drawn is None:
-                self._refuse_unless_enough(index, count)
+            rng = generator(params.seed, Stream.MIX_INSTRUMENTS, number, index)
+            rngs = {
+                name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number)
+                for name, mode in MODES.items()
+            }
+            selection = self._draw_selection(rng, rngs)
+            if selection is None:
+                self._check_enough(index, count)
                 break
-            number = _SPLIT_NUMBERS[self.split]
-            rng = generator(self.params.seed, Stream.MIX_SLICES, number, index, self.mode.number)
-            selection = self._selection(drawn.instruments, rng)
-            mixture, components = self._recipe(f"{self.split}-{index:06d}", selection, drawn, rng)
-            mixture_rows.append(mixture)
-            component_rows += components
-        return mixture_rows, component_rows
+            gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(selection)).round(3).tolist()
+            place = room.draw(rng) if params.reverb else (None, None)
+            mixture_id = f"{self.split}-{index:06d}"
+            mixture, parts = self._recipe(mixture_id, selection, gains_db, place, rngs[params.mode])
+            mixtures.append(mixture)
+            components += parts
+        return mixtures, components
 
-    def _refuse_unless_enough(self, found: int, count: int) -> None:
-        """Raise where fewer mixtures than asked for will not do."""
-        if self.split == "train" or not found:
+    def _check_enough(self, made: int, count: int) -> None:
+        """Raise TarkibError if fewer mixtures than asked for do not suffice."""
+        if self.split == "train" or not made:
             slices = ", ".join(f"{len(self.material.by_instrument[name])} of {name}" for name in self.instruments)
-            scarcest = Counter(supply.scarcest for supply in self._supply.values()).most_common(1)[0][0]
+            scarcest = Counter(self.exhausted.values()).most_common(1)[0][0]
             raise TarkibError(
-                f"augment.{self.split}_mixtures: only {found} of {count} distinct mixtures can be made in every mode "
+                f"augment.{self.split}_mixtures: only {made} of {count} distinct mixtures can be made in every mode "
                 f"from these {self.split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
                 "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
             )
 
-    def _ensemble(self, index: int) -> "_Ensemble | None":
-        """Who plays mixture `index`, how loud and where, whatever the mode; None where no new mixture is left."""
+    def _draw_selection(self, rng: np.random.Generator, rngs: dict[str, np.random.Generator]) -> Selection | None:
+        """Slices of an ensemble of which every mode can make a new mixture; None if there is none left."""
         params = self.params
-        rng = generator(params.seed, Stream.MIX_INSTRUMENTS, _SPLIT_NUMBERS[self.split], index)
         for _ in range(_ENSEMBLE_DRAWS):
             instruments = ensembles.draw(
                 params.ensembles, self.instruments, params.min_instruments, params.max_instruments, rng
             )
-            if self._suffices(instruments):
-                self.drawn[instruments] += 1
-                gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(instruments)).round(3)
-                return _Ensemble(instruments, gains_db, Room.draw(rng) if params.reverb else None)
+            if instruments in self.exhausted:
+                continue
+            selections: dict[str, Selection] = {}
+            for name, mode in MODES.items():
+                selection = self._select(instruments, mode, rngs[name])
+                if selection is None:
+                    self.exhausted[instruments] = name
+                    break
+                selections[name] = selection
+            else:
+                for name, selection in selections.items():
+                    self.used[name].add(_key(selection))
+                    self.uses[name].update(source.slice_id for source in selection)
+                return selections[params.mode]
         return None
 
-    def _suffices(self, instruments: tuple[str, ...]) -> bool:
-        """Whether every mode can make one more mixture of these instruments."""
-        needed = self.drawn[instruments] + 1
-        supply = self._supply.get(instruments)
-        if supply is None or (supply.least < needed and supply.more):
-            supply = self._supply[instruments] = self._count(instruments, _MANY * needed)
-        return supply.least >= needed
-
-    def _count(self, instruments: tuple[str, ...], limit: int) -> "_Supply":
-        """How many mixtures of these instruments every mode can make, counted up to a limit."""
-        by_mode = {mode.name: self._count_in(mode, instruments, limit) for mode in MODES.values()}
-        scarcest = min(by_mode, key=by_mode.__getitem__)
-        return _Supply(by_mode[scarcest], by_mode[scarcest] == limit, scarcest)
-
-    def _count_in(self, mode: Mode, instruments: tuple[str, ...], limit: int) -> int:
+    def _select(self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator) -> Selection | None:
+        """New slices that keep the mode's promises, or None if there are none, or too few to be found."""
         count = self.material.count(instruments, mode)
         if count == 0:
-            return 0
-        key = [_SPLIT_NUMBERS[self.split], mode.number, *map(INSTRUMENTS.index, instruments)]
-        rng = generator(self.params.seed, Stream.MIX_SUPPLY, *key)
-        trials = fits = 0
-        while fits < _ENOUGH_FITS and trials < min(_MOST_TRIALS, count):
-            trials += 1
-            # What was used before must have no say: it is another in each mode, and the ensembles are to be the same.
-            fits += self._fits(self.material.draw(instruments, mode, rng, evenly=False), mode)
-        estimate = count * fits / trials
-        if estimate >= _MANY * limit or count > _MOST_ENUMERATED:
-            return min(limit, int(estimate / _MANY))
-        return sum(1 for _ in itertools.islice(self._fitting(instruments, mode), limit))
-
-    def _fitting(self, instruments: tuple[str, ...], mode: Mode) -> Iterable[Selection]:
-        """All selections that keep all of a mode's promises."""
-        return (one for one in self.material.selections(instruments, mode) if self._fits(one, mode))
+            return None
+        few = count <= _MAX_ENUMERATED
+        # If few slices fit, they are the most used, and even draws avoid them.
+        for i in range(_EVEN_DRAWS if few else _EVEN_DRAWS + _UNEVEN_DRAWS):
+            uses = self.uses[mode.name] if i < _EVEN_DRAWS else None
+            selection = self.material.draw(instruments, mode, rng, uses)
+            if self._fits(selection, mode):
+                return selection
+        left = [new for new in self.material.selections(instruments, mode) if self._fits(new, mode)] if few else []
+        return left[rng.integers(len(left))] if left else None
 
     def _fits(self, selection: Selection, mode: Mode) -> bool:
+        """Whether a selection is new and keeps all of a mode's promises."""
         params = self.params
+        if _key(selection) in self.used[mode.name]:
+            return False
         if params.align_tonic and not octaves.within_reach(_tonics(selection), _MAX_SHIFT):
             return False
-        bpms = [one.bpm for one in selection if one.bpm is not None]
-        return tempi_fit(mode, bpms, params.max_stretch, params.tempo_tolerance)
-
-    def _selection(self, instruments: tuple[str, ...], rng: np.random.Generator) -> Selection:
-        """New slices that keep the mode's promises."""
-        selection = self._draw_new(instruments, rng, _SLICE_DRAWS, evenly=True)
-        if selection is None and self.material.count(instruments, self.mode) > _MOST_ENUMERATED:
-            # Where few slices fit they are the most used, which an even draw would pass over.
-            selection = self._draw_new(instruments, rng, _LAST_DRAWS, evenly=False)
-        elif selection is None:
-            left = [one for one in self._fitting(instruments, self.mode) if self._is_new(one)]
-            selection = left[rng.integers(len(left))] if left else None
-        if selection is None:
-            raise TarkibError(
-                f"mode {self.mode.name}: no new {self.split} mixture of {' + '.join(instruments)} can be made; "
-                "add recordings of them, or widen augment.max_stretch or lower augment.tempo_tolerance"
-            )
-        self.used.add(_key(selection))
-        self.material.uses.update(source.slice_id for source in selection)
-        return selection
-
-    def _draw_new(
-        self, instruments: tuple[str, ...], rng: np.random.Generator, tries: int, *, evenly: bool
-    ) -> Selection | None:
-        draws = (self.material.draw(instruments, self.mode, rng, evenly=evenly) for _ in range(tries))
-        return next((one for one in draws if self._is_new(one) and self._fits(one, self.mode)), None)
-
-    def _is_new(self, selection: Selection) -> bool:
-        return _key(selection) not in self.used
+        return tempi_fit(mode, _bpms(selection), params.max_stretch, params.tempo_tolerance)
 
     def _recipe(
-        self, mixture_id: str, selection: Selection, drawn: "_Ensemble", rng: np.random.Generator
+        self,
+        mixture_id: str,
+        selection: Selection,
+        gains_db: list[float],
+        place: tuple[float | None, float | None],
+        rng: np.random.Generator,
     ) -> tuple[dict, list[dict]]:
-        """Rows of a mixture and its components."""
-        bpms = [one.bpm for one in selection if one.bpm is not None]
-        target_bpm = _meeting_point(bpms, self.params.max_stretch, rng) if self.mode.tempo == "same" else None
-        target_hz = _meeting_point(_tonics(selection), _MAX_SHIFT, rng) if self.params.align_tonic else None
-        # Rounded, so that what needs no change has factor 1 and shift 0 exactly and is left as it is.
+        """Rows of a mixture and its components.
+
+        All computed values are rounded here and only here, so that other processors store the same, and so that an
+        unchanged component has exactly stretch 1 and shift 0.
+        """
+        params, mode = self.params, MODES[self.params.mode]
+        target_bpm = _meeting_point(_bpms(selection), params.max_stretch, rng) if mode.tempo == "same" else None
+        tonic_hz = _meeting_point(_tonics(selection), _MAX_SHIFT, rng) if params.align_tonic else None
         stretches = [
-            round(octaves.ratio(one.bpm, target_bpm), 6) if one.bpm and target_bpm else 1.0 for one in selection
+            round(octaves.ratio(source.bpm, target_bpm), 6) if source.bpm and target_bpm else 1.0
+            for source in selection
         ]
-        shifts = [
-            round(1200 * math.log2(octaves.ratio(one.tonic_hz, target_hz)), 3) if one.tonic_hz and target_hz else 0.0
-            for one in selection
-        ]
-        if self.params.align_beats and target_bpm:
+        if params.align_beats and target_bpm:
             begins = timing.aligned(selection, stretches)
         else:
-            begins = [timing.begin(one, stretch) for one, stretch in zip(selection, stretches, strict=True)]
-        dastgahs = {one.dastgah for one in selection if one.pitched} if self.mode.dastgah == "same" else set()
+            begins = [timing.begin(source, stretch) for source, stretch in zip(selection, stretches, strict=True)]
+        dastgahs = {source.dastgah for source in selection if source.pitched} if mode.dastgah == "same" else set()
         mixture = {
             "mixture_id": mixture_id,
             "split": self.split,
-            "mode": self.mode.name,
-            "instruments": [one.instrument for one in selection],
+            "mode": mode.name,
+            "instruments": [source.instrument for source in selection],
             "target_bpm": target_bpm,
             "dastgah": next(iter(dastgahs), None),
-            "room_rt60_s": drawn.room and drawn.room.rt60_s,
-            "room_wet_db": drawn.room and drawn.room.wet_db,
+            "room_rt60_s": place[0],
+            "room_wet_db": place[1],
         }
         components = [
             {
                 "mixture_id": mixture_id,
-                "slice_id": one.slice_id,
-                "instrument": one.instrument,
-                "dastgah": one.dastgah,
-                "bpm": one.bpm,
+                "slice_id": source.slice_id,
+                "recording_id": source.recording_id,
+                "instrument": source.instrument,
+                "dastgah": source.dastgah,
+                "bpm": source.bpm,
                 "offset_s": round(offset_s, 6) + 0.0,  # never -0.0
                 "stretch": stretch,
-                "shift_cents": shift_cents,
-                "gain_db": float(gain_db),
-                "metered": one.bpm is not None,
+                "shift_cents": round(_cents(source.tonic_hz, tonic_hz), 3) + 0.0,
+                "gain_db": gain_db,
+                "metered": source.bpm is not None,
             }
-            for one, offset_s, stretch, shift_cents, gain_db in zip(
-                selection, begins, stretches, shifts, drawn.gains_db, strict=True
-            )
+            for source, offset_s, stretch, gain_db in zip(selection, begins, stretches, gains_db, strict=True)
         ]
         return mixture, components
 
 
-@dataclass(frozen=True)
-class _Ensemble:
-    """What of a mixture is the same in all modes: who plays, the gains in dB, and the room, if any."""
-
-    instruments: tuple[str, ...]
-    gains_db: np.ndarray
-    room: Room | None
-
-
-@dataclass(frozen=True)
-class _Supply:
-    """Mixtures that can be made of an ensemble in every mode: at least so many, maybe more, fewest in `scarcest`."""
-
-    least: int
-    more: bool
-    scarcest: str
-
-
 def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
-    """One of the targets with the least change, or None; drawn, or the same instruments would always stay as they are.
+    """A target of the least change, if any; drawn, or the same instruments would always stay unchanged.
 
-    A classifier could then tell instruments by the traces of being stretched.
+    A classifier could then recognise instruments by the traces of stretching.
     """
     points = octaves.meeting_points(values, most) if values else []
-    return points[rng.integers(len(points))] if points else None
+    return round(points[rng.integers(len(points))], 6) if points else None
+
+
+def _cents(tonic_hz: float | None, target_hz: float | None) -> float:
+    """Transposition that brings a tonic to the target, if both are known."""
+    return 1200 * math.log2(octaves.ratio(tonic_hz, target_hz)) if tonic_hz and target_hz else 0.0
 
 
 def _key(selection: Selection) -> frozenset[str]:
     return frozenset(source.slice_id for source in selection)
 
 
+def _bpms(selection: Selection) -> list[float]:
+    return [source.bpm for source in selection if source.bpm is not None]
+
+
 def _tonics(selection: Selection) -> list[float]:
-    return [one.tonic_hz for one in selection if one.tonic_hz is not None]
+    return [source.tonic_hz for source in selection if source.tonic_hz is not None]

@@ -1,10 +1,12 @@
-"""Make recipes sound: any row of the tables becomes the same samples whenever and wherever it is asked for."""
+"""Rendering mixtures: equal rows of the tables give equal samples, at any time and in any order."""
 
+import functools
 import math
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from python_stretch.Signalsmith import Stretch
@@ -13,36 +15,35 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.mixing import formants
-from tarkib.mixing.material import neighbour
-from tarkib.mixing.room import Room
+from tarkib.mixing import formants, room
 
 COMPONENT_RMS_DBFS = -26.0
-"""Level that every component is brought to before its drawn gain, so that no loud recording drowns the others.
+"""Level of every component before its drawn gain, so that no loud recording masks the others.
 
-Plain RMS over what sounds: it is energy in the model's input that is to be balanced. The loudness of ITU-R BS.1770
-would cost more and change little: on the demo's slices the two differ by about 1 dB at most in the mean of an
-instrument, where gains are drawn over 12 dB. The level leaves room for five components before the peak limit is met."""
+Plain RMS of what is not silent: the energy in the model's input is to be balanced. The loudness of ITU-R BS.1770 would
+cost more and change little: on the demo's slices the two differ by about 1 dB at most in the mean of an instrument,
+while gains are drawn over 12 dB. The level leaves room for five components below the peak limit."""
 
 PEAK_DBFS = -1.0
-"""Highest peak of a mixture; a louder one is scaled down whole, never clipped."""
+"""Highest peak of a mixture; a louder one is scaled down as a whole, never clipped."""
 
 _FADE_SAMPLES = SAMPLE_RATE // 100
 _MARGIN_SAMPLES = SAMPLE_RATE // 10  # the stretcher's first and last milliseconds are weak: they are cut off
-_SILENCE = 1e-3  # of the peak: 60 dB below it nothing is heard
+_SILENCE = 1e-3  # of the peak: 60 dB below it
 _STRETCHER_SEED = 1
 # The stretcher's own blocks of 120 ms, but every 40 ms in place of 30: 0.7 of the time at nearly the same fidelity
 # (docs/performance.md).
 _BLOCK_SAMPLES, _INTERVAL_SAMPLES = SAMPLE_RATE * 120 // 1000, SAMPLE_RATE * 40 // 1000
-_KEPT_SLICES = 256  # 0.5 MB each; more would seldom be met again but in small data sets, where they all fit
+_TONALITY_LIMIT = 8_000 / SAMPLE_RATE  # above it partials are shifted by a constant: noise and breath stay natural
+_CACHED_SLICES = 256  # 0.5 MB each; only small data sets would meet more of them again
 _NOTHING = np.zeros(0, np.float32)
 
 
 def stretch(samples: np.ndarray, factor: float, shift_cents: float = 0.0) -> np.ndarray:
     """Play samples, shape (n,), `factor` times as fast and transposed by some cents, shape (round(n / factor),).
 
-    Tempo and pitch are independent (Signalsmith Stretch), and the timbre's formants stay where they were. Factor 1
-    without a shift gives the samples as they are, which the stretcher itself would not.
+    Tempo and pitch are independent (Signalsmith Stretch), and the formants stay where they were. Factor 1 without a
+    shift returns the samples unchanged.
     """
     if factor == 1.0 and shift_cents == 0.0:
         return samples
@@ -50,10 +51,9 @@ def stretch(samples: np.ndarray, factor: float, shift_cents: float = 0.0) -> np.
     stretcher.configure(1, _BLOCK_SAMPLES, _INTERVAL_SAMPLES)
     stretcher.timeFactor = factor
     ratio = 2 ** (shift_cents / 1200)
-    # Above the limit partials are shifted by a constant instead of a factor, which keeps noise and breath natural.
-    stretcher.setTransposeFactor(ratio, 8_000 / SAMPLE_RATE)
+    stretcher.setTransposeFactor(ratio, _TONALITY_LIMIT)
     played = np.asarray(stretcher.process(samples[np.newaxis]))[0]
-    return played if shift_cents == 0.0 else formants.restored(played, ratio)
+    return played if shift_cents == 0.0 else formants.restore(played, ratio)
 
 
 def component(
@@ -70,11 +70,11 @@ def component(
 
     Parameters
     ----------
-    before, samples, after : the slice and what its recording holds next to it, shape (n,), the neighbours maybe empty.
-    offset_s : where it begins, in seconds of the recording from the start of `samples`; where the recording has not
-        begun or has ended, the component is silent.
+    before, samples, after : the slice and its neighbours in the recording, shape (n,); the neighbours may be empty.
+    offset_s : where it begins, in seconds of the recording from the start of `samples`; before and after the recording
+        the component is silent.
     factor, shift_cents : as for `stretch`.
-    gain_db : relative to `COMPONENT_RMS_DBFS`, to which what sounds is brought first.
+    gain_db : relative to `COMPONENT_RMS_DBFS`.
     """
     around = np.concatenate([before, samples, after])
     begin = before.size + round(offset_s * SAMPLE_RATE)
@@ -84,7 +84,7 @@ def component(
     lead = min(begin, _MARGIN_SAMPLES)
     played = stretch(around[begin - lead : end + _MARGIN_SAMPLES], factor, shift_cents)
     played = played[round(lead / factor) :][: CLIP_SAMPLES - silent].copy()
-    level = audio.rms(_sounding(played))
+    level = audio.rms(_without_final_silence(played))
     if level > 0:
         played *= audio.amplitude(COMPONENT_RMS_DBFS + gain_db) / level
     ramp = np.linspace(0.0, 1.0, min(_FADE_SAMPLES, played.size), dtype=np.float32)
@@ -93,8 +93,8 @@ def component(
     return audio.fit(np.pad(played, (silent, 0)))
 
 
-def _sounding(samples: np.ndarray) -> np.ndarray:
-    """Samples without the silence at their end: a recording's last slice is padded."""
+def _without_final_silence(samples: np.ndarray) -> np.ndarray:
+    """Samples without the padding of a recording's last slice."""
     loud = np.abs(samples) > _SILENCE * np.abs(samples).max(initial=0.0)
     return samples[: samples.size - int(np.argmax(loud[::-1]))]
 
@@ -105,65 +105,75 @@ def headroom(samples: np.ndarray) -> np.float32:
     return np.float32(most / peak) if peak > most else np.float32(1.0)
 
 
+class Neighbourhood(NamedTuple):
+    """Places of a slice and of the slices next to it in its recording; None if there are none."""
+
+    before: Place | None
+    slice: Place
+    after: Place | None
+
+
+def places(slice_rows: Iterable[Mapping]) -> dict[str, Neighbourhood]:
+    """Places of each slice of a table and its neighbours, by its id."""
+    rows = list(slice_rows)
+    by_position = {(row["recording_id"], row["number"]): Place.of(row) for row in rows}
+    return {
+        row["slice_id"]: Neighbourhood(
+            by_position.get((row["recording_id"], row["number"] - 1)),
+            Place.of(row),
+            by_position.get((row["recording_id"], row["number"] + 1)),
+        )
+        for row in rows
+    }
+
+
 class Renderer:
     """Renders mixtures from a clip store of slices.
 
     Parameters
     ----------
     store : the slices.
-    places : where each slice lies, by its id; neighbours that are not in it count as not recorded.
+    places : where each slice and its neighbours are, by its id.
     """
 
-    def __init__(self, store: ClipStore, places: Mapping[str, Place]) -> None:
+    def __init__(self, store: ClipStore, places: Mapping[str, Neighbourhood]) -> None:
         self.store, self.places = store, places
-        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._slice = functools.lru_cache(_CACHED_SLICES)(store.read)
 
-    def slice(self, slice_id: str) -> np.ndarray:
-        """A slice's samples, read-only, shape (120000,); of one that is not there none, shape (0,)."""
-        if slice_id not in self.places:
-            return _NOTHING
-        if slice_id not in self._kept:
-            samples = self.store.read(self.places[slice_id])
-            samples.setflags(write=False)
-            self._kept[slice_id] = samples
-            if len(self._kept) > _KEPT_SLICES:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(slice_id)
-        return self._kept[slice_id]
+    def around(self, slice_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Samples of a slice between those of its neighbours: each of shape (120000,), or (0,) if not there."""
+        before, samples, after = (self._slice(place) if place else _NOTHING for place in self.places[slice_id])
+        return before, samples, after
 
     def component(self, row: Mapping) -> np.ndarray:
-        """A row of the table of components as sound, shape (120000,), with its gain, as if alone and in a dry room.
+        """A row of the table of components as sound, shape (120000,), with its gain, without the room.
 
-        Raises TarkibError where its slice is not there.
+        Raises TarkibError if its slice is not there.
         """
-        slice_id = row["slice_id"]
-        if slice_id not in self.places:
+        if row["slice_id"] not in self.places:
             raise TarkibError(
-                f"{row['mixture_id']}: its slice {slice_id} is not in {self.store.folder}; mixtures and slices do not "
-                "belong together: run dvc repro (or dvc checkout)"
+                f"{row['mixture_id']}: its slice {row['slice_id']} is not in {self.store.folder}; mixtures and slices "
+                "do not belong together: run dvc repro (or dvc checkout)"
             )
+        before, place, after = self.places[row["slice_id"]]
         as_recorded = row["stretch"] == 1.0 and row["shift_cents"] == 0.0
         margin = 0 if as_recorded else _MARGIN_SAMPLES
         begin = round(row["offset_s"] * SAMPLE_RATE)
         end = begin + math.ceil(CLIP_SAMPLES * row["stretch"])
         return component(
-            self._part(neighbour(slice_id, -1), CLIP_SAMPLES + begin - margin, CLIP_SAMPLES),
-            self.slice(slice_id),
-            self._part(neighbour(slice_id, 1), 0, end + margin - CLIP_SAMPLES),
+            self._part(before, CLIP_SAMPLES + begin - margin, CLIP_SAMPLES),
+            self._slice(place),
+            self._part(after, 0, end + margin - CLIP_SAMPLES),
             offset_s=row["offset_s"],
             factor=row["stretch"],
             shift_cents=row["shift_cents"],
             gain_db=row["gain_db"],
         )
 
-    def _part(self, slice_id: str, begin: int, end: int) -> np.ndarray:
-        """Samples of a neighbour from `begin` to before `end`, as far as it has them, decoded no further than that."""
+    def _part(self, place: Place | None, begin: int, end: int) -> np.ndarray:
+        """Samples of a neighbour from `begin` to before `end`, as far as it has them; only those are decoded."""
         begin, end = max(begin, 0), min(end, CLIP_SAMPLES)
-        if begin >= end or slice_id not in self.places:
-            return _NOTHING
-        if slice_id in self._kept:
-            return self._kept[slice_id][begin:end]
-        return self.store.read(self.places[slice_id], begin, end)
+        return self.store.read(place, begin, end) if place and begin < end else _NOTHING
 
     def parts(self, mixture: Mapping, components: Sequence[Mapping]) -> list[np.ndarray]:
         """A mixture's components as they sound in it, each of shape (120000,): their sum is the mixture.
@@ -174,45 +184,40 @@ class Renderer:
         """
         sounds = [_in_room(mixture, self.component(row)) for row in components]
         scale = headroom(_sum(sounds))
-        return [one * scale for one in sounds]
+        return [sound * scale for sound in sounds]
 
     def mixture(self, mixture: Mapping, components: Sequence[Mapping]) -> np.ndarray:
-        """A mixture as sound, shape (120000,): the sum of its components, scaled down whole where it is too loud."""
+        """A mixture as sound, shape (120000,): the sum of its components, scaled down as a whole if too loud."""
         total = _in_room(mixture, _sum([self.component(row) for row in components]))
         return total * headroom(total)
 
 
 def _sum(sounds: Sequence[np.ndarray]) -> np.ndarray:
-    return np.sum(sounds, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(sounds, axis=0, dtype=np.float32))
 
 
 def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
     if mixture["room_rt60_s"] is None:
         return samples
-    return Room(mixture["room_rt60_s"], mixture["room_wet_db"]).sounding(samples)
+    return room.reverberate(samples, mixture["room_rt60_s"], mixture["room_wet_db"])
 
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to make: mixtures with their components' rows, and the slices' places that they need."""
+    """One shard to make: mixtures with their components' rows, and the places of their slices."""
 
     shard: Path
     slices: Path
-    recipes: tuple[tuple[dict, tuple[dict, ...]], ...]
-    places: dict[str, Place]
+    recipes: tuple[tuple[dict, list[dict]], ...]
+    places: dict[str, Neighbourhood]
 
 
-def places(slice_rows: Sequence[dict]) -> dict[str, Place]:
-    """Where each slice of a table lies, by its id."""
-    return {row["slice_id"]: Place.of(row) for row in slice_rows}
-
-
-def by_mixture(components: Sequence[dict]) -> dict[str, list[dict]]:
+def by_mixture(components: Iterable[dict]) -> dict[str, list[dict]]:
     """Rows of components by their mixture's id."""
-    parts: dict[str, list[dict]] = {}
+    parts = defaultdict(list)
     for row in components:
-        parts.setdefault(row["mixture_id"], []).append(row)
-    return parts
+        parts[row["mixture_id"]].append(row)
+    return dict(parts)
 
 
 def plan(
@@ -222,21 +227,15 @@ def plan(
     parts, all_places = by_mixture(components), places(slice_rows)
     jobs = []
     for index, start in enumerate(range(0, len(mixtures), clips.CLIPS_PER_SHARD)):
-        some = mixtures[start : start + clips.CLIPS_PER_SHARD]
-        recipes = tuple((row, tuple(parts[row["mixture_id"]])) for row in some)
-        needed = {
-            one: all_places[one]
-            for _, rows in recipes
-            for row in rows
-            for one in (neighbour(row["slice_id"], step) for step in (-1, 0, 1))
-            if one in all_places
-        }
+        shard = mixtures[start : start + clips.CLIPS_PER_SHARD]
+        recipes = tuple((mixture, parts[mixture["mixture_id"]]) for mixture in shard)
+        needed = {row["slice_id"]: all_places[row["slice_id"]] for _, rows in recipes for row in rows}
         jobs.append(Job(folder / clips.shard_name(index), slices, recipes, needed))
     return jobs
 
 
 def render_shard(job: Job) -> list[dict]:
-    """Render and write a job's shard. Returns the rows of its mixtures, now with their places."""
+    """Render and write a job's shard. Returns the rows of its mixtures with their places."""
     with ClipStore(job.slices) as store:
         renderer = Renderer(store, job.places)
 
@@ -244,5 +243,5 @@ def render_shard(job: Job) -> list[dict]:
             for mixture, components in job.recipes:
                 yield mixture["mixture_id"], renderer.mixture(mixture, components)
 
-        found = list(clips.write_shard(job.shard, sounds()))
-    return [{**row, **place._asdict()} for (row, _), place in zip(job.recipes, found, strict=True)]
+        written = list(clips.write_shard(job.shard, sounds()))
+    return [{**mixture, **place._asdict()} for (mixture, _), place in zip(job.recipes, written, strict=True)]

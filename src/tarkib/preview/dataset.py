@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tarkib import tables
-from tarkib.audio.clips import Place
 from tarkib.errors import TarkibError
 from tarkib.mixing import rendering
 
@@ -21,8 +20,8 @@ class Mixtures:
     rows: list[dict]
     components: dict[str, list[dict]]
     """by mixture_id; never empty"""
-    places: dict[str, Place]
-    """of every slice, by slice_id"""
+    places: dict[str, rendering.Neighbourhood]
+    """of every slice and its neighbours, by slice_id"""
 
 
 @dataclass(frozen=True)

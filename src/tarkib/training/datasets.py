@@ -84,8 +84,7 @@ class MixtureSet(Dataset):
         mine = set(self.ids.tolist())
         for row in tables.COMPONENTS.read(self.folder / "components.parquet"):
             if row["mixture_id"] in mine:
-                # A slice is named after its recording: <recording_id>-0007.
-                yield row["mixture_id"], row["instrument"], row["slice_id"].rpartition("-")[0]
+                yield row["mixture_id"], row["instrument"], row["recording_id"]
 
 
 class WindowSet(Dataset):
