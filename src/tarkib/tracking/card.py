@@ -90,8 +90,8 @@ class Card:
             return ""
         return (
             f"The threshold of {', '.join(named)} is {metrics.DEFAULT_THRESHOLD}: to choose one, validation must have "
-            f"at least {metrics.FEWEST_RECORDINGS} recordings with the instrument and {metrics.FEWEST_RECORDINGS} without "
-            "it (more performers, or a greater slice.validation_share)."
+            f"at least {metrics.FEWEST_RECORDINGS} recordings with the instrument and {metrics.FEWEST_RECORDINGS} "
+            "without it (more performers, or a greater slice.validation_share)."
         )
 
     def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
