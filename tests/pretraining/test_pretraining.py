@@ -9,7 +9,7 @@ from small_mert import published
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
 from tarkib.pretraining import Corpus, Pretrained, cut, publishing, training
-from tarkib.training import ComputeConfig
+from tarkib.training.compute import ComputeConfig
 
 
 @pytest.fixture
