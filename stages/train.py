@@ -30,7 +30,7 @@ def main() -> None:
             checkpoints=project.cache("training"),
             cache=Cache(project.cache("hidden_states")),
             machine=ComputeConfig.of(settings.run),
-            callbacks=[runs.Curves(tracked)],
+            callbacks=[tracked],
             identity=identity,
         )
         classes = selection.class_table(train_set, validation_set, result)
