@@ -31,7 +31,8 @@ from tarkib.mixing import ensembles
 from tarkib.models.checkpoint import save_mert
 from tarkib.runtime import fingerprint, outputs, parallel, project
 from tarkib.runtime.cache import Cache
-from tarkib.training import ComputeConfig, datasets, prediction
+from tarkib.training import datasets, fitting, prediction
+from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet, WindowSet
 from tarkib.training.prediction import predict_logits
 
@@ -108,7 +109,7 @@ def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> di
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     with tempfile.TemporaryDirectory() as name:
         cache = Cache(Path(name) / "states")
-        result = training.train(
+        result = fitting.train(
             model, train_set, validation_set, wanted, checkpoints=Path(name), cache=cache, machine=_MACHINE
         )
     thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))

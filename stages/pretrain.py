@@ -11,7 +11,7 @@ from tarkib import audio, models, params, pretraining, training
 from tarkib.models import checkpoint
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.outputs import atomic_dir
-from tarkib.training import ComputeConfig
+from tarkib.training.compute import ComputeConfig
 
 BACKBONE = Path("models/backbone")
 
@@ -33,12 +33,7 @@ def main() -> None:
         settings.pretrain,
         corpus,
         checkpoints=cache / "checkpoints",
-        machine=ComputeConfig(
-            devices=settings.run.devices,
-            checkpoint_steps=settings.run.checkpoint_steps,
-            gradient_checkpointing=settings.run.gradient_checkpointing,
-            compile=settings.run.compile,
-        ),
+        machine=ComputeConfig.of(settings.run),
         identity={"code": code},
     )
     with atomic_dir(BACKBONE) as folder:

@@ -24,15 +24,18 @@ def write_classifier(
     trained = [name for name in INSTRUMENTS if name not in untrained]
     thresholds = np.linspace(0.45, 0.55, len(INSTRUMENTS))
     classifier.save(folder, trained_classes=trained, thresholds=dict(zip(INSTRUMENTS, thresholds, strict=True)))
-    classes = card.classes(
-        INSTRUMENTS,
-        np.array([0 if name in untrained else 20 for name in INSTRUMENTS]),
-        dict.fromkeys(trained, 3),
-        thresholds,
-        np.full(len(INSTRUMENTS), 0.7),
-        validation_recordings=np.full(len(INSTRUMENTS), 4),
-        chosen=np.full(len(INSTRUMENTS), True),
-    )
+    classes = [
+        {
+            "instrument": name,
+            "mixtures": 0 if name in untrained else 20,
+            "recordings": 0 if name in untrained else 3,
+            "validation_recordings": 4,
+            "threshold": threshold,
+            "threshold_chosen": True,
+            "validation_roc_auc": 0.7,
+        }
+        for name, threshold in zip(INSTRUMENTS, thresholds.tolist(), strict=True)
+    ]
     about = card.Card(
         source=classifier.source,
         mode=mode,

@@ -1,4 +1,4 @@
-"""A classifier whose answers are known: it hears the level of a clip's first and second half."""
+"""A classifier with known answers, by the sign of a clip's mean."""
 
 import numpy as np
 import torch
@@ -11,17 +11,17 @@ from tarkib.vocabulary import INSTRUMENTS
 class Ears(nn.Module):
     """Logit of ney: 10 where the clip's mean is positive, else -10; of tar: the other way round; others -10.
 
-    `heard` keeps the clips, in order.
+    `clips` keeps its input, in order.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.labels = self.trained_classes = INSTRUMENTS
         self.thresholds = dict.fromkeys(INSTRUMENTS, 0.5)
-        self.heard: list[np.ndarray] = []
+        self.clips: list[np.ndarray] = []
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        self.heard.extend(samples.numpy().copy())
+        self.clips.extend(samples.numpy().copy())
         logits = torch.full((len(samples), len(INSTRUMENTS)), -10.0)
         sign = torch.sign(samples.mean(dim=1))
         logits[:, 0], logits[:, 1] = 10.0 * sign, -10.0 * sign

@@ -35,7 +35,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, defaults: params.Params) -> Iterator[Path]:
-    """A project with one registered model, which never learnt the piano, and a recording of it."""
+    """A project with one registered model, not trained on piano, and a recording."""
     folder = tmp_path_factory.mktemp("served")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(folder))
@@ -53,8 +53,8 @@ def model(folder: Path) -> mlflow.pyfunc.PyFuncModel:
 
 
 @pytest.fixture(scope="module")
-def heard(folder: Path) -> Recognition:
-    """What the recogniser itself says of the recording."""
+def expected(folder: Path) -> Recognition:
+    """The recogniser's own result for the recording."""
     return Recogniser.load(folder / "classifier", device="cpu")(folder / "song.wav")
 
 
@@ -63,25 +63,29 @@ def song() -> np.ndarray:
     return noise(8, rate=RATE)
 
 
-def agrees(table: pd.DataFrame, heard: Recognition, row: int = 0) -> None:
-    """Fail where a row's windows are not what the recogniser gives."""
+def agrees(table: pd.DataFrame, expected: Recognition, row: int = 0) -> None:
+    """Fail where a row's windows differ from the recogniser's."""
     mine = table[table["input"] == row].reset_index(drop=True)
-    np.testing.assert_allclose(mine["start_s"], heard.starts_s)
-    np.testing.assert_allclose(mine["end_s"], heard.ends_s)
-    for k, label in enumerate(heard.labels):
-        if heard.trained[k]:
+    np.testing.assert_allclose(mine["start_s"], expected.starts_s)
+    np.testing.assert_allclose(mine["end_s"], expected.ends_s)
+    for k, label in enumerate(expected.labels):
+        if expected.trained[k]:
             np.testing.assert_allclose(
-                mine[label].astype(float), heard.window_probabilities[:, k], atol=1e-5, rtol=0, err_msg=label
+                mine[label].astype(float), expected.window_probabilities[:, k], atol=1e-5, rtol=0, err_msg=label
             )
         else:
             assert mine[label].isna().all()
     assert mine["present"].map(list).tolist() == [
-        [label for label, value, least in zip(heard.labels, window, heard.thresholds, strict=True) if value >= least]
-        for window in heard.window_probabilities
+        [
+            label
+            for label, value, least in zip(expected.labels, window, expected.thresholds, strict=True)
+            if value >= least
+        ]
+        for window in expected.window_probabilities
     ]
 
 
-def test_a_recording_in_each_of_the_ways(model, heard, folder):
+def test_a_recording_in_each_of_the_ways(model, expected, folder):
     file = folder / "song.wav"
     for row in (
         {"path": str(file)},
@@ -93,19 +97,19 @@ def test_a_recording_in_each_of_the_ways(model, heard, folder):
     ):
         table = model.predict(pd.DataFrame([row]))
         assert list(table) == ["input", "start_s", "end_s", "present", *INSTRUMENTS]
-        agrees(table, heard)
+        agrees(table, expected)
 
 
-def test_the_recogniser_itself_takes_what_is_registered(heard, folder):
+def test_the_recogniser_loads_the_registered_model(expected, folder):
     found = Recogniser.load(MODEL, device="cpu")(folder / "song.wav")
-    np.testing.assert_array_equal(found.window_probabilities, heard.window_probabilities)
+    np.testing.assert_array_equal(found.window_probabilities, expected.window_probabilities)
 
 
-def test_some_instruments_count_as_present_and_some_do_not(heard):
-    """Else the tests here would not see what is present."""
-    present = heard.window_probabilities >= heard.thresholds
+def test_some_instruments_count_as_present_and_some_do_not(expected):
+    """Otherwise the tests of `present` would prove nothing."""
+    present = expected.window_probabilities >= expected.thresholds
     assert present.any()
-    assert not present[:, heard.trained].all()
+    assert not present[:, expected.trained].all()
 
 
 def test_samples_of_16_bits(model, folder):
@@ -146,14 +150,14 @@ GOOD = {"samples": [0.1] * 9_000, "sample_rate": 8_000}
         ({"samples": [0.1, 0.2], "sample_rate": 3}, "row 1: its header gives a sample rate of 3 Hz"),
         ({"samples": [], "sample_rate": 8_000}, r"row 1: samples have shape \(0,\)"),
         ({"samples": ["a"], "sample_rate": 8_000}, "row 1: samples are not numbers"),
-        ({"samples": 0.5, "sample_rate": 8_000}, "row 1: samples are one number"),
+        ({"samples": 0.5, "sample_rate": 8_000}, "row 1: samples are a single number"),
         ({"samples": [0.1, -3_000.0], "sample_rate": 8_000}, "row 1: samples reach 3000; give numbers from -1 to 1"),
         ({"samples": [0.1, np.inf], "sample_rate": 8_000}, "row 1: samples reach inf"),
         ({"samples": [10**400], "sample_rate": 8_000}, "row 1: samples are not numbers"),
         ({"samples": [0.1, 0.2], "sample_rate": 10**400}, r"row 1: sample_rate is 10+.*; give a whole number"),
         ({"samples": [0.1, 0.2], "sample_rate": "a" * 100_000}, "row 1: sample_rate is 'a+...a+'; give a whole number"),
         ({"path": "a\x1b[1m" * 10_000}, r"row 1: (a\\u001b\[1m)+\S{0,9}…: File name too long"),
-        ({}, "row 1: gives nothing to hear; a row has one of path, audio, or samples"),
+        ({}, "row 1: gives no recording; a row has one of path, audio, or samples"),
         ({"path": "a.wav", "audio": "AAAA"}, "row 1: gives path and audio; a row has one of"),
     ],
 )
@@ -165,14 +169,14 @@ def test_a_bad_row_is_named(model, tmp_path, monkeypatch, row, message):
     assert error.value.get_http_status_code() == 400
 
 
-def test_a_table_without_a_column_to_hear_and_a_hop_too_long(model):
+def test_a_table_without_recordings_and_a_hop_too_long(model):
     with pytest.raises(MlflowException, match="no rows with a column path, audio or samples"):
         model.predict([{"file": "a.wav"}])
     with pytest.raises(MlflowException, match="hop_s is 7; it must be from"):
         model.predict([GOOD], params={"hop_s": 7.0})
 
 
-def test_damaged_weights_are_told_in_a_line(folder, tmp_path):
+def test_damaged_weights_are_one_line(folder, tmp_path):
     copy = Path(mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "model")))
     weights = copy / "artifacts/classifier/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -187,10 +191,10 @@ def test_damaged_weights_are_told_in_a_line(folder, tmp_path):
 
 ALONE = """
 import builtins, json, sys
-taken, ordinary = set(), builtins.__import__
+imported, ordinary = set(), builtins.__import__
 def noted(name, globals=None, locals=None, fromlist=(), level=0):
     if level == 0 and (globals or {}).get("__name__", "").partition(".")[0] in ("tarkib", "pyfunc", "code_model"):
-        taken.add(name.partition(".")[0])
+        imported.add(name.partition(".")[0])
     return ordinary(name, globals, locals, fromlist, level)
 builtins.__import__ = noted
 sys.path = [one for one in sys.path if one != PROJECT]
@@ -199,11 +203,12 @@ import mlflow
 model = mlflow.pyfunc.load_model(MODEL)
 table = model.predict([{"path": SONG}])
 import tarkib
-print(json.dumps({"from": tarkib.__file__, "rows": len(table), "taken": sorted(taken - set(sys.stdlib_module_names))}))
+others = sorted(imported - set(sys.stdlib_module_names))
+print(json.dumps({"from": tarkib.__file__, "rows": len(table), "imported": others}))
 """
 
 
-def test_it_loads_where_tarkib_is_not_installed(folder, heard, tmp_path):
+def test_it_loads_where_tarkib_is_not_installed(folder, expected, tmp_path):
     """From the copy of the code in the model, with the packages that the model names."""
     copy = mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "model"))
     project = str(Path(pyfunc.__file__).resolve().parents[2])
@@ -211,13 +216,13 @@ def test_it_loads_where_tarkib_is_not_installed(folder, heard, tmp_path):
     code = "".join(f"{name} = {value!r}\n" for name, value in values.items()) + ALONE
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert Path(said["from"]).is_relative_to(copy)
-    assert said["rows"] == len(heard.starts_s)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert Path(report["from"]).is_relative_to(copy)
+    assert report["rows"] == len(expected.starts_s)
     named = {line.partition("==")[0] for line in (Path(copy) / "requirements.txt").read_text().split()}
     assert named == set(pyfunc.REQUIREMENTS)
     packages = metadata.packages_distributions()
-    for module in set(said["taken"]) - {"tarkib"}:
+    for module in set(report["imported"]) - {"tarkib"}:
         assert {one.lower() for one in packages[module]} & named, module
 
 
@@ -279,7 +284,7 @@ def not_json(constant: str) -> None:
     pytest.fail(f"{constant} is no JSON")
 
 
-def test_http_by_path_samples_and_audio(server, heard, folder):
+def test_http_by_path_samples_and_audio(server, expected, folder):
     file = folder / "song.wav"
     rows = [
         {"path": str(file)},
@@ -287,13 +292,13 @@ def test_http_by_path_samples_and_audio(server, heard, folder):
         {"audio": base64.b64encode(file.read_bytes()).decode()},
     ]
     for row in rows:
-        agrees(asked(server, {"dataframe_records": [row]}), heard)
+        agrees(asked(server, {"dataframe_records": [row]}), expected)
     table = asked(server, {"inputs": rows, "params": {"hop_s": 1.0}})
     for number in range(len(rows)):
-        agrees(table, heard, number)
+        agrees(table, expected, number)
 
 
-def test_http_tells_what_is_wrong(server):
+def test_http_answers_what_is_wrong(server):
     with pytest.raises(urllib.error.HTTPError) as error:
         asked(server, {"dataframe_records": [{"path": "absent.wav"}]})
     assert error.value.code == 400

@@ -19,7 +19,7 @@ CLIP = 5 * RATE
 
 
 def ramp(samples: int) -> np.ndarray:
-    """Samples that are all different, so that a window tells where it was cut."""
+    """Samples that are all different, so that a window shows where it was cut."""
     return np.linspace(0.1, 0.9, samples, dtype=np.float32)
 
 
@@ -43,21 +43,21 @@ def test_windows_are_a_hop_apart_and_the_last_ends_with_the_recording(samples, h
     np.testing.assert_allclose(found.starts_s, np.array(starts) / RATE)
     assert found.seconds == samples / RATE
     padded = np.pad(sound, (0, max(0, CLIP - samples)))
-    for clip, start in zip(one.classifier.heard, starts, strict=True):
+    for clip, start in zip(one.classifier.clips, starts, strict=True):
         np.testing.assert_array_equal(clip, padded[start : start + CLIP])
 
 
 @pytest.mark.parametrize("hop_s", [0.7, 5.0])
-def test_a_stream_is_heard_as_the_whole(tmp_path, hop_s):
+def test_a_stream_equals_the_whole(tmp_path, hop_s):
     """Longer than what is decoded at once, twice, and ending in the middle of a hop."""
     sound = noise(143.21)
     path = write(tmp_path / "long.wav", sound, subtype="FLOAT")
     streamed, whole = recogniser(), recogniser()
     a, b = streamed(path, hop_s=hop_s), whole((sound, RATE), hop_s=hop_s)
     np.testing.assert_array_equal(a.starts_s, b.starts_s)
-    for one, other in zip(streamed.classifier.heard, whole.classifier.heard, strict=True):
+    for one, other in zip(streamed.classifier.clips, whole.classifier.clips, strict=True):
         np.testing.assert_array_equal(one, other)
-    # Nothing is left unheard, and nothing is heard that is not there.
+    # The windows cover the recording and nothing else.
     assert a.starts_s[0] == 0
     assert np.diff(a.starts_s).max() <= hop_s + 1 / RATE
     assert a.ends_s[-1] == a.seconds == b.seconds
@@ -91,7 +91,7 @@ def test_samples_of_any_kind_are_the_same_sound():
     for sound in kinds:
         one = recogniser()
         one((sound, RATE))
-        for clip, expected in zip(one.classifier.heard, reference.classifier.heard, strict=True):
+        for clip, expected in zip(one.classifier.clips, reference.classifier.clips, strict=True):
             np.testing.assert_allclose(clip, expected, atol=1e-4)
 
 
@@ -114,7 +114,7 @@ def test_a_constant_is_silent(seconds):
     assert recogniser()((np.full(int(seconds * RATE), 0.5, np.float32), RATE)).silent.all()
 
 
-def test_what_is_odd_about_a_file_is_said(tmp_path):
+def test_a_file_s_oddities_are_remarks(tmp_path):
     sound = noise(7.0)
     path = write(tmp_path / "a.wav", np.stack([sound, -sound], axis=1), subtype="FLOAT")
     found = recogniser()(path)
@@ -123,16 +123,16 @@ def test_what_is_odd_about_a_file_is_said(tmp_path):
     assert not recogniser()((np.stack([sound, -sound]), RATE)).silent.any()
 
 
-def test_what_is_no_regular_file_is_refused_unopened(tmp_path):
+def test_special_files_are_refused_unopened(tmp_path):
     os.mkfifo(tmp_path / "a.wav")
     with pytest.raises(TarkibError, match=r"is not a regular file \(a FIFO\)"):
         recogniser()(tmp_path / "a.wav")
 
 
-def test_progress_is_told_once_a_batch():
-    told = []
-    recogniser()((ramp(30 * RATE), RATE), hop_s=1.0, batch_size=4, progress=told.append)
-    assert told == [3.0, 7.0, 11.0, 15.0, 19.0, 23.0]
+def test_progress_is_reported_once_a_batch():
+    reported = []
+    recogniser()((ramp(30 * RATE), RATE), hop_s=1.0, batch_size=4, progress=reported.append)
+    assert reported == [3.0, 7.0, 11.0, 15.0, 19.0, 23.0]
 
 
 def test_classes_without_training_are_unknown():
@@ -159,7 +159,7 @@ def test_classes_without_training_are_unknown():
         (".", "is a folder"),
     ],
 )
-def test_what_cannot_be_heard_is_refused(sound, words):
+def test_bad_sound_is_refused(sound, words):
     with pytest.raises(TarkibError, match=words):
         recogniser()(sound)
 
@@ -197,7 +197,7 @@ def test_a_folder_that_mlflow_wrote_is_loaded_too(classifier, tmp_path):
     assert Recogniser.load(tmp_path).trained_classes == INSTRUMENTS[:9]
 
 
-def test_where_no_model_is_it_says_what_to_do(tmp_path):
+def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(TarkibError, match=r"nowhere: no such model; run dvc repro"):
         Recogniser.load(tmp_path / "nowhere")
     with pytest.raises(TarkibError, match=r"config.json: missing"):

@@ -8,8 +8,8 @@ from tarkib.recognition import Recognition, formats, timeline
 from tarkib.vocabulary import INSTRUMENTS
 
 
-def heard(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS, **columns) -> Recognition:
-    """A recognition in which `probabilities` are ney's; others by name, else 0."""
+def recognition(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS, **columns) -> Recognition:
+    """A recognition with the given probabilities of ney, others by name, else 0."""
     table = np.zeros((len(starts_s), len(INSTRUMENTS)), np.float32)
     for name, values in {"ney": probabilities, **columns}.items():
         table[:, INSTRUMENTS.index(name)] = values
@@ -29,7 +29,7 @@ def heard(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS, **co
 
 def test_activity_is_the_mean_over_the_windows_that_cover_a_frame():
     # Windows 0-5, 1-6, 2-7; a recording of 7 s, so frames 0..6 with middles 0.5 .. 6.5.
-    found = heard([0, 1, 2], [0.9, 0.3, 0.0], 7.0)
+    found = recognition([0, 1, 2], [0.9, 0.3, 0.0], 7.0)
     np.testing.assert_allclose(found.frames_s, np.arange(8))
     np.testing.assert_allclose(found.activity[:, 0], [0.9, 0.6, 0.4, 0.4, 0.4, 0.15, 0.0], atol=1e-6)
 
@@ -40,7 +40,7 @@ def test_activity_equals_the_plain_way_to_compute_it(seconds, hop_s):
     end = max(seconds - 5.0, 0.0)
     starts = np.append(np.arange(0, end, hop_s), end)
     probabilities = np.random.default_rng(1).random(len(starts))
-    found = heard(starts, probabilities, seconds, hop_s)
+    found = recognition(starts, probabilities, seconds, hop_s)
     for i, (begin, finish) in enumerate(zip(found.frames_s[:-1], found.frames_s[1:], strict=True)):
         middle = (begin + finish) / 2
         covering = probabilities[(starts <= middle) & (middle < starts + 5.0)]
@@ -51,48 +51,48 @@ def test_activity_equals_the_plain_way_to_compute_it(seconds, hop_s):
 
 
 def test_segments_are_runs_at_or_above_the_threshold():
-    found = heard([0, 5, 10, 15], [0.5, 0.7, 0.2, 0.9], 18.5, hop_s=5.0, tar=[0.0, 0.9, 0.0, 0.0])
-    told = [(one.instrument, one.start_s, one.end_s) for one in found.segments]
-    assert told == [("ney", 0.0, 10.0), ("ney", 15.0, 18.5), ("tar", 5.0, 10.0)]
+    found = recognition([0, 5, 10, 15], [0.5, 0.7, 0.2, 0.9], 18.5, hop_s=5.0, tar=[0.0, 0.9, 0.0, 0.0])
+    segments = [(s.instrument, s.start_s, s.end_s) for s in found.segments]
+    assert segments == [("ney", 0.0, 10.0), ("ney", 15.0, 18.5), ("tar", 5.0, 10.0)]
     np.testing.assert_allclose([one.probability for one in found.segments], [0.6, 0.9, 0.9], atol=1e-6)
 
 
-def test_the_text_tells_shares_and_times():
-    found = heard([0, 5, 10, 15], [0.5, 0.7, 0.2, 0.9], 20.0, hop_s=5.0)
-    assert str(found).splitlines() == ["0:20 heard in 4 windows", "  ney         75%  0:00-0:10, 0:15-0:20"]
-    assert "no instrument reaches its threshold" in str(heard([0], [0.1], 5.0))
+def test_the_text_holds_shares_and_times():
+    found = recognition([0, 5, 10, 15], [0.5, 0.7, 0.2, 0.9], 20.0, hop_s=5.0)
+    assert str(found).splitlines() == ["0:20 in 4 windows", "  ney         75%  0:00-0:10, 0:15-0:20"]
+    assert "no instrument reaches its threshold" in str(recognition([0], [0.1], 5.0))
 
 
-def test_many_segments_are_told_by_the_longest():
+def test_of_many_segments_the_text_lists_the_longest():
     starts = np.arange(0, 200, 5.0)
-    found = heard(starts, np.arange(len(starts)) % 2, 200.0, hop_s=5.0)
+    found = recognition(starts, np.arange(len(starts)) % 2, 200.0, hop_s=5.0)
     assert str(found).count("0:") + str(found).count("1:") <= 14
     assert "and 14 shorter" in str(found)
 
 
 def test_csv_has_a_row_a_segment():
-    found = heard([0, 5], [0.9, 0.1], 10.0, hop_s=5.0)
+    found = recognition([0, 5], [0.9, 0.1], 10.0, hop_s=5.0)
     assert formats.csv(found, 'a, "b".mp3').splitlines() == [
         "file,instrument,start_s,end_s,probability",
         '"a, ""b"".mp3",ney,0.000,5.000,0.9000',
     ]
 
 
-def test_json_tells_all_and_unknown_is_null():
-    found = heard([0, 5], [0.9, 0.1], 10.0, hop_s=5.0, trained=("ney", "tar"))
-    told = json.loads(formats.json(found, "نی.mp3"))
-    assert told["file"] == "نی.mp3"
-    assert told["segments"] == [{"instrument": "ney", "start_s": 0.0, "end_s": 5.0, "probability": 0.9}]
-    assert told["windows"][1]["start_s"] == 5.0
-    assert told["windows"][0]["ney"] == 0.9
-    assert told["windows"][0]["avaz"] is None
-    assert told["thresholds"]["tar"] == 0.5
+def test_json_holds_everything_and_unknown_is_null():
+    found = recognition([0, 5], [0.9, 0.1], 10.0, hop_s=5.0, trained=("ney", "tar"))
+    content = json.loads(formats.json(found, "نی.mp3"))
+    assert content["file"] == "نی.mp3"
+    assert content["segments"] == [{"instrument": "ney", "start_s": 0.0, "end_s": 5.0, "probability": 0.9}]
+    assert content["windows"][1]["start_s"] == 5.0
+    assert content["windows"][0]["ney"] == 0.9
+    assert content["windows"][0]["avaz"] is None
+    assert content["thresholds"]["tar"] == 0.5
 
 
 @pytest.mark.parametrize("probabilities", [[0.1, 0.9], [0.0, 0.0]])
 def test_jams_is_valid_and_reads_back(tmp_path, probabilities):
     path = tmp_path / "song.jams"
-    path.write_text(formats.jams(heard([0, 5], probabilities, 10.0, hop_s=5.0), "song.mp3"))
+    path.write_text(formats.jams(recognition([0, 5], probabilities, 10.0, hop_s=5.0), "song.mp3"))
     read = jams.load(str(path), validate=True, strict=True)
     assert read.file_metadata.duration == 10.0
     rows = [(one.time, one.duration, one.value, one.confidence) for one in read.annotations["tag_open", 0].data]
@@ -100,7 +100,7 @@ def test_jams_is_valid_and_reads_back(tmp_path, probabilities):
 
 
 def test_the_table_of_windows():
-    table = heard([0, 5], [0.9, 0.1], 8.0, hop_s=5.0).table()
+    table = recognition([0, 5], [0.9, 0.1], 8.0, hop_s=5.0).table()
     assert list(table.columns) == ["start_s", "end_s", *INSTRUMENTS]
     assert table["end_s"].tolist() == [5.0, 8.0]
 
@@ -112,7 +112,7 @@ def picture(path):
 
 
 def test_the_timeline_shows_what_plays(tmp_path):
-    quiet, loud = heard([0, 5], [0.1, 0.1], 10.0, hop_s=5.0), heard([0, 5], [0.1, 0.9], 10.0, hop_s=5.0)
+    quiet, loud = recognition([0, 5], [0.1, 0.1], 10.0, hop_s=5.0), recognition([0, 5], [0.1, 0.9], 10.0, hop_s=5.0)
     for name, found in (("quiet", quiet), ("loud", loud), ("again", loud)):
         timeline.draw(found, tmp_path / f"{name}.png", "a $b_1$ \\alpha.mp3")
     assert picture(tmp_path / "loud.png").shape == (750, 1500, 4)
@@ -133,7 +133,7 @@ def test_a_long_timeline_hides_no_short_segment(tmp_path):
     probabilities = np.zeros(10_000)
     probabilities[5_000] = 1.0
     starts = np.arange(10_000) * 5.0
-    found = heard(starts, probabilities, 50_000.0, hop_s=5.0)
+    found = recognition(starts, probabilities, 50_000.0, hop_s=5.0)
     borders, activity, present = found.thinned(1_200)
     assert len(borders) == len(activity) + 1 <= 1_201
     assert present[:, 0].sum() == 1

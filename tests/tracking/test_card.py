@@ -1,9 +1,8 @@
 import dataclasses
 
-import numpy as np
 import pytest
 import yaml
-from small_mert import model_params, published
+from models.small_mert import model_params, published
 
 from tarkib.errors import TarkibError
 from tarkib.models import build
@@ -11,16 +10,13 @@ from tarkib.tracking import card
 
 
 def about(source: dict[str, object], **changed: object) -> card.Card:
-    """A card of a classifier that learnt two of three classes."""
-    classes = card.classes(
-        ("tar", "ney", "daf"),
-        np.array([7.0, 4.0, 0.0]),
-        {"tar": 3, "ney": 1},
-        np.array([0.25, 0.75, 0.5]),
-        np.array([0.9, 0.8, np.nan]),
-        validation_recordings=np.array([5, 1, 0]),
-        chosen=np.array([True, False, False]),
-    )
+    """A card of a classifier that was trained on two of three classes."""
+    columns = ("instrument", "mixtures", "recordings", "validation_recordings", "threshold", "threshold_chosen")
+    rows = [("tar", 7, 3, 5, 0.25, True), ("ney", 4, 1, 1, 0.75, False), ("daf", 0, 0, 0, 0.5, False)]
+    classes = [
+        {**dict(zip(columns, row, strict=True)), "validation_roc_auc": area}
+        for row, area in zip(rows, (0.9, 0.8, float("nan")), strict=True)
+    ]
     whole = card.Card(
         source=source,
         mode="bpm",
@@ -30,7 +26,7 @@ def about(source: dict[str, object], **changed: object) -> card.Card:
         validation_mixtures=5,
         best_epoch=2,
         classes=classes,
-        validation={"roc_auc": 0.85, "f1_macro": np.float64("nan")},
+        validation={"roc_auc": 0.85, "f1_macro": float("nan")},
     )
     return dataclasses.replace(whole, **changed)
 
@@ -38,7 +34,7 @@ def about(source: dict[str, object], **changed: object) -> card.Card:
 RANDOM = {"name": "mel-cnn", "revision": None, "finetune": "full"}
 
 
-def test_the_card_says_which_weights_were_fine_tuned(tmp_path):
+def test_the_card_names_the_weights_that_were_fine_tuned(tmp_path):
     published(tmp_path / "checkpoint")
     source = build(model_params(backbone=str(tmp_path / "checkpoint")), seed=0).source
     text = about(source).text()
@@ -63,26 +59,26 @@ def test_the_card_says_which_weights_were_fine_tuned(tmp_path):
         ("mel-cnn", "started at random"),
     ],
 )
-def test_a_built_in_backbone_has_no_revision_to_tell(name, licence):
+def test_a_built_in_backbone_has_no_revision(name, licence):
     text = about(build(model_params(backbone=name), seed=0).source).text()
     assert f"**Backbone**: {name}, fine-tuned (full)" in text
     assert licence in text
 
 
-def test_the_text_tells_every_class_and_every_figure():
+def test_the_text_holds_every_class_and_every_figure():
     body = about(RANDOM).body()
     assert "the probability of each of: tar, ney. No training material: daf;" in body
     assert "10 mixtures of solo recordings, mixed in mode `bpm`, to learn from, and 5 of other" in body
     assert "| tar | 7 | 3 | 5 | 0.25 | 0.900 |" in body
     assert "| daf | 0 | 0 | 0 | 0.50 | – |" in body
     assert "| ROC-AUC, macro | 0.850 | – |" in body
-    assert "the stage `evaluate` finds out" in body
+    assert "The stage `evaluate` scores it on music that was never mixed" in body
     assert "validation. The threshold of ney is 0.5: to choose one, validation must have at least 4 recordings" in body
     assert not body.startswith("---")
 
 
 def test_a_card_whose_thresholds_are_all_chosen_says_no_more():
-    classes = [{**one, "threshold_chosen": True} for one in about(RANDOM).classes]
+    classes = [{**row, "threshold_chosen": True} for row in about(RANDOM).classes]
     assert about(RANDOM, classes=classes).unchosen == ""
     assert "greatest F1 on validation.\n" in about(RANDOM, classes=classes).body()
 
@@ -101,7 +97,7 @@ def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
     assert card.read(tmp_path) == tested
 
 
-def test_a_card_of_before_thresholds_were_left_at_half_is_read(tmp_path):
+def test_a_card_without_the_columns_of_chosen_thresholds_is_read(tmp_path):
     card.write(tmp_path, about(RANDOM))
     lines = (tmp_path / "README.md").read_text().splitlines(keepends=True)
     kept = [line for line in lines if "threshold_chosen" not in line and "validation_recordings" not in line]
@@ -123,14 +119,14 @@ def test_the_head_is_for_programs(tmp_path):
     ("text", "message"),
     [
         (None, r"README\.md: missing; train or pull"),
-        ("# A card of one's own", r"README\.md: not a model card"),
+        ("# Another card", r"README\.md: not a model card"),
         ("---\ntarkib: [1]\n---\n", r"README\.md: not a model card"),
         ("---\ntarkib: {mode: bpm}\n---\n", r"README\.md: not a model card"),
         (about(RANDOM).text().replace("instrument: tar", "instruments: tar"), r"README\.md: not a model card"),
         ("---\ntarkib: &a [*a]\n---\n", r"README\.md: not a model card"),
     ],
 )
-def test_what_is_no_card_is_told(tmp_path, text, message):
+def test_a_file_that_is_not_a_card_is_refused(tmp_path, text, message):
     if text is not None:
         (tmp_path / "README.md").write_text(text)
     with pytest.raises(TarkibError, match=message):

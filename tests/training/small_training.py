@@ -4,24 +4,25 @@ import dataclasses
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from tarkib.models import InstrumentClassifier
 from tarkib.models.mert import MertConfig, MertModel
+from tarkib.params import Train
 from tarkib.runtime.cache import Cache
-from tarkib.training import ComputeConfig, TrainingResult, train
+from tarkib.training.compute import ComputeConfig
+from tarkib.training.datasets import ClipSet
+from tarkib.training.fitting import TrainingResult, train
 
 CLIP = 1600
 
 
-class Clips(Dataset):
-    """Small clips of which each of ten frequencies is there or not; `labels` come from the clip, or are given."""
+class Clips(ClipSet):
+    """Short clips in which each of ten frequencies is present or absent; `labels` say which, unless given."""
 
     def __init__(self, count: int, seed: int, labels: np.ndarray | None = None):
         rng = np.random.default_rng(seed)
@@ -44,7 +45,7 @@ class Clips(Dataset):
 
 
 class Spoilt(Clips):
-    """Clips of which one is not a number."""
+    """Clips of which one is NaN."""
 
     def __init__(self, *args: object, clip: int):
         super().__init__(*args)
@@ -108,7 +109,7 @@ def plain_mert():
     return model
 
 
-def settings(**changed: object) -> SimpleNamespace:
+def settings(**changed: object) -> Train:
     values = {
         "seed": 1,
         "epochs": 3,
@@ -122,31 +123,30 @@ def settings(**changed: object) -> SimpleNamespace:
         "max_grad_norm": 1.0,
         "pos_weight": 0.8,
     }
-    return SimpleNamespace(**{**values, **changed})
-
-
-MACHINE = {field.name for field in dataclasses.fields(ComputeConfig)}
+    return Train(**{**values, **changed})
 
 
 def fit(
     model: InstrumentClassifier,
     folder: Path,
     *,
-    data: Dataset | None = None,
-    validation: Dataset | None = None,
+    data: ClipSet | None = None,
+    validation: ClipSet | None = None,
     **options,
 ) -> TrainingResult:
-    """Train in one process on the CPU; options are those of the parameters, of the machine and of `train`."""
-    params = settings(**{key: options.pop(key) for key in list(options) if key in vars(settings())})
-    machine = ComputeConfig(**{"devices": "cpu", **{key: options.pop(key) for key in list(options) if key in MACHINE}})
+    """Train in one process on the CPU; options are those of the parameters, of ComputeConfig and of `train`."""
+
+    def fields(kind: type) -> dict:
+        return {field.name: options.pop(field.name) for field in dataclasses.fields(kind) if field.name in options}
+
     return train(
         lambda: model,
         Clips(40, 1) if data is None else data,
         Clips(32, 2) if validation is None else validation,
-        params,
+        settings(**fields(Train)),
         checkpoints=folder,
         cache=Cache(folder / "cache"),
-        machine=machine,
+        machine=ComputeConfig(**{"devices": "cpu", **fields(ComputeConfig)}),
         **options,
     )
 
@@ -160,29 +160,39 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 
 class Watch(TrainerCallback):
-    """Keeps the weights after each epoch, the steps and their learning rates; may spoil an epoch, or kill in a step."""
+    """Keeps steps, learning rates, logs and the weights after each epoch.
 
-    def __init__(self, spoil: int | None = None, kill: int | None = None):
+    In step `kill` it kills the process, in step `stop` it interrupts it; from epoch `spoil` on it zeroes the head.
+    """
+
+    def __init__(self, spoil: int | None = None, kill: int | None = None, stop: int | None = None):
         self.after: dict[int, dict[str, torch.Tensor]] = {}
         self.steps: list[int] = []
         self.rates: list[list[float]] = []
         self.logs: list[dict[str, float]] = []
-        self.spoil, self.kill = spoil, kill
+        self.spoil, self.kill, self.stop = spoil, kill, stop
 
     def on_step_begin(self, args, state, control, optimizer, **_):
         self.steps.append(state.global_step + 1)
         self.rates.append([group["lr"] for group in optimizer.param_groups])
         if self.steps[-1] == self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.steps[-1] == self.stop:
+            raise KeyboardInterrupt
 
     def on_epoch_end(self, args, state, control, model, **_):
-        if round(state.epoch) == self.spoil:
+        if self.spoil and round(state.epoch) >= self.spoil:
             with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.neg_()
+                nn.init.zeros_(model.head[3].weight)
 
     def on_evaluate(self, args, state, control, model, **_):
         self.after[round(state.epoch)] = weights(model)
 
     def on_log(self, args, state, control, logs, **_):
         self.logs.append(logs)
+
+
+def train_until_killed(folder: Path, step: int, accumulate: int) -> None:
+    """Train `mert`, and kill this process before a step."""
+    torch.set_num_threads(1)
+    fit(mert(), folder, epochs=3, accumulate=accumulate, checkpoint_steps=2, callbacks=[Watch(kill=step)])

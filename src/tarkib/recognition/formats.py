@@ -1,7 +1,7 @@
 """A recognition as text: a table to read, CSV, JSON or JAMS.
 
-Each function takes what was heard and the recording's name, and gives a whole document. Times are in seconds, to the
-millisecond; probabilities are in 0..1, to four decimals, and null where a class was not trained on.
+Each function takes a recognition and the recording's name, and returns a whole document. Times are in seconds, to the
+millisecond; probabilities in 0..1, to four decimals, null for a class that the classifier was not trained on.
 """
 
 import csv as csv_module
@@ -21,86 +21,84 @@ _JAMS_VERSION = "0.3.5"
 _RULES = "five-second windows, averaged by hop; an instrument plays where that reaches its threshold"
 
 
-def table(found: Recognition, name: str) -> str:
-    """Lines to read: instruments, how much of the time each plays, and when."""
-    return f"{printable(name)}: {found}\n"
+def table(recognition: Recognition, name: str) -> str:
+    """Lines to read: the instruments, how much of the time each plays, and when."""
+    return f"{printable(name)}: {recognition}\n"
 
 
-def csv(found: Recognition, name: str) -> str:
-    """One row a segment, `CSV_COLUMNS`, below a heading."""
+def csv(recognition: Recognition, name: str) -> str:
+    """A heading and one row per segment, with `CSV_COLUMNS`."""
     text = io.StringIO(newline="")
     writer = csv_module.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for one in found.segments:
-        writer.writerow((name, one.instrument, f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.probability:.4f}"))
+    for segment in recognition.segments:
+        times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
+        writer.writerow((name, segment.instrument, *times, f"{segment.probability:.4f}"))
     return text.getvalue()
 
 
-def json(found: Recognition, name: str) -> str:
-    """All that is known: segments, the windows' probabilities, thresholds."""
-    return json_module.dumps(_content(found, name), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def json(recognition: Recognition, name: str) -> str:
+    """Segments, the windows' probabilities, thresholds, remarks."""
+    rows = recognition.table().to_dict("records")
+    content = {
+        "file": name,
+        "seconds": round(recognition.seconds, 3),
+        "remarks": list(recognition.remarks),
+        "window_s": CLIP_SECONDS,
+        "hop_s": recognition.hop_s,
+        "thresholds": dict(zip(recognition.labels, recognition.thresholds.round(6).tolist(), strict=True)),
+        "segments": [
+            {
+                "instrument": segment.instrument,
+                "start_s": round(segment.start_s, 3),
+                "end_s": round(segment.end_s, 3),
+                "probability": round(segment.probability, 4),
+            }
+            for segment in recognition.segments
+        ],
+        "windows": [
+            {
+                key: None if math.isnan(value) else round(value, 3 if key.endswith("_s") else 4)
+                for key, value in row.items()
+            }
+            for row in rows
+        ],
+    }
+    return _dumped(content)
 
 
-def jams(found: Recognition, name: str) -> str:
+def jams(recognition: Recognition, name: str) -> str:
     """A JAMS document (Humphrey et al., ISMIR 2014): one annotation, of namespace `tag_open`, holds the segments."""
-    duration = round(found.seconds, 3)
+    duration, version = round(recognition.seconds, 3), metadata.version("tarkib")
     annotation = {
         "namespace": "tag_open",
         "annotation_metadata": {
             "curator": {"name": "", "email": ""},
             "annotator": {},
-            "version": metadata.version("tarkib"),
+            "version": version,
             "corpus": "",
-            "annotation_tools": f"Tarkib {metadata.version('tarkib')}",
+            "annotation_tools": f"Tarkib {version}",
             "annotation_rules": _RULES,
             "validation": "",
             "data_source": "program",
         },
         "data": [
             {
-                "time": round(one.start_s, 3),
-                "duration": round(one.end_s - one.start_s, 3),
-                "value": one.instrument,
-                "confidence": round(one.probability, 4),
+                "time": round(segment.start_s, 3),
+                "duration": round(segment.end_s - segment.start_s, 3),
+                "value": segment.instrument,
+                "confidence": round(segment.probability, 4),
             }
-            for one in found.segments
+            for segment in recognition.segments
         ],
         "sandbox": {},
         "time": 0,
         "duration": duration,
     }
-    about = {"title": name, "artist": "", "release": "", "duration": duration, "identifiers": {}}
-    document = {
-        "file_metadata": {**about, "jams_version": _JAMS_VERSION},
-        "annotations": [annotation],
-        "sandbox": {},
-    }
-    return json_module.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    file = {"title": name, "artist": "", "release": "", "duration": duration, "identifiers": {}}
+    file["jams_version"] = _JAMS_VERSION
+    return _dumped({"file_metadata": file, "annotations": [annotation], "sandbox": {}})
 
 
-def _content(found: Recognition, name: str) -> dict[str, Any]:
-    return {
-        "file": name,
-        "seconds": round(found.seconds, 3),
-        "remarks": list(found.remarks),
-        "window_s": CLIP_SECONDS,
-        "hop_s": found.hop_s,
-        "thresholds": {label: round(float(found.thresholds[k]), 6) for k, label in enumerate(found.labels)},
-        "segments": [
-            {
-                "instrument": one.instrument,
-                "start_s": round(one.start_s, 3),
-                "end_s": round(one.end_s, 3),
-                "probability": round(one.probability, 4),
-            }
-            for one in found.segments
-        ],
-        "windows": [
-            {key: _number(value, 3 if key.endswith("_s") else 4) for key, value in row.items()}
-            for row in found.table().to_dict("records")
-        ],
-    }
-
-
-def _number(value: float, digits: int) -> float | None:
-    return None if math.isnan(value) else round(float(value), digits)
+def _dumped(content: dict[str, Any]) -> str:
+    return json_module.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,26 +1,25 @@
 """The classifier as MLflow serves it: recordings in, a table of what plays in them out.
 
-MLflow stores this file beside the weights and runs it to load the model ("models from code"), so nothing is pickled;
-what it imports of this package it takes from the copy that is stored there too.
+MLflow stores this file beside the weights and runs it to load the model ("models from code"), so nothing is pickled. It
+imports the copy of this package that is stored with the model.
 
 Input
 -----
-A table (DataFrame, list of dicts, or JSON over HTTP), a recording a row, given in one of three ways:
+A table (DataFrame, list of dicts, or JSON over HTTP) with a recording per row, in one of three forms:
 
 * `path`: a file that this process can read, of any length and format that can be decoded;
 * `audio`: the bytes of such a file, in JSON in base64;
-* `samples` and `sample_rate`: a list of numbers within -1..1 (or an array, of 16 bits too, of shape (n,) or
-  (channels, n)), and how many there are a second.
+* `samples` and `sample_rate`: a list of numbers within -1..1 (or an array, also of int16, of shape (n,) or
+  (channels, n)), and the number of samples per second.
 
 Output
 ------
-A DataFrame, a window of five seconds a row: `input` (the row of the input, from 0), `start_s`, `end_s`, `present` (the
-instruments whose probability is at or above their threshold), and for each instrument its probability, 0..1, None for
-one that the classifier was not trained on. The parameter `hop_s` is the seconds from window to window.
+A DataFrame with a row per window of five seconds: `input` (the row of the input, from 0), `start_s`, `end_s`, `present`
+(the instruments at or above their threshold), and each instrument's probability, 0..1, None for one that the classifier
+was not trained on. The parameter `hop_s` is the number of seconds from window to window.
 """
 
 import base64
-import binascii
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -43,44 +42,29 @@ from tarkib.runtime.text import bounded, quoted
 from tarkib.vocabulary import INSTRUMENTS
 
 HOP_S = 1.0
-"""Seconds from window to window where a call does not say."""
+"""Default seconds from window to window."""
 
 REQUIREMENTS = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "ruamel.yaml",
-    "safetensors",
-    "scipy",
-    "soundfile",
-    "soxr",
-    "torch",
-    "torchaudio",
-    "transformers",
+    *("mlflow", "numpy", "pandas", "ruamel.yaml", "safetensors", "scipy"),
+    *("soundfile", "soxr", "torch", "torchaudio", "transformers"),
 )
-"""The packages without which this does not predict."""
+"""The packages that a prediction needs."""
 
-_WAYS = ("path", "audio", "samples")
+_FORMS = ("path", "audio", "samples")
 _LOUDEST = 100.0
 
 
 def signature() -> ModelSignature:
-    """What MLflow is told of input, output and parameters.
+    """MLflow's description of input, output and parameters.
 
-    Columns of the input have no type: MLflow refuses a whole number where a float is declared, and what is missing in a
-    row where only some rows have a column. Values are checked row by row here.
+    The input's columns have no type: MLflow would refuse a whole number where a float is declared, and a value missing
+    in one of several rows. `ServedRecogniser` checks the values.
     """
+    windows = [ColSpec(DataType.long, "input"), ColSpec(DataType.double, "start_s"), ColSpec(DataType.double, "end_s")]
+    probabilities = [ColSpec(DataType.double, name, required=False) for name in INSTRUMENTS]
     return ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in (*_WAYS, "sample_rate")]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.long, "input"),
-                ColSpec(DataType.double, "start_s"),
-                ColSpec(DataType.double, "end_s"),
-                ColSpec(Array(DataType.string), "present"),
-                *(ColSpec(DataType.double, name, required=False) for name in INSTRUMENTS),
-            ]
-        ),
+        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in (*_FORMS, "sample_rate")]),
+        outputs=Schema([*windows, ColSpec(Array(DataType.string), "present"), *probabilities]),
         params=ParamSchema([ParamSpec("hop_s", DataType.double, HOP_S)]),
     )
 
@@ -88,7 +72,7 @@ def signature() -> ModelSignature:
 class ServedRecogniser(PythonModel):
     """A `tarkib.Recogniser` behind MLflow's interface.
 
-    What is wrong with a call is told by an MlflowException that names the row, over HTTP an answer with status 400.
+    A bad call raises an MlflowException that names the row; over HTTP it is answered with status 400.
     """
 
     def load_context(self, context) -> None:
@@ -98,78 +82,65 @@ class ServedRecogniser(PythonModel):
         self.recogniser = Recogniser.load(context.artifacts["classifier"])
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """What plays in each recording of a table, as the module's docstring tells."""
+        """Recognise each recording of a table, in the forms of the module's docstring."""
         rows = model_input.to_dict("records")
         if not rows:
             raise _refused("there are no rows with a column path, audio or samples; give a row for each recording")
-        hop_s = _hop((params or {}).get("hop_s", HOP_S))
-        return pd.concat([self._heard(number, row, hop_s) for number, row in enumerate(rows)], ignore_index=True)
+        hop_s = (params or {}).get("hop_s", HOP_S)
+        return pd.concat([self._windows(number, row, hop_s) for number, row in enumerate(rows)], ignore_index=True)
 
-    def _heard(self, number: int, row: Mapping[str, Any], hop_s: float) -> pd.DataFrame:
+    def _windows(self, number: int, row: Mapping[str, Any], hop_s: float) -> pd.DataFrame:
         """The windows of one row."""
         name = f"row {number}"
         try:
-            given = _given(row)
-            if len(given) != 1:
+            # A table holds None or NaN in the columns that only other rows have.
+            forms = [form for form in _FORMS if not _is_missing(row.get(form))]
+            if len(forms) != 1:
                 raise TarkibError(
-                    f"gives {' and '.join(given) or 'nothing to hear'}; a row has one of path, audio, or samples with "
+                    f"gives {' and '.join(forms) or 'no recording'}; a row has one of path, audio, or samples with "
                     "sample_rate"
                 )
-            with _sound(given[0], row) as sound:
-                if given == ["path"]:
+            with _sound(forms[0], row) as sound:
+                if forms == ["path"]:
                     name += f": {bounded(sound)}"
-                found = self.recogniser(sound, hop_s=hop_s)
+                recognition = self.recogniser(sound, hop_s=hop_s)
         except TarkibError as error:
             raise _refused(f"{name}: {error}") from error
         except OSError as error:
             raise _refused(f"{name}: {error.strerror or error}") from error
-        table = found.table()
-        present = [
-            [label for label, plays in zip(found.labels, window, strict=True) if plays]
-            for window in found.window_probabilities >= found.thresholds
-        ]
-        for label in np.array(found.labels)[~found.trained]:
-            # JSON has no NaN.
-            table[label] = pd.Series([None] * len(table), dtype=object)
+        table, labels = recognition.table(), np.array(recognition.labels)
+        is_present = recognition.window_probabilities >= recognition.thresholds
+        # JSON has no NaN.
+        table[labels[~recognition.trained]] = None
         table.insert(0, "input", number)
-        table.insert(3, "present", present)
+        table.insert(3, "present", [labels[window].tolist() for window in is_present])
         return table
 
 
-def _given(row: Mapping[str, Any]) -> list[str]:
-    """In which of the ways a row names a recording; what other rows have is None or NaN in this one."""
-    return [way for way in _WAYS if not _absent(row.get(way))]
-
-
-def _absent(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 @contextmanager
-def _sound(way: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarray, int]]:
-    """What the recogniser takes, of a row that names a recording in one way."""
-    value = row[way]
-    if way == "path":
+def _sound(form: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarray, int]]:
+    """Give the recording of a row as the recogniser takes it."""
+    value = row[form]
+    if form == "path":
         if not isinstance(value, str | Path) or not str(value):
             raise TarkibError(f"path is {quoted(value)}, not the name of a file")
         yield Path(value)
-    elif way == "samples":
+    elif form == "samples":
         yield _samples(value), _sample_rate(row.get("sample_rate"))
     else:
+        try:
+            content = value if isinstance(value, bytes) else base64.b64decode("".join(value.split()), validate=True)
+        except (AttributeError, ValueError) as error:
+            raise TarkibError("audio is not base64; encode the bytes of a whole sound file") from error
         with tempfile.TemporaryDirectory() as folder:
-            # Without an ending, so that the content decides how it is decoded.
+            # Without a suffix, so that the content selects the decoder.
             path = Path(folder, "recording")
-            path.write_bytes(_bytes(value))
+            path.write_bytes(content)
             yield path
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray):
-        return bytes(value)
-    try:
-        return base64.b64decode("".join(value.split()), validate=True)
-    except (AttributeError, binascii.Error, ValueError) as error:
-        raise TarkibError("audio is not base64; encode the bytes of a whole sound file") from error
 
 
 def _samples(value: Any) -> np.ndarray:
@@ -180,32 +151,24 @@ def _samples(value: Any) -> np.ndarray:
     except (ValueError, TypeError, OverflowError) as error:
         raise TarkibError("samples are not numbers; give a list of numbers from -1 to 1") from error
     if samples.ndim == 0:
-        raise TarkibError("samples are one number; give a list of them in each row")
-    if samples.size and np.max(np.abs(samples)) > _LOUDEST:
-        # A list does not say that it was of 16 bits, and read as it is even its noise would pass for sound.
-        raise TarkibError(
-            f"samples reach {np.max(np.abs(samples)):g}; give numbers from -1 to 1, of 16 bits a 32768th each"
-        )
+        raise TarkibError("samples are a single number; give a list in each row")
+    peak = np.max(np.abs(samples), initial=0.0)
+    if peak > _LOUDEST:
+        # A list does not say that its numbers are int16, and unscaled even their noise would pass for sound.
+        raise TarkibError(f"samples reach {peak:g}; give numbers from -1 to 1, those of 16 bits divided by 32768")
     return samples
 
 
 def _sample_rate(value: Any) -> int:
-    if _absent(value):
-        raise TarkibError("samples without sample_rate; say how many there are a second")
+    if _is_missing(value):
+        raise TarkibError("samples without sample_rate; give the number of samples per second")
     try:
         rate = float(value)
     except (TypeError, ValueError, OverflowError):
         rate = math.nan
     if not rate.is_integer():
-        raise TarkibError(f"sample_rate is {quoted(value)}; give a whole number of samples a second")
+        raise TarkibError(f"sample_rate is {quoted(value)}; give a whole number of samples per second")
     return int(rate)
-
-
-def _hop(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _refused(f"hop_s is {quoted(value)}; give a number of seconds") from error
 
 
 def _refused(message: str) -> MlflowException:

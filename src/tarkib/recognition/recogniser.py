@@ -1,8 +1,8 @@
-"""The classifier, hearing recordings of any length.
+"""The classifier applied to recordings of any length.
 
-A recording is heard in windows of one clip's length, a hop apart; the last one ends where the recording does, and a
-recording shorter than a window is padded with silence. The classifier hears every window at one level and would name
-instruments in the noise of a silent one, so there the probabilities are 0.
+A recording is cut into windows of one clip's length, a hop apart; the last one ends with the recording, and a shorter
+recording is padded with silence. Every window is normalised, which would make noise of a silent one sound like
+instruments, so the probabilities of silent windows are 0.
 """
 
 import os
@@ -25,21 +25,19 @@ from tarkib.runtime import mlflow_store
 from tarkib.training.prediction import predict_logits
 
 SILENCE_DBFS = -60.0
-"""A window whose RMS level is below counts as silent."""
+"""RMS level below which a window counts as silent."""
 
 HOPS = (0.1, CLIP_SECONDS)
-"""Least and greatest hop in seconds: with a greater one some of the recording would not be heard."""
-
-_URIS = ("models:/", "runs:/", "mlflow-artifacts:/", "file:/")
+"""Least and greatest hop in seconds: a greater one would leave gaps."""
 
 
 class Recogniser:
-    """A trained classifier that hears whole recordings.
+    """A trained classifier for whole recordings.
 
     Parameters
     ----------
-    classifier : as `models.load` gives it.
-    device : as `run.devices` is written; one device is used.
+    classifier : as `models.load` returns it.
+    device : as in `run.devices`; a single device is used.
     """
 
     def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto") -> None:
@@ -50,13 +48,14 @@ class Recogniser:
 
     @classmethod
     def load(cls, source: Path | str = "models/classifier", *, device: str = "auto") -> "Recogniser":
-        """Load a classifier's folder, or what MLflow has (``models:/tarkib@best``, ``runs:/<id>/classifier``).
+        """Load a classifier's folder, or a model of MLflow (``models:/tarkib@best``, ``runs:/<id>/classifier``).
 
-        MLflow's store is MLFLOW_TRACKING_URI, else the one of the project that one stands in.
-        Raises TarkibError where there is none, or it is damaged.
+        MLflow's store is MLFLOW_TRACKING_URI, else that of the project in the working directory. Raises TarkibError
+        where the model is missing or damaged.
         """
-        text = str(source)
-        folder = _fetched(text) if text.startswith(_URIS) else Path(source)
+        uri = str(source)
+        is_uri = uri.startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/"))
+        folder = _download(uri) if is_uri else Path(source)
         if not folder.is_dir():
             raise TarkibError(f"{source}: no such model; run dvc repro (or dvc pull), or name a classifier's folder")
         inner = folder / "artifacts" / "classifier"
@@ -70,26 +69,26 @@ class Recogniser:
         batch_size: int = 16,
         progress: Callable[[float], None] | None = None,
     ) -> Recognition:
-        """Hear a recording.
+        """Recognise the instruments of a recording.
 
         Parameters
         ----------
-        sound : a file, of any length, of which no more than a minute is held at once; or samples and their rate in Hz:
-            shape (n,), (n, channels) or (channels, n), with more samples than channels; floating-point numbers of full
-            scale 1.0, or integers of 16 or 32 bits.
-        hop_s : seconds from window to window, see `HOPS`.
-        batch_size : windows at once.
-        progress : is told after each batch how many seconds have been heard.
+        sound : a file of any length, of which at most a minute is in memory; or samples and their rate in Hz: shape
+            (n,), (n, channels) or (channels, n), with more samples than channels; floating-point numbers of full scale
+            1.0, or integers of 16 or 32 bits.
+        hop_s : seconds from window to window, within `HOPS`.
+        batch_size : windows per batch.
+        progress : called after each batch with the seconds done.
 
-        Raises TarkibError, whose message does not repeat a file's name, for what cannot be decoded or holds nothing.
+        Raises TarkibError, whose message does not repeat the file's name, for a recording that is empty or cannot be
+        decoded.
         """
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         blocks = _blocks(sound)
         windows = _Windows(blocks, hop_s, batch_size, progress)
         probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
-        silent = np.array(windows.silent)
-        trained = np.isin(self.labels, self.trained_classes)
+        silent, trained = np.array(windows.silent), np.isin(self.labels, self.trained_classes)
         probabilities[silent] = 0.0
         probabilities[:, ~trained] = np.nan
         return Recognition(
@@ -105,36 +104,34 @@ class Recogniser:
         )
 
 
-def _fetched(uri: str) -> Path:
-    """A model that MLflow keeps, as a folder."""
-    default, unnamed = mlflow_store.default(), not os.environ.get("MLFLOW_TRACKING_URI")
-    # A file is read without a store; of all else MLflow, left to itself, would make an empty store here and ask that.
-    if unnamed and not default.is_file() and not uri.startswith("file:/"):
+def _download(uri: str) -> Path:
+    """Fetch a model from MLflow into a folder."""
+    store, is_named = mlflow_store.default(), bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    # file:/ needs no store. For other addresses MLflow by itself would create an empty store here.
+    if not is_named and not store.is_file() and not uri.startswith("file:/"):
         raise TarkibError(
-            f"{uri}: MLflow's store {default} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
+            f"{uri}: MLflow's store {store} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
         )
-    import mlflow  # takes seconds to load, and few need it
+    import mlflow  # takes seconds to load
 
-    if default.is_file() or not unnamed:
+    if is_named or store.is_file():
         mlflow_store.choose()
     try:
-        with mlflow_store.usable(), mlflow_store.patiently():
+        with mlflow_store.usable():
             return Path(mlflow.artifacts.download_artifacts(uri))
     except TarkibError as error:
-        raise TarkibError(f"{uri}: {error}; see mlflow ui for what is there") from error
+        raise TarkibError(f"{uri}: {error}; see mlflow ui for the models it has") from error
 
 
 def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
-    """Blocks of samples, float32 of shape (n,) at `SAMPLE_RATE`, of whatever `Recogniser` takes."""
+    """Blocks of mono samples, float32 of shape (n,) at `SAMPLE_RATE`."""
     if isinstance(sound, str | os.PathLike):
-        path = Path(sound)
-        if path.is_dir():
+        if os.path.isdir(sound):
             raise TarkibError("is a folder; name the files in it")
-        if not path.exists():
+        if not Path(sound).exists():
             raise TarkibError("no such file")
-        return audio.Stream(path)
-    samples, rate = sound
-    samples = np.asarray(samples)
+        return audio.Stream(Path(sound))
+    samples, rate = np.asarray(sound[0]), sound[1]
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise TarkibError(
             f"samples have shape {samples.shape}; give (n,), (n, channels) or (channels, n), n at least 1"
@@ -151,11 +148,10 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
 
 
 class _Windows(IterableDataset):
-    """Windows of a stream as `predict_logits` takes them; what they were stands in the attributes afterwards.
+    """Windows of a stream as `predict_logits` takes them.
 
-    starts : first sample of each window.
-    silent : whether each is silent.
-    samples : of the whole stream.
+    After the iteration `starts` holds the first sample of each window, `silent` whether each is silent, and `samples`
+    the length of the stream.
     """
 
     def __init__(
@@ -168,23 +164,22 @@ class _Windows(IterableDataset):
         self._batch_size, self._progress = batch_size, progress
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        held, offset = np.zeros(0, np.float32), 0
+        buffer, offset = np.zeros(0, np.float32), 0
         for block in self._blocks:
-            held = np.concatenate([held, block])
+            buffer = np.concatenate([buffer, block])
             self.samples += len(block)
-            while (start := self._next()) + CLIP_SAMPLES <= self.samples:
-                yield self._window(start, held[start - offset :][:CLIP_SAMPLES])
-            # The last window may begin before the next one would.
-            kept = min(max(self._next() - offset, 0), max(len(held) - CLIP_SAMPLES, 0))
-            held, offset = held[kept:], offset + kept
+            while (start := self._next_start()) + CLIP_SAMPLES <= self.samples:
+                yield self._window(start, buffer[start - offset :][:CLIP_SAMPLES])
+            # The last window may start before the next hop.
+            drop = min(max(self._next_start() - offset, 0), max(len(buffer) - CLIP_SAMPLES, 0))
+            buffer, offset = buffer[drop:], offset + drop
         if self.samples == 0:
             raise TarkibError("holds no samples")
-        end = max(self.samples - CLIP_SAMPLES, 0)
-        if not self.starts or self.starts[-1] < end:
-            yield self._window(end, held[end - offset :])
+        last = max(self.samples - CLIP_SAMPLES, 0)
+        if not self.starts or self.starts[-1] < last:
+            yield self._window(last, buffer[last - offset :])
 
-    def _next(self) -> int:
-        """First sample of the window after those that were given."""
+    def _next_start(self) -> int:
         return round(len(self.starts) * self._hop)
 
     def _window(self, start: int, samples: np.ndarray) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """The model card: what a classifier was made from, how well it does, what it is for and what not.
 
-A card is README.md beside the weights, its facts in a YAML head that programs read and the text below made of them.
-The train stage writes what it knows; in MLflow the card has the scores of the test set as well.
+A card is README.md beside the weights: a YAML head for programs, and a text made of the same facts (card.md.j2). The
+train stage writes it; in MLflow it also has the scores of the test set.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jinja2
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
@@ -28,28 +29,24 @@ _TITLES = {
     "accuracy": "accuracy",
     "exact_match": "all ten right",
 }
-_AT_HALF = "_at_half"
-_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class Card:
-    """The facts of a card, numbers and text that YAML has.
+    """The facts of a card: numbers and text that YAML can hold; floats are rounded, NaN becomes None.
 
     Attributes
     ----------
     source : where the backbone came from, as a classifier's `source`.
-    mode : how the training data was mixed.
-    seed : of the training.
+    mode : mode of mixing.
+    seed : seed of the training.
     data_sha256 : checksum of the folder of mixtures.
-    train_mixtures, validation_mixtures : how many there were.
-    best_epoch : the epoch whose weights these are, from 1.
-    classes : of each class a dict of `instrument`; `mixtures`, how many of training it is in (0: not trained);
-        `recordings`, how many its parts were cut from; `validation_recordings`, the same of validation; `threshold`;
-        `threshold_chosen`, whether validation chose it (else it is 0.5); `validation_roc_auc`, None where undefined.
-    validation : figures on the validation mixtures by name; NaN, undefined, becomes None.
-    test : figures on the test set, the same way; None before it was heard.
-    test_set : the test set in words, such as `240 clips of 60 recordings`; empty where not known.
+    train_mixtures, validation_mixtures : number of mixtures.
+    best_epoch : the epoch of the weights, from 1.
+    classes : a row per class, with the columns of `training.selection.class_table`.
+    validation : figures on the validation mixtures by name.
+    test : figures on the test set by name; None before the evaluate stage.
+    test_set : the test set's size, such as `240 clips of 60 recordings`; empty where unknown.
     """
 
     source: Mapping[str, Any]
@@ -64,15 +61,13 @@ class Card:
     test: Mapping[str, float | None] | None = None
     test_set: str = ""
 
-    def __post_init__(self):
-        for name in ("validation", "test"):
-            figures = getattr(self, name)
-            if figures is not None:
-                object.__setattr__(self, name, {key: _number(value) for key, value in figures.items()})
+    def __post_init__(self) -> None:
+        for name in ("validation", "test", "classes"):
+            object.__setattr__(self, name, _rounded(getattr(self, name)))
 
     @property
     def licence(self) -> str:
-        """What the weights of the backbone allow, a sentence."""
+        """What the licence of the backbone's weights allows, a sentence."""
         name, licence = self.source["name"], self.source.get("weights_licence")
         if licence:
             return f"The weights of {name} were published under {licence}: no commercial use of what is made from them."
@@ -84,14 +79,14 @@ class Card:
 
     @property
     def unchosen(self) -> str:
-        """Which thresholds validation did not choose, and why, a sentence; empty where it chose all."""
-        named = [one["instrument"] for one in self.classes if one["mixtures"] and not one.get("threshold_chosen", True)]
-        if not named:
+        """Which thresholds validation could not choose, and why, a sentence; empty where it chose all."""
+        names = [row["instrument"] for row in self.classes if row["mixtures"] and not row.get("threshold_chosen", True)]
+        if not names:
             return ""
         return (
-            f"The threshold of {', '.join(named)} is {metrics.DEFAULT_THRESHOLD}: to choose one, validation must have "
-            f"at least {metrics.FEWEST_RECORDINGS} recordings with the instrument and {metrics.FEWEST_RECORDINGS} without "
-            "it (more performers, or a greater slice.validation_share)."
+            f"The threshold of {', '.join(names)} is {metrics.DEFAULT_THRESHOLD}: to choose one, validation must have "
+            f"at least {metrics.FEWEST_RECORDINGS} recordings with the instrument and {metrics.FEWEST_RECORDINGS} "
+            "without it (more performers, or a greater slice.validation_share)."
         )
 
     def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
@@ -100,118 +95,18 @@ class Card:
 
     def body(self) -> str:
         """The text in Markdown, without the head."""
-        trained = [one["instrument"] for one in self.classes if one["mixtures"]]
-        untrained = [one["instrument"] for one in self.classes if not one["mixtures"]]
-        left_out = (
-            f" No training material: {', '.join(untrained)}; the probabilities of these mean nothing."
-            if untrained
-            else ""
-        )
-        pinned = f" at {self.source['revision']}" if self.source.get("revision") else ""
-        return f"""# Instruments of Persian music, several at once
-
-Gives for five seconds of mono sound at 24 kHz the probability of each of: {", ".join(trained)}.{left_out}
-
-## Made from
-
-- **Backbone**: {self.source["name"]}{pinned}, fine-tuned ({self.source["finetune"]}).
-- **Data**: {self.train_mixtures} mixtures of solo recordings, mixed in mode `{self.mode}`, to learn from, and \
-{self.validation_mixtures} of other recordings to validate with. SHA-256 of all: `{self.data_sha256}`.
-- **Training**: seed {self.seed}; the weights are those of epoch {self.best_epoch}, the best by validation.
-
-An instrument counts as present where its probability is at or above its threshold, that of the greatest F1 on \
-validation.{" " * bool(self.unchosen)}{self.unchosen}
-
-{self._class_table()}
-
-## Figures
-
-{self._figures_table()}
-
-The validation mixtures chose the epoch and the thresholds, so figures on them flatter, and they are mixed as the \
-training ones are: models compare by them only where mode and recordings are the same. {self._test_words()}
-
-## Licence
-
-{self.licence} What was made from recordings is under their terms as well.
-
-## Use and limits
-
-- **For**: research and archives, finding which instruments play in a recording.
-- **Not for**: deciding anything about people, or music whose instruments are none of the above: what it was not \
-trained on it cannot tell apart.
-- It hears five seconds at a time and says which instruments sound in them, neither how many nor when.
-- Synthetic demo material makes a demonstration, not a recogniser of real recordings.
-
-`config.json` holds the order of the classes and their thresholds; `model.safetensors` the weights. Load both with \
-`tarkib.Recogniser.load(folder)`.
-"""
+        return _template().render(card=self, figures=dict.fromkeys([*self.validation, *(self.test or {})]))
 
     def text(self) -> str:
         """The whole card, head and body."""
-        facts = {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")}
         head = {
             "library_name": "tarkib",
             "pipeline_tag": "audio-classification",
             "license": "other",
             "tags": ["music", "persian-music", "instrument-recognition"],
-            "tarkib": facts,
+            "tarkib": {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")},
         }
         return f"---\n{yaml12.written(head)}---\n\n{self.body()}"
-
-    def _class_table(self) -> str:
-        rows = [
-            f"| {one['instrument']} | {one['mixtures']} | {one['recordings']} | {validated} | {one['threshold']:.2f} "
-            f"| {_shown(one['validation_roc_auc'])} |"
-            for one in self.classes
-            for validated in [one.get("validation_recordings", "–")]
-        ]
-        head = (
-            "| instrument | training mixtures | from recordings | validation recordings | threshold "
-            "| validation ROC-AUC |\n|---|---|---|---|---|---|"
-        )
-        return "\n".join([head, *rows])
-
-    def _figures_table(self) -> str:
-        test = self.test or {}
-        names = [*self.validation, *(name for name in test if name not in self.validation)]
-        rows = [
-            f"| {_title(name)} | {_shown(self.validation.get(name))} | {_shown(test.get(name))} |" for name in names
-        ]
-        return "\n".join(["| | validation | test |", "|---|---|---|", *rows])
-
-    def _test_words(self) -> str:
-        if self.test is None:
-            return "How it does on music that was never mixed the stage `evaluate` finds out: `metrics/`."
-        size = f", {self.test_set}," if self.test_set else ""
-        return f"The test set{size} is music that was never mixed."
-
-
-def classes(
-    labels: Sequence[str],
-    mixtures: np.ndarray,
-    recordings: Mapping[str, int],
-    thresholds: np.ndarray,
-    validation_roc_auc: np.ndarray,
-    *,
-    validation_recordings: np.ndarray,
-    chosen: np.ndarray,
-) -> list[dict[str, Any]]:
-    """A card's `classes`: arrays have shape (10,), in the order of `labels`; NaN in the last is undefined."""
-    return [
-        {
-            "instrument": label,
-            "mixtures": int(count),
-            "recordings": recordings.get(label, 0),
-            "validation_recordings": int(validated),
-            "threshold": round(float(threshold), _DIGITS),
-            "threshold_chosen": bool(by_validation),
-            "validation_roc_auc": _number(score),
-        }
-        for label, count, validated, threshold, by_validation, score in zip(
-            labels, mixtures, validation_recordings, thresholds, chosen, validation_roc_auc, strict=True
-        )
-    ]
 
 
 def write(folder: Path, card: Card) -> None:
@@ -220,29 +115,44 @@ def write(folder: Path, card: Card) -> None:
 
 
 def read(folder: Path) -> Card:
-    """Read the card of the classifier in a folder; TarkibError where there is none that `write` wrote."""
+    """Read the card of the classifier in a folder; TarkibError where it is missing or was not written by `write`."""
     path = folder / NAME
     try:
         _, head, _ = path.read_text(encoding="utf-8").split("---\n", 2)
         card = Card(**yaml12.read(head)["tarkib"])
-        card.body()  # what is missing in it, or of another type, is found here and not when it is written again
+        card.body()  # raises for missing keys and wrong types
         return card
     except FileNotFoundError as error:
         raise TarkibError(f"{path}: missing; train or pull the classifier again, its card belongs to it") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise TarkibError(f"{path}: not a model card as this version writes it; train or pull it again") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, jinja2.UndefinedError) as error:
+        raise TarkibError(f"{path}: not a model card of this version; train or pull it again") from error
 
 
-def _number(value: float | None) -> float | None:
-    """A number that YAML can hold, rounded; None for NaN."""
-    return None if value is None or math.isnan(value) else round(float(value), _DIGITS)
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tarkib.tracking", "."),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(title_of=_title, figure=lambda value: "–" if value is None else f"{value:.3f}")
+    return environment.get_template("card.md.j2")
 
 
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _rounded(value: Any) -> Any:
+    """A value with its floats rounded to what YAML shall hold, and None for NaN."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else round(float(value), 6)
 
 
 def _title(name: str) -> str:
-    at_half = name.endswith(_AT_HALF)
-    stem = name.removesuffix(_AT_HALF)
-    return _TITLES.get(stem, stem.replace("_", " ")) + (" (thresholds 0.5)" if at_half else "")
+    stem = name.removesuffix("_at_half")
+    return _TITLES.get(stem, stem.replace("_", " ")) + (" (thresholds 0.5)" if stem != name else "")

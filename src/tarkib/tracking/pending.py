@@ -1,17 +1,16 @@
-"""What could not be logged because the store did not answer, kept below .cache/tracking until it does.
+"""What the store did not take, kept below .cache/tracking until it does.
 
-A training has a journal, `<run>.jsonl`: a line an entry, the last one with the run's status once the training is over.
-An evaluation has a folder: `evaluation.json`, and the classifier that is to be registered.
+A training has a journal, `<run>.jsonl`: an entry per line, the last one with the run's final status. An evaluation has
+a folder: `evaluation.json` and the classifier to register.
 """
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Metric
@@ -19,6 +18,7 @@ from mlflow.entities import Metric
 from tarkib.errors import TarkibError
 from tarkib.runtime import mlflow_store, project
 from tarkib.runtime.locks import file_lock
+from tarkib.runtime.outputs import atomic_dir
 from tarkib.tracking import registry
 from tarkib.tracking.registry import Evaluation
 
@@ -26,7 +26,7 @@ REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
 
 
 def folder() -> Path:
-    """Where it lies; all experiments of a project share it."""
+    """Where it is kept; all experiments of a project share it."""
     return project.cache("tracking")
 
 
@@ -35,85 +35,74 @@ def journal(run_id: str) -> Path:
     return folder() / f"{run_id}.jsonl"
 
 
-def note(journal: Path, **entry: object) -> None:
-    """Add an entry to a journal: `metrics` (lists of name, value, milliseconds, step), `tags` or `status`."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("a", encoding="utf-8") as file:
+def write_entry(run_id: str, entry: dict[str, Any]) -> None:
+    """Log a journal's entry: `metrics` (lists of name, value, milliseconds, step), `tags` or `status`."""
+    client = mlflow.MlflowClient()
+    if metrics := [Metric(*values) for values in entry.get("metrics", ())]:
+        client.log_batch(run_id, metrics)
+    for key, value in entry.get("tags", {}).items():
+        client.set_tag(run_id, key, value)
+    if "status" in entry:
+        client.set_terminated(run_id, entry["status"])
+
+
+def keep_entry(run_id: str, entry: dict[str, Any]) -> None:
+    """Append an entry to the run's journal."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with journal(run_id).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"store": mlflow_store.shown(mlflow.get_tracking_uri()), **entry}) + "\n")
 
 
-def send_training(journal: Path) -> None:
-    """Log what a finished training's journal holds, and delete it; raises TarkibError where that cannot be."""
-    client, run_id, here = mlflow.MlflowClient(), journal.stem, mlflow_store.shown(mlflow.get_tracking_uri())
-    # None where another process has logged it meanwhile.
-    if not (entries := _entries(journal)):
-        return
+def keep_evaluation(evaluation: Evaluation) -> None:
+    """Keep an evaluation with its classifier, in place of an earlier one of the same weights and test set."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with atomic_dir(folder() / evaluation.key) as partial_folder:
+        shutil.copytree(evaluation.classifier, partial_folder / "classifier")
+        content = json.dumps({**asdict(evaluation), "classifier": ""})
+        (partial_folder / "evaluation.json").write_text(content, encoding="utf-8")
+
+
+def send_training(run_id: str) -> None:
+    """Log a finished training's journal and delete it; raises TarkibError where that fails."""
+    entries, store = _entries(journal(run_id)), mlflow_store.shown(mlflow.get_tracking_uri())
+    if not entries:
+        return  # another process has logged it
     for entry in entries:
-        if entry["store"] != here:
+        if entry["store"] != store:
             raise TarkibError(f"its run is in the store {entry['store']}; set MLFLOW_TRACKING_URI to that")
     with mlflow_store.usable():
-        if not registry.exists(run_id):
-            raise TarkibError(f"the store has no such run (was it made anew?), so {journal} is of no use; delete it")
+        if not registry.search(f"attributes.run_id = '{run_id}'"):
+            raise TarkibError(f"the store has no run {run_id} (is it a new store?); delete {journal(run_id)}")
         for entry in entries:
-            metrics = [Metric(*one) for one in entry.get("metrics", ())]
-            if metrics:
-                client.log_batch(run_id, metrics)
-            for key, value in entry.get("tags", {}).items():
-                client.set_tag(run_id, key, value)
-            if "status" in entry:
-                client.set_terminated(run_id, entry["status"])
-    journal.unlink(missing_ok=True)
+            write_entry(run_id, entry)
+    journal(run_id).unlink(missing_ok=True)
 
 
-def keep(evaluation: Evaluation) -> None:
-    """Keep an evaluation with its classifier, in the place of an earlier one of the same weights and test set."""
-    folder().mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=folder()))
-    try:
-        shutil.copytree(evaluation.classifier, half / "classifier", copy_function=_link)
-        content = json.dumps({**asdict(evaluation), "classifier": ""})
-        (half / "evaluation.json").write_text(content, encoding="utf-8")
-        place = folder() / evaluation.key
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(half, place)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
-
-
-def _link(source: str, target: str) -> None:
-    """A second name for a file that no one changes in place, else a copy."""
-    try:
-        # Of a link into DVC's cache, what it leads to.
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def send(report: Callable[[str], None]) -> int:
-    """Log all that is kept to the store that is connected; returns how many could not be logged."""
-    left = 0
+def send(report: Callable[[str], object]) -> int:
+    """Log everything that is kept; returns how many trainings and evaluations could not be logged."""
+    failed = 0
     with file_lock(project.cache("pending.lock")):
         for what, log in _waiting():
             try:
                 log()
             except TarkibError as error:
                 report(f"{what}: {error}")
-                left += 1
+                failed += 1
             else:
                 report(f"{what} logged")
-    return left
+    return failed
 
 
 def anything() -> bool:
     """Whether something is kept."""
-    return next(_waiting(), None) is not None
+    return any(_waiting())
 
 
 def _waiting() -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is kept, in words, and what logs it: first trainings, since evaluations look for their runs."""
+    """Names of what is kept and functions to log it: trainings first, as evaluations search for their runs."""
     for path in sorted(folder().glob("*.jsonl")):
         if "status" in (_entries(path) or [{}])[-1]:
-            yield f"training {path.stem}", partial(send_training, path)
+            yield f"training {path.stem}", partial(send_training, path.stem)
     for path in sorted(folder().glob("*/evaluation.json")):
         if not path.parent.name.startswith("."):  # another process is writing it
             yield f"evaluation {path.parent.name}", partial(_send_evaluation, path)
@@ -122,28 +111,24 @@ def _waiting() -> Iterator[tuple[str, Callable[[], None]]]:
 def _send_evaluation(path: Path) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        one = Evaluation(**{**content, "classifier": path.parent / "classifier"})
+        evaluation = Evaluation(**{**content, "classifier": path.parent / "classifier"})
     except FileNotFoundError:
-        return  # another process has logged it meanwhile
+        return  # another process has logged it
     except (OSError, ValueError, TypeError) as error:
         raise TarkibError(f"{path}: damaged, or of another version of Tarkib; delete {path.parent}") from error
     with mlflow_store.usable():
-        registry.log(one)
+        registry.log(evaluation)
     shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _entries(journal: Path) -> list[dict]:
-    """A journal's entries, none where it is gone; one that a kill cut short, or that is damaged, is left out."""
-    try:
-        lines = journal.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """A journal's entries; lines that a kill cut short or that are damaged are left out."""
+    entries = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and "store" in entry:
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries

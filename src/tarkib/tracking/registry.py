@@ -1,11 +1,10 @@
-"""The registered model `tarkib`: a version a run, which carries its card.
+"""The registered model `tarkib`: one version per run, which carries its card.
 
-Of the aliases `latest` is MLflow's own, the newest version; `best` is the version of the highest macro ROC-AUC on
-validation, of equal ones the newest, among all for which that is defined. Each version was validated on its own
-mixtures, and these differ between modes and recordings: `best` compares like with like only while all versions were
-made of the same data (tags `mode` and `data_sha256`).
+MLflow's alias `latest` is the newest version; `best` is the version with the highest macro ROC-AUC on validation, the
+newest of equal ones. Each version was validated on its own mixtures, which differ between modes and recordings, so
+`best` is a fair comparison only while all versions were made of the same data (tags `mode` and `data_sha256`).
 
-All of this talks to the store that `mlflow_store.connect` chose, and raises what MLflow raises.
+These functions use the store that `mlflow_store.connect` chose, and raise MLflow's errors.
 """
 
 import json
@@ -31,22 +30,20 @@ from tarkib.tracking.card import Card
 
 REGISTERED_MODEL = "tarkib"
 BEST = "best"
-"""Alias of the version that validated best."""
+"""Alias of the version with the best validation score."""
 
 WEIGHTS_TAG = "tarkib.weights_sha256"
-"""Tag of a run: the weights that it gave or scored."""
+"""Tag of a run: checksum of the weights that it produced or scored."""
 
 TRAINING_TAG = "tarkib.training"
-"""Tag of a run: the fingerprint of what was trained with what."""
-
-_VALIDATION_TAG = "validation_roc_auc"
+"""Tag of a run: fingerprint of the training's code, data and parameters."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: figures by name (None where undefined), of the weights in the folder `classifier`.
+    """Figures by name (None where undefined) of the weights in the folder `classifier`.
 
-    `params` are all parameters that change a result, as ``section.key``; `test_set` says for the card what it was.
+    `params` are all parameters that change a result, as ``section.key``; `test_set` is the test set's size in words.
     """
 
     weights_sha256: str
@@ -58,32 +55,21 @@ class Evaluation:
 
     @property
     def key(self) -> str:
-        """A name for it: of the weights and the test set."""
+        """A name made of the weights and the test set."""
         return fingerprint.of(self.weights_sha256, self.params["data.test"])[:32]
 
 
 def create_run(params: Mapping[str, str], tags: Mapping[str, str], name: str | None = None) -> str:
-    """Make a run with parameters; returns its id."""
+    """Create a run with parameters; returns its id."""
     client = mlflow.MlflowClient()
-    experiment = mlflow.get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id
+    experiment = mlflow.set_experiment(mlflow_store.EXPERIMENT).experiment_id
     run_id = client.create_run(experiment, tags=dict(tags), run_name=name).info.run_id
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     return run_id
 
 
-def exists(run_id: str) -> bool:
-    """Whether the store has a run."""
-    try:
-        mlflow.MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
-
-
 def search(where: str) -> list[Run]:
-    """The runs for which a filter holds, the newest first."""
+    """The runs that match a filter, newest first."""
     return mlflow.search_runs(
         experiment_names=[mlflow_store.EXPERIMENT],
         filter_string=where,
@@ -92,87 +78,75 @@ def search(where: str) -> list[Run]:
     )
 
 
-def _runs_of(weights_sha256: str) -> list[Run]:
-    """The runs that gave or scored these weights."""
-    return search(f"tags.`{WEIGHTS_TAG}` = '{weights_sha256}'")
-
-
-def log(one: Evaluation) -> None:
+def log(evaluation: Evaluation) -> None:
     """Log an evaluation's figures to the run of its weights and test set, and register the model with its card.
 
-    The run is as a rule the one that the weights were trained in; a new one where they came from elsewhere (dvc pull,
-    say), or were trained with another test set in mind: no run has the figures of two. Weights have one version. Where
-    its run is evaluated again, the version's card and tags are brought up to date; figures of another test set stay in
-    the run alone. To log the same twice changes nothing.
+    The run is usually the one that trained the weights. A new one is created where they came from elsewhere (`dvc
+    pull`) or were trained with another test set in mind: a run holds figures of a single test set. Weights have one
+    version; evaluating its run again updates its card and tags, evaluating on another test set does not. Repeating the
+    call changes nothing.
     """
-    client, test_set = mlflow.MlflowClient(), one.params["data.test"]
-    # Two that evaluate the same weights would both make a run of them, and both register them below.
+    test_set = evaluation.params["data.test"]
+    # Two processes that evaluate the same weights must not both create a run or a version.
     with file_lock(project.cache("tracking.lock")):
-        known = (run for run in _runs_of(one.weights_sha256) if run.data.params.get("data.test") == test_set)
-        run_id = next((run.info.run_id for run in known), None)
+        runs = search(f"tags.`{WEIGHTS_TAG}` = '{evaluation.weights_sha256}'")
+        run_id = next((run.info.run_id for run in runs if run.data.params.get("data.test") == test_set), None)
         if run_id is None:
-            run_id = create_run(one.params, {WEIGHTS_TAG: one.weights_sha256, "git.commit": one.commit})
-    with mlflow.start_run(run_id=run_id):
-        mlflow.log_metrics({f"test_{name}": value for name, value in one.figures.items() if value is not None})
-        with file_lock(project.cache("tracking.lock")):
-            _bring_up_to_date(client, run_id, one)
+            tags = {WEIGHTS_TAG: evaluation.weights_sha256, "git.commit": evaluation.commit}
+            run_id = create_run(evaluation.params, tags)
+        with mlflow.start_run(run_id=run_id):
+            figures = {f"test_{name}": value for name, value in evaluation.figures.items() if value is not None}
+            mlflow.log_metrics(figures)
+            _update_version(run_id, {run.info.run_id for run in runs}, evaluation)
 
 
-def _bring_up_to_date(client: mlflow.MlflowClient, run_id: str, one: Evaluation) -> None:
-    """The version of an evaluation's weights, made where it is not there, with what the evaluation found."""
-    alike = {run.info.run_id for run in _runs_of(one.weights_sha256)}
-    found = [
-        version for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'") if version.run_id in alike
-    ]
-    if found and all(version.run_id != run_id for version in found):
+def _update_version(run_id: str, run_ids: set[str], evaluation: Evaluation) -> None:
+    """Register the weights, or update their version if it is of this run; `run_ids` are all runs of these weights."""
+    client = mlflow.MlflowClient()
+    versions = [version for version in _versions(client) if version.run_id in {run_id, *run_ids}]
+    if versions and all(version.run_id != run_id for version in versions):
         return
-    about = card.read(one.classifier).with_test(one.figures, one.test_set)
-    tags = _tags(about)
+    model_card = card.read(evaluation.classifier).with_test(evaluation.figures, evaluation.test_set)
+    tags = {
+        "mode": model_card.mode,
+        "seed": str(model_card.seed),
+        "data_sha256": model_card.data_sha256,
+        # Undefined figures too: they replace those of an earlier evaluation.
+        **{
+            f"{kind}_{name}": "nan" if value is None else str(value)
+            for kind, figures in (("validation", model_card.validation), ("test", model_card.test or {}))
+            for name, value in figures.items()
+        },
+    }
     try:
-        version = found[0] if found else _register(one.classifier, about, tags)
+        version = versions[0] if versions else _register(evaluation.classifier, model_card, tags)
     except MlflowException as error:
         if mlflow_store.status(error) != 404:
             raise
+        store = mlflow_store.shown(mlflow.get_tracking_uri())
         print(
-            f"MLflow's store {mlflow_store.shown(mlflow.get_tracking_uri())}: a server of MLflow 2 keeps no models of "
-            "MLflow 3; the run and its figures are there, the model is not registered",
+            f"MLflow's store {store}: a server of MLflow 2 stores no models of MLflow 3; the run and its figures are "
+            "logged, the model is not registered",
             flush=True,
         )
         return
-    _store_card(client, version, about)
-    client.update_model_version(REGISTERED_MODEL, version.version, description=about.body())
+    # A database keeps no model_id with a version, but its source, models:/<id>.
+    model_id = str(version.source).removeprefix("models:/")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, card.NAME).write_text(model_card.text(), encoding="utf-8")
+        client.log_model_artifact(model_id, str(Path(folder, card.NAME)))
+    client.update_model_version(REGISTERED_MODEL, version.version, description=model_card.body())
     for key, value in tags.items():
         client.set_model_version_tag(REGISTERED_MODEL, version.version, key, value)
-    mark_best(client)
+    _mark_best(client)
 
 
-def mark_best(client: mlflow.MlflowClient) -> None:
-    """Set the alias `best`; left as it is where no version has a validation score."""
-    # Looked at again after it was set: workers on other machines, at one server, may have registered meanwhile.
-    while (best := _best(client)) is not None:
-        if str(client.get_registered_model(REGISTERED_MODEL).aliases.get(BEST)) == str(best.version):
-            return
-        client.set_registered_model_alias(REGISTERED_MODEL, BEST, best.version)
-
-
-def _best(client: mlflow.MlflowClient) -> ModelVersion | None:
-    """The version of the highest validation score, of equal ones the newest; None where none has a score."""
-    scores = {}
-    for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'"):
-        score = float(version.tags.get(_VALIDATION_TAG, "nan"))
-        if not math.isnan(score):
-            scores[score, int(version.version)] = version
-    return scores[max(scores)] if scores else None
-
-
-def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVersion:
-    """Store the current run's model, and register it, tags included, once it is whole."""
+def _register(classifier: Path, model_card: Card, tags: Mapping[str, str]) -> ModelVersion:
+    """Store the model in the current run and register it, with its tags."""
     config = json.loads((classifier / "config.json").read_text(encoding="utf-8"))
-    with mlflow_store.patiently(), warnings.catch_warnings():
-        # An example would be stored only for MLflow to infer the signature, which is given.
-        warnings.filterwarnings("ignore", message=".*input example was not provided.*")
-        # The signature's columns have any type, on purpose.
-        warnings.filterwarnings("ignore", message=".*AnyType.*")
+    with warnings.catch_warnings():
+        # MLflow wants an example to infer the signature from, which is given; its columns have any type on purpose.
+        warnings.filterwarnings("ignore", message=".*(input example was not provided|AnyType).*")
         stored = mlflow.pyfunc.log_model(
             name="classifier",
             python_model=pyfunc.__file__,
@@ -183,34 +157,32 @@ def _register(classifier: Path, about: Card, tags: Mapping[str, str]) -> ModelVe
                 **{key: config[key] for key in ("labels", "thresholds", "trained_classes", "sample_rate")},
                 "clip_seconds": CLIP_SECONDS,
                 "backbone": config["backbone"]["source"],
-                "licence": about.licence,
-                "mode": about.mode,
-                "data_sha256": about.data_sha256,
+                "licence": model_card.licence,
+                "mode": model_card.mode,
+                "data_sha256": model_card.data_sha256,
             },
             # Named, so that MLflow need not load the model to guess them.
-            pip_requirements=[f"{one}=={metadata.version(one)}" for one in pyfunc.REQUIREMENTS],
+            pip_requirements=[f"{package}=={metadata.version(package)}" for package in pyfunc.REQUIREMENTS],
         )
     return mlflow.register_model(f"models:/{stored.model_id}", REGISTERED_MODEL, tags=dict(tags))
 
 
-def _store_card(client: mlflow.MlflowClient, version: ModelVersion, about: Card) -> None:
-    """Put the card beside the stored model, in the place of an earlier one."""
-    # A database keeps no model_id with a version, but where the version came from: models:/<id>.
-    model_id = version.source.removeprefix("models:/")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, card.NAME)
-        path.write_text(about.text(), encoding="utf-8")
-        client.log_model_artifact(model_id, str(path))
+def _mark_best(client: mlflow.MlflowClient) -> None:
+    """Set the alias `best`, unless no version has a validation score."""
+    # Checked again after setting it: another machine may have registered a version at the same server.
+    while True:
+        scores = {
+            (score, int(version.version)): str(version.version)
+            for version in _versions(client)
+            if not math.isnan(score := float(version.tags.get("validation_roc_auc", "nan")))
+        }
+        if not scores:
+            return
+        best = scores[max(scores)]
+        if str(client.get_registered_model(REGISTERED_MODEL).aliases.get(BEST)) == best:
+            return
+        client.set_registered_model_alias(REGISTERED_MODEL, BEST, best)
 
 
-def _tags(about: Card) -> dict[str, str]:
-    """A version's tags: by what it can be found and compared."""
-    facts = {
-        "mode": about.mode,
-        "seed": about.seed,
-        "data_sha256": about.data_sha256,
-        **{f"validation_{name}": value for name, value in about.validation.items()},
-        **{f"test_{name}": value for name, value in (about.test or {}).items()},
-    }
-    # Undefined figures are told as well, over those of an earlier evaluation.
-    return {name: "nan" if value is None else str(value) for name, value in facts.items()}
+def _versions(client: mlflow.MlflowClient) -> list[ModelVersion]:
+    return list(client.search_model_versions(f"name = '{REGISTERED_MODEL}'"))

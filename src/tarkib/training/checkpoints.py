@@ -1,9 +1,8 @@
-"""The checkpoints of trainings: whose they are, which are whole, which may go.
+"""Checkpoints on disk: which training they belong to, which are complete, which may be deleted.
 
-A training has a folder of its own, named by all that makes it what it is. In it are `checkpoint-<step>` folders as
-`transformers.Trainer` writes them, each with a mark once all its files are there, and `run.json`, which says what
-training they belong to. The mark holds the files' sizes: a folder whose writing was cut short, or that was damaged
-since, counts for nothing.
+Each training has its own folder, named by a checksum of everything that defines it. It holds `run.json` (that
+definition) and the `checkpoint-<step>` folders of `transformers.Trainer`. A checkpoint counts only with the file
+`complete`, written last, and only while the sizes of all its files are as listed there.
 """
 
 import hashlib
@@ -25,103 +24,56 @@ from tarkib.runtime.locks import take
 from tarkib.runtime.outputs import atomic_file
 from tarkib.training.progress import say
 
-_IDENTITY = "run.json"
-_COMPLETE = "complete"
-_STATE = "trainer_state.json"
-_LOCK = "lock"
+_IDENTITY, _COMPLETE, _LOCK = "run.json", "complete", "lock"
 
 _PATIENCE_S = 15.0
-"""How long a lock is waited for: processes that load data outlive a killed training by seconds, and hold it."""
+"""How long to wait for the lock: loader processes outlive a killed training by seconds and hold it."""
 
 
 def digest(model: nn.Module) -> str:
-    """Sha256 of a model's architecture and configurations, its weights and which of them are trained."""
-    found = hashlib.sha256(str(model).encode())
+    """Sha256 of a model's architecture, configurations and weights, and of which weights are trained."""
+    checksum = hashlib.sha256(str(model).encode())
     for module in model.modules():
-        # What changes no module's shape: heads of the attention, the constant-Q branch's frequencies.
-        if hasattr(getattr(module, "config", None), "to_dict"):
-            found.update(json.dumps(module.config.to_dict(), sort_keys=True, default=str).encode())
+        config: Any = getattr(module, "config", None)
+        # Settings that change no shape: attention heads, the frequencies of the constant-Q branch.
+        if hasattr(config, "to_dict"):
+            checksum.update(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, tensor in model.state_dict().items():
-        found.update(f"{name} {name in trained}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy())
-    return found.hexdigest()
+        checksum.update(f"{name} {name in trained}".encode())
+        checksum.update(tensor.detach().cpu().contiguous().numpy())
+    return checksum.hexdigest()
 
 
 @contextmanager
-def open_run(root: Path, identity: Mapping[str, Any], *, resume: bool = True) -> Iterator[tuple[Path, Path | None]]:
-    """Give the folder of the training that an identity makes, and its newest checkpoint, to this process alone.
+def open_run(root: Path, identity: Mapping[str, Any]) -> Iterator[tuple[Path, Path | None]]:
+    """Lock the folder of the training with this identity (JSON values); give it and its newest checkpoint.
 
-    Where there is no checkpoint, others' trainings that were cut short are told of. Raises as `locked` does.
+    Deletes unusable checkpoints. Where none is left, prints a line for each other training that was cut short. Raises
+    TarkibError where another process has the folder.
     """
-    folder = home(root, identity)
-    with locked(folder):
-        latest = prepare(folder, identity, resume)
+    folder = root / fingerprint.of(json.dumps(identity, sort_keys=True))[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        deadline = time.monotonic() + _PATIENCE_S
+        while take(lock) is False:
+            if time.monotonic() > deadline:
+                raise TarkibError(
+                    f"{folder}: another process runs this training; wait for it, or stop it and try again"
+                )
+            time.sleep(0.2)
+        _drop_unusable(folder)
+        with atomic_file(folder / _IDENTITY) as path:
+            path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+        latest = newest(folder)
         if latest is None:
-            for line in unfinished(folder, identity):
-                say(line)
+            _report_unfinished(folder)
         yield folder, latest
 
 
-def home(root: Path, identity: Mapping[str, Any]) -> Path:
-    """Folder, below the one for all trainings, of the training that this identity makes."""
-    return root / fingerprint.of(json.dumps(identity, sort_keys=True))[:16]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a training's folder to this process; TarkibError where another one is at it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        patient_until = time.monotonic() + _PATIENCE_S
-        while take(lock) is False:
-            if time.monotonic() > patient_until:
-                raise TarkibError(
-                    f"{folder}: another process is at this very training; wait for it, or stop it and start again"
-                )
-            time.sleep(0.2)
-        # The system lets go of it when the process ends, however it ends.
-        yield
-
-
-def prepare(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | None:
-    """Clear a training's folder of what is of no use, and note whose it is; returns the newest checkpoint, if any.
-
-    A checkpoint is of use where it is whole and that of the best epoch so far is too. Not to resume is to clear all.
-    """
-    for checkpoint in _sorted(folder):
-        if not resume or not _is_whole(checkpoint):
-            drop(checkpoint)
-    for checkpoint in reversed(_sorted(folder)):
-        best = (_read(checkpoint / _STATE) or {}).get("best_global_step")
-        if best and not of_step(folder, best).is_dir():
-            drop(checkpoint)
-    with atomic_file(folder / _IDENTITY) as path:
-        path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-    return newest(folder)
-
-
-def unfinished(folder: Path, identity: Mapping[str, Any]) -> list[str]:
-    """A line for each other training beside this one's folder that was cut short: where it is and what differs.
-
-    One that another process is at is not meant.
-    """
-    known = json.loads(json.dumps(identity))
-    lines = []
-    for stamp in sorted(folder.parent.glob(f"*/{_IDENTITY}")):
-        before, last = _read(stamp), newest(stamp.parent)
-        if stamp.parent != folder and before is not None and last is not None and not _is_held(stamp.parent):
-            lines.append(
-                f"an unfinished training of other {', '.join(_differences(before, known))} has come to step "
-                f"{_step(last)}; this one starts afresh, and {stamp.parent} may be deleted unless you go back to that"
-            )
-    return lines
-
-
 def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a training."""
-    whole = [checkpoint for checkpoint in _sorted(folder) if _is_whole(checkpoint)]
-    return whole[-1] if whole else None
+    """The newest complete checkpoint of a training."""
+    return next(filter(_is_complete, reversed(_checkpoints(folder))), None)
 
 
 def of_step(folder: Path, step: int) -> Path:
@@ -130,40 +82,68 @@ def of_step(folder: Path, step: int) -> Path:
 
 
 def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    """The model's weights after a step that has a checkpoint."""
+    """The model's weights in the checkpoint of a step."""
     return load_file(of_step(folder, step) / "model.safetensors")
 
 
 def notes(checkpoint: Path) -> dict[str, Any]:
-    """What `finish` wrote down with a checkpoint; empty where it has no mark."""
-    mark = _read(checkpoint / _COMPLETE)
-    return {} if mark is None else mark["notes"]
+    """The notes that `finish` stored with a checkpoint."""
+    return _read(checkpoint / _COMPLETE).get("notes", {})
 
 
 def finish(folder: Path, step: int, best_step: int | None, notes: Mapping[str, Any]) -> None:
-    """Mark a step's checkpoint as whole, and only then drop older ones: the newest two and the best stay.
+    """Mark a step's checkpoint as complete; only then delete older ones except the newest two and the best.
 
-    The Trainer's own rotation comes before any mark could be set; a kill between the two would leave a checkpoint that
-    does not count and another whose best one is gone.
+    The Trainer rotates before a mark could be written: a kill in between would leave an incomplete checkpoint and
+    another one without its best.
     """
     checkpoint = of_step(folder, step)
     (checkpoint / _COMPLETE).unlink(missing_ok=True)
     sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
     with atomic_file(checkpoint / _COMPLETE) as path:
         path.write_text(json.dumps({"files": sizes, "notes": dict(notes)}), encoding="utf-8")
-    for checkpoint in _sorted(folder)[:-2]:
+    for checkpoint in _checkpoints(folder)[:-2]:
         if _step(checkpoint) != best_step:
             drop(checkpoint)
 
 
 def drop(checkpoint: Path) -> None:
-    """Delete a checkpoint, the mark first: half of one must not look like a whole one."""
+    """Delete a checkpoint, its mark first: half a checkpoint must not look complete."""
     (checkpoint / _COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _is_held(folder: Path) -> bool:
-    """Whether a process is at a training."""
+def _drop_unusable(folder: Path) -> None:
+    """Delete incomplete checkpoints, and those whose best checkpoint is missing."""
+    for checkpoint in _checkpoints(folder):
+        if not _is_complete(checkpoint):
+            drop(checkpoint)
+    for checkpoint in reversed(_checkpoints(folder)):
+        best_step = _read(checkpoint / "trainer_state.json").get("best_global_step")
+        if best_step and not of_step(folder, best_step).is_dir():
+            drop(checkpoint)
+
+
+def _report_unfinished(folder: Path) -> None:
+    """Print where each other training that was cut short is, and what differs; running ones are left out."""
+    identity = _read(folder / _IDENTITY)
+    for path in sorted(folder.parent.glob(f"*/{_IDENTITY}")):
+        other, before, last = path.parent, _read(path), newest(path.parent)
+        if other == folder or not before or last is None or _is_running(other):
+            continue
+        differences = []
+        for name in sorted(before.keys() | identity.keys()):
+            old, new = before.get(name), identity.get(name)
+            if old != new:
+                are_checksums = all(isinstance(value, str) and len(value) == 64 for value in (old, new))
+                differences.append(name if are_checksums else f"{name} ({old}, now {new})")
+        say(
+            f"an unfinished training with other {', '.join(differences)} stopped at step {_step(last)}; this one starts"
+            f" at step 0, so delete {other} unless you return to those settings"
+        )
+
+
+def _is_running(folder: Path) -> bool:
     try:
         with (folder / _LOCK).open() as lock:
             return take(lock) is False
@@ -171,33 +151,21 @@ def _is_held(folder: Path) -> bool:
         return False
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names in which two trainings differ, with the values of those that are no checksums."""
-    found = []
-    for name in sorted(before.keys() | now.keys()):
-        old, new = before.get(name), now.get(name)
-        if old != new:
-            checksums = all(isinstance(value, str) and len(value) == 64 for value in (old, new))
-            found.append(name if checksums else f"{name} ({old}, now {new})")
-    return found
+def _is_complete(checkpoint: Path) -> bool:
+    sizes = _read(checkpoint / _COMPLETE).get("files")
+    files = {name: checkpoint / name for name in sizes or ()}
+    return bool(sizes) and all(file.is_file() and file.stat().st_size == sizes[name] for name, file in files.items())
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    mark = _read(checkpoint / _COMPLETE)
-    return mark is not None and all(
-        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
-        for name, size in mark["files"].items()
-    )
-
-
-def _read(stamp: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where it is missing or damaged."""
     try:
-        return json.loads(stamp.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
 
 
-def _sorted(folder: Path) -> list[Path]:
+def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*"), key=_step)
 
 

@@ -1,4 +1,4 @@
-"""How a training runs on the machine that is there: devices, loaders of data, memory. Nothing that it learns by."""
+"""How a training runs on this machine: devices, loader processes, memory. Results depend on it only by rounding."""
 
 import os
 import random
@@ -13,23 +13,23 @@ import torch
 from transformers import TrainingArguments
 
 from tarkib.errors import TarkibError
+from tarkib.params import Run
 from tarkib.training import devices
 from tarkib.training.devices import Devices
 
-_MOST_LOADERS = 4
+_MAX_LOADERS = 4
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How a training runs, which changes nothing that comes out but rounding.
+    """How a training runs.
 
     Attributes
     ----------
-    devices : as `run.devices` is written.
-    loaders : processes that load data for each device; None: on the CPU none, since training needs every core, on GPUs
-        up to four.
-    checkpoint_steps : steps between two checkpoints inside an epoch; 0: none but those at the epochs' ends.
-    gradient_checkpointing : compute activations twice instead of keeping them.
+    devices : as in `run.devices`.
+    loaders : processes per device that load data; None: up to four on GPUs, none on the CPU, which training needs.
+    checkpoint_steps : steps between checkpoints within an epoch; 0: only at the end of each epoch.
+    gradient_checkpointing : recompute activations instead of storing them.
     compile : run the network through torch.compile.
     """
 
@@ -39,33 +39,28 @@ class ComputeConfig:
     gradient_checkpointing: bool = False
     compile: bool = False
 
+    @classmethod
+    def of(cls, run: Run) -> "ComputeConfig":
+        """The configuration in the section `run` of the parameters."""
+        return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing, run.compile)
+
     def settle(self, batch_size: int) -> tuple["ComputeConfig", Devices]:
-        """The same with its number of loaders, and the devices; raises as `devices.choose` does."""
+        """Resolve the devices and the number of loaders; raises as `devices.choose` does."""
         chosen = devices.choose(self.devices, batch_size)
-        if self.loaders is not None:
-            return self, chosen
         cores = 0 if chosen.kind == "cpu" else max(1, (os.cpu_count() or 1) // chosen.count)
-        return replace(self, loaders=min(_MOST_LOADERS, cores)), chosen
+        return replace(self, loaders=min(_MAX_LOADERS, cores) if self.loaders is None else self.loaders), chosen
 
     def prepare(self, model: Any) -> None:
-        """Make a network ready to be trained in this way; TarkibError where it cannot be."""
+        """Set up a network for gradient checkpointing and torch.compile; TarkibError where it supports neither."""
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         if self.compile:
             model.prepare_for_compile()
-            # In place: the Trainer's own switch leaves environment variables behind, and its wrapper other names.
+            # In place: the Trainer's own switch leaves environment variables behind, and its wrapper renames weights.
             model.compile()
 
     def arguments(self, folder: Path, chosen: Devices, batch_size: int, **learning: Any) -> TrainingArguments:
-        """The Trainer's arguments, with those that say how it learns.
-
-        Parameters
-        ----------
-        folder : for its checkpoints.
-        chosen : the devices, each of which has a process.
-        batch_size : clips of all devices together.
-        learning : further arguments.
-        """
+        """The Trainer's arguments: checkpoints in `folder`, a batch shared by all devices, and what it learns by."""
         on_gpu = chosen.kind == "cuda"
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -77,7 +72,7 @@ class ComputeConfig:
             ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
             ddp_find_unused_parameters=False,
             save_strategy="epoch",
-            dataloader_num_workers=self.loaders,
+            dataloader_num_workers=self.loaders or 0,
             dataloader_pin_memory=on_gpu,
             accelerator_config={"non_blocking": on_gpu},
             remove_unused_columns=False,
@@ -95,7 +90,7 @@ class ComputeConfig:
 
 @contextmanager
 def own_generators(chosen: Devices) -> Iterator[None]:
-    """Leave the caller's random numbers as they are; the Trainer seeds every generator that is everyone's."""
+    """Restore the global random states afterwards: the Trainer seeds all of them."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if chosen.kind == "cuda" else []):
         try:
@@ -107,7 +102,7 @@ def own_generators(chosen: Devices) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(what: str, remedies: str) -> Iterator[None]:
-    """Tell what to turn where the memory of a GPU is too small: `what` names the batch, `remedies` end the error."""
+    """Turn a GPU's out-of-memory error into a TarkibError; `what` names the batch."""
     try:
         yield
     except torch.OutOfMemoryError as error:

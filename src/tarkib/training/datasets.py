@@ -1,15 +1,16 @@
-"""Clips with their targets, as training and scoring take them.
+"""Clips with their targets, for training and scoring.
 
-An item is a dict of `samples`, of shape (120000,), `labels`, the multi-hot target, float32 of shape (10,) in the order
-of `vocabulary.INSTRUMENTS`, and `index`, an int64 scalar: the item's number in its set. Samples are float32, or int16
-as they were stored, which the classifier takes as well: half the bytes on the way to where it computes.
+An item is a dict of `samples`, shape (120000,); `labels`, the multi-hot target, float32 of shape (10,) in the order of
+`vocabulary.INSTRUMENTS`; and `index`, its number in the set. Samples are float32, or int16 as stored: the classifier
+takes both, and int16 halves the bytes sent to the device.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -19,40 +20,47 @@ from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
 
+class ClipSet(Dataset):
+    """A data set of known size with items as in the module's docstring; `ids`, where set, name the clips in errors."""
+
+    ids: Sequence[str] | np.ndarray | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+
 def multi_hot(instruments: Iterable[str]) -> np.ndarray:
-    """Target of a clip that these instruments play in: float32 of shape (10,), 1 where one plays."""
+    """Target of a clip: float32 of shape (10,), 1 for each of the instruments."""
     target = np.zeros(len(INSTRUMENTS), np.float32)
     target[[INSTRUMENTS.index(name) for name in instruments]] = 1.0
     return target
 
 
-class MixtureSet(Dataset):
-    """The mixtures of one split, 16-bit samples read from their shards as they are asked for; `mode` tells how mixed.
+class MixtureSet(ClipSet):
+    """The mixtures of one split (`train` or `validation`) in the folder of the mix stage.
 
-    `ids`, a str array of shape (len(self),), names them. Nothing here is an object a clip, so that forked workers share
-    what they only read, however many clips there are.
-
-    Parameters
-    ----------
-    folder : what the stage mix wrote: shards and mixtures.parquet.
-    split : ``train`` or ``validation``.
+    16-bit samples are read from the shards on access. Clips are kept in arrays, not objects, so that forked workers
+    share them. `targets` has shape (n, 10); `mode` is the mode of mixing.
     """
 
     def __init__(self, folder: Path | str, split: str) -> None:
-        rows = [row for row in tables.MIXTURES.read(Path(folder) / "mixtures.parquet") if row["split"] == split]
+        self.folder = Path(folder)
+        rows = [row for row in tables.MIXTURES.read(self.folder / "mixtures.parquet") if row["split"] == split]
         if not rows:
             raise TarkibError(f"{folder}: no mixtures of split {split!r}; run dvc repro mix")
-        self.mode = rows[0]["mode"]
-        self.folder = Path(folder)
+        self.mode: str = rows[0]["mode"]
         self.store = ClipStore(folder)
         self.ids = np.array([row["mixture_id"] for row in rows])
         self.places = Places(rows)
         self.targets = np.stack([multi_hot(row["instruments"]) for row in rows])
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.targets)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return {
             "samples": torch.from_numpy(self.store.read(self.places[index], dtype="int16")),
             "labels": torch.from_numpy(self.targets[index]),
@@ -60,42 +68,33 @@ class MixtureSet(Dataset):
         }
 
     def recordings(self) -> dict[str, int]:
-        """How many recordings the components of each instrument were cut from."""
-        return dict(Counter(instrument for instrument, _ in {part[1:] for part in self._parts()}))
+        """Number of recordings from which each instrument's components were cut."""
+        return self._components().groupby("instrument")["recording_id"].nunique().to_dict()
 
     def observed(self) -> np.ndarray:
-        """Distinct recordings that speak for and against each instrument, int of shape (2, 10).
+        """Number of distinct recordings for and against each instrument, int of shape (2, 10).
 
-        First its own in the mixtures that it plays in, then those in mixtures without it, of which there are at most as
-        many as such mixtures.
+        Row 0 counts the instrument's own recordings in mixtures that contain it; row 1 the recordings in mixtures
+        without it, but no more than there are such mixtures.
         """
-        with_it: list[set[str]] = [set() for _ in INSTRUMENTS]
-        without: list[set[str]] = [set() for _ in INSTRUMENTS]
-        row = {name: index for index, name in enumerate(self.ids.tolist())}
-        for mixture_id, instrument, recording in self._parts():
-            with_it[INSTRUMENTS.index(instrument)].add(recording)
-            for k in np.flatnonzero(self.targets[row[mixture_id]] == 0):
-                without[k].add(recording)
-        absent = (self.targets == 0).sum(axis=0)
-        return np.array([[len(one) for one in with_it], np.minimum([len(one) for one in without], absent)])
+        components = self._components()
+        absent = self.targets == 0
+        absent_there = absent[pd.Index(self.ids).get_indexer(components["mixture_id"])]
+        own = [components["recording_id"][components["instrument"] == name].nunique() for name in INSTRUMENTS]
+        others = [components["recording_id"][absent_there[:, k]].nunique() for k in range(len(INSTRUMENTS))]
+        return np.array([own, np.minimum(others, absent.sum(axis=0))])
 
-    def _parts(self) -> Iterator[tuple[str, str, str]]:
+    def _components(self) -> pd.DataFrame:
         """Mixture, instrument and recording of each component."""
-        mine = set(self.ids.tolist())
-        for row in tables.COMPONENTS.read(self.folder / "components.parquet"):
-            if row["mixture_id"] in mine:
-                yield row["mixture_id"], row["instrument"], row["recording_id"]
+        rows = pd.DataFrame(tables.COMPONENTS.read(self.folder / "components.parquet"))
+        return rows.loc[rows["mixture_id"].isin(self.ids), ["mixture_id", "instrument", "recording_id"]]
 
 
-class WindowSet(Dataset):
-    """Excerpts cut into windows of one clip's length, end to end; the last is padded with silence.
+class WindowSet(ClipSet):
+    """Decoded excerpts (each of shape (n,), 24 kHz) cut into adjacent windows of one clip; the last one is padded.
 
-    A last window of less than half a clip is left out unless it is the only one. `owner`, shape (len(self),), tells
-    which excerpt each window is of.
-
-    Parameters
-    ----------
-    excerpts : decoded excerpts, each of shape (n,) at 24 kHz.
+    A last window shorter than half a clip is dropped unless it is the excerpt's only one. `owner`, shape (len(self),),
+    holds each window's excerpt. Labels are zeros: those of a window are unknown.
     """
 
     def __init__(self, excerpts: Sequence[np.ndarray]) -> None:
@@ -103,25 +102,21 @@ class WindowSet(Dataset):
         owner: list[int] = []
         for index, samples in enumerate(excerpts):
             for start in range(0, max(samples.size, 1), audio.CLIP_SAMPLES):
-                piece = samples[start : start + audio.CLIP_SAMPLES]
-                if start == 0 or piece.size >= audio.CLIP_SAMPLES // 2:
-                    self.windows.append(audio.fit(piece))
+                window = samples[start : start + audio.CLIP_SAMPLES]
+                if start == 0 or window.size >= audio.CLIP_SAMPLES // 2:
+                    self.windows.append(audio.fit(window))
                     owner.append(index)
         self.owner = np.array(owner, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {
-            "samples": torch.from_numpy(self.windows[index]),
-            # Nothing is known of a window's target; what reads items expects one.
-            "labels": torch.zeros(len(INSTRUMENTS)),
-            "index": torch.tensor(index),
-        }
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        labels = torch.zeros(len(INSTRUMENTS))
+        return {"samples": torch.from_numpy(self.windows[index]), "labels": labels, "index": torch.tensor(index)}
 
     def by_excerpt(self, scores: np.ndarray) -> np.ndarray:
-        """Mean of the windows' scores, shape (len(self), 10), for each excerpt, shape (excerpts, 10)."""
+        """Mean of the windows' scores, shape (len(self), 10), per excerpt, shape (excerpts, 10)."""
         sums = np.zeros((self.owner[-1] + 1, scores.shape[1]))
         np.add.at(sums, self.owner, scores)
         return sums / np.bincount(self.owner)[:, np.newaxis]

@@ -1,9 +1,8 @@
-"""Training a head alone: what a frozen backbone gives for a clip is found once and kept.
+"""Training the head alone: a frozen backbone's hidden states are computed once and cached.
 
-A clip's hidden states, averaged over time, are all that the head sees of it: `[L, H]`, in half precision 50 KiB with
-25 states of 1024. They are the same in every epoch, so they are computed in one pass and cached by what they depend on
-(the clips and the backbone); every further epoch, and every further training on the same clips, takes the head's time
-alone.
+The head sees of a clip only its hidden states averaged over time, `[L, H]`: in half precision 50 KiB for 25 states of
+1024. They are the same in every epoch, so one pass computes them, and the cache keeps them under a checksum of clips
+and backbone. Further epochs, and further trainings on the same clips, cost only the head's time.
 """
 
 from typing import Any
@@ -11,18 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from tarkib.models.classifier import InstrumentClassifier
-from tarkib.runtime import fingerprint, parent_watch
+from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
-from tarkib.training import checkpoints, devices
+from tarkib.training import checkpoints, devices, prediction
 from tarkib.training.compute import enough_memory
+from tarkib.training.datasets import ClipSet
 from tarkib.training.progress import say
 
 _BLOCK = 512
-"""Clips an entry of the cache: what a kill can cost."""
+"""Clips per cache entry: the most that a kill can cost."""
 
 
 class PooledHead(nn.Module):
@@ -35,24 +35,24 @@ class PooledHead(nn.Module):
     forward = InstrumentClassifier.classify
 
 
-class PooledSet(Dataset):
+class PooledSet(ClipSet):
     """A data set with each item's `samples` replaced by its pooled states, float32 `[L, H]`.
 
     Parameters
     ----------
-    classifier : whose backbone gives them; left on the CPU, in evaluation mode.
+    classifier : its backbone computes the states; left on the CPU, in evaluation mode.
     data : the clips.
-    content : names the clips' content, a checksum say.
-    cache : where the states are kept; None: nowhere.
-    device : as `run.devices` is written; one device is used.
-    batch_size : clips at once.
+    content : checksum of the clips.
+    cache : keeps the states; None: not kept.
+    device : as in `run.devices`; a single device is used.
+    batch_size : clips per batch.
     workers : processes that load clips.
     """
 
     def __init__(
         self,
         classifier: InstrumentClassifier,
-        data: Dataset,
+        data: ClipSet,
         *,
         content: str,
         cache: Cache | None,
@@ -62,49 +62,32 @@ class PooledSet(Dataset):
     ):
         self.ids = getattr(data, "ids", None)
         place = devices.first(device)
-        backbone = checkpoints.digest(classifier.backbone)
         precision = "bfloat16" if devices.has_bfloat16(place) else "float32"
-        states, labels = [], []
-        for start in tqdm(range(0, len(data), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
-            end = min(start + _BLOCK, len(data))
-            key = fingerprint.of("pooled states", content, backbone, precision, start, end)
-            found = cache.get(key) if cache else None
-            if found is None:
-                loader = DataLoader(
-                    Subset(data, range(start, end)),
-                    batch_size,
-                    num_workers=workers,
-                    generator=torch.Generator(),
-                    worker_init_fn=parent_watch.follow_loader,
-                )
-                with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
-                    found = _extract(classifier, loader, place)
-                if cache:
-                    cache.put(key, found)
-            states.append(found["states"])
-            labels.append(found["labels"])
+        key = ("pooled states", content, checkpoints.digest(classifier.backbone), precision)
+        classifier.to(place).eval()
+
+        def compute(block: range) -> dict[str, np.ndarray]:
+            states, labels = [], []
+            subset = Subset(data, block)
+            for batch, output in prediction.outputs(classifier.pooled_states, subset, batch_size, place, workers):
+                states.append(output.half().cpu())
+                labels.append(batch["labels"])
+            return {"states": torch.cat(states).numpy(), "labels": torch.cat(labels).numpy()}
+
+        blocks = []
+        with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
+            for start in tqdm(range(0, len(data), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
+                block = range(start, min(start + _BLOCK, len(data)))
+                name = fingerprint.of(*key, block.start, block.stop)
+                blocks.append(cache.get_or_make(name, lambda b=block: compute(b)) if cache else compute(block))
         if cache and cache.problem:
-            say(f"what the backbone gives could not be kept ({cache.problem}); the next training must find it again")
+            say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
         classifier.cpu()
-        self.states, self.labels = np.concatenate(states), np.concatenate(labels)
+        self.states, self.labels = (np.concatenate([block[name] for block in blocks]) for name in ("states", "labels"))
 
     def __len__(self) -> int:
         return len(self.states)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {
-            "samples": torch.from_numpy(self.states[index]).float(),
-            "labels": torch.from_numpy(self.labels[index]),
-            "index": index,
-        }
-
-
-def _extract(classifier: InstrumentClassifier, loader: DataLoader, place: torch.device) -> dict[str, np.ndarray]:
-    """Pooled states, float16 `[N, L, H]`, and labels, float32 `[N, 10]`, of all clips of a loader."""
-    classifier.to(place).eval()
-    states, labels = [], []
-    with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=devices.has_bfloat16(place)):
-        for batch in loader:
-            states.append(classifier.pooled_states(batch["samples"].to(place, non_blocking=True)).half().cpu())
-            labels.append(batch["labels"])
-    return {"states": torch.cat(states).numpy(), "labels": torch.cat(labels).numpy()}
+        samples = torch.from_numpy(self.states[index]).float()
+        return {"samples": samples, "labels": torch.from_numpy(self.labels[index]), "index": index}

@@ -1,4 +1,4 @@
-"""What a training tells: a line an epoch, and on a terminal a bar below it."""
+"""Progress of a training: a line per epoch, and a bar on a terminal."""
 
 import math
 import os
@@ -7,33 +7,26 @@ import time
 from typing import Any
 
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 
 def say(line: str) -> None:
-    """Print a line through tqdm, so that a bar on the terminal stays whole; to stdout, where a log has it.
-
-    Of the processes of one training the first one tells.
-    """
-    if int(os.environ.get("RANK", "0")) != 0:
-        return
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+    """Print a line to stdout without breaking a progress bar; of several training processes only the first prints."""
+    if os.environ.get("RANK", "0") == "0":
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
 
 
 class Progress(TrainerCallback):
-    """A line an epoch, and on a terminal a bar; of several processes the first one tells."""
+    """Prints a line per epoch, and shows a bar on a terminal."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.train_loss = math.nan
         self.began = time.monotonic()
 
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Start the bar."""
-        if not state.is_world_process_zero:
-            return
-        if sys.stderr.isatty():
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step")
         if state.global_step:
             say(
@@ -41,28 +34,21 @@ class Progress(TrainerCallback):
                 f"(epoch {state.epoch:g} of {args.num_train_epochs:g})"
             )
 
-    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Move the bar."""
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        """Note the epoch's training loss."""
-        self.train_loss = logs.get("loss", self.train_loss)
+    def on_log(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        self.train_loss = values["logs"].get("loss", self.train_loss)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: Any, control: Any, metrics: dict[str, float], **_: Any
-    ) -> None:
-        """Print the epoch's line."""
-        if not state.is_world_process_zero:
-            return
+    def on_evaluate(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        metrics = values["metrics"]
         area = f", ROC-AUC {metrics['eval_roc_auc']:.4f}" if "eval_roc_auc" in metrics else ""
         say(
             f"epoch {round(state.epoch)}/{args.num_train_epochs:g}: training loss {self.train_loss:.4f}, "
             f"validation loss {metrics['eval_loss']:.4f}{area} ({time.monotonic() - self.began:.0f} s)"
         )
 
-    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """End the bar."""
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.bar is not None:
             self.bar.close()

@@ -1,12 +1,12 @@
-"""`transformers.Trainer`, so that no training is lost and none goes on with numbers that are no numbers.
+"""`transformers.Trainer` with exact resumption and an early end where the loss is not finite.
 
-The classifier and a backbone on music without labels are each trained by a subclass of `ResumableTrainer`.
+The classifier and the pre-training of a backbone each use a subclass of `ResumableTrainer`.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,72 +17,61 @@ from transformers.trainer_callback import PrinterCallback
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
+from tarkib.runtime.text import some
 from tarkib.training import checkpoints
 
-_LOOK_EVERY = 16
-"""Steps between two looks at the losses: to look is to wait until a GPU has come so far."""
-
-_SHOWN = 32
+_CHECK_EVERY = 16
+"""Steps between checks of the losses: each check waits for the GPU."""
 
 
 class ResumableTrainer(Trainer):
-    """A Trainer with checkpoints in the middle of an epoch, and an end to a training whose loss is not finite.
+    """A Trainer that also saves checkpoints within an epoch, and stops where the loss or a weight is not finite.
 
-    A checkpoint is marked only when all of it is there; a disk without room leaves the one before. Losses are mean
-    values of a batch (`compute_loss` must give such), and an epoch's training loss, `loss` in the log, is that of all
-    its steps, those before a kill included.
-
-    Items of the training set may hold `index`, their number in it, by which a failing batch's clips are named.
+    A checkpoint is marked complete only once all of it is written; a full disk leaves the one before. `compute_loss`
+    must return the mean over the batch. An epoch's training loss, `loss` in the log, covers all its steps, also those
+    before a kill. Where the training set's items hold `index`, errors name the failing batch's clips.
 
     Parameters
     ----------
-    checkpoint_steps : steps between two checkpoints, besides the one at an epoch's end; 0: none but that.
-    names : of the training set's items, for errors.
-    remedy : the end of the error that tells of a loss that is not finite.
+    checkpoint_steps : steps between checkpoints, besides those at the epochs' ends; 0: none.
+    names : names of the training set's items.
+    remedy : what to do where the loss is not finite; ends the error.
     """
 
-    # A mean over the batch: the Trainer divides by the number of accumulated batches.
+    # Losses are means over a batch: the Trainer divides by the number of accumulated batches.
     loss_is_scaled_for_ga = False
 
     def __init__(
-        self, *args: Any, checkpoint_steps: int = 0, names: Sequence[str] | None = None, remedy: str, **kwargs: Any
+        self, *args: Any, checkpoint_steps: int = 0, names: Sequence[Any] | None = None, remedy: str, **kwargs: Any
     ):
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_EverySteps(checkpoint_steps))
+        self.add_callback(_SaveWithinEpoch(checkpoint_steps))
+        self.folder = Path(str(self.args.output_dir))
         self.names, self.remedy = names, remedy
-        # Step, loss and items of the batches that have not been looked at yet; the sum of the epoch's losses.
-        self._pending: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
+        # Step, loss and clips of the batches not checked yet; the sum of the epoch's losses.
+        self._unchecked: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
 
-    @property
-    def folder(self) -> Path:
-        """Where the checkpoints are."""
-        return Path(self.args.output_dir)
-
-    def train(self, resume_from_checkpoint: Path | None = None, **kwargs: Any) -> Any:
-        """Train, from a checkpoint on where one is given."""
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, from a checkpoint's folder on where one is given."""
         if resume_from_checkpoint is not None:
             self._sum += checkpoints.notes(resume_from_checkpoint).get("loss_sum", 0.0)
-        return super().train(
-            resume_from_checkpoint=str(resume_from_checkpoint) if resume_from_checkpoint else None, **kwargs
-        )
+            resume_from_checkpoint = str(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Batches of the training set."""
-        return _followed(super().get_train_dataloader())
-
-    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
-        """Batches of the validation set."""
-        return _followed(super().get_eval_dataloader(*args, **kwargs))
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        loader = super()._get_dataloader(*args, **kwargs)
+        loader.worker_init_fn = partial(parent_watch.follow_loader, then=loader.worker_init_fn)
+        return loader
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch, forward and backward; every few steps the losses are looked at."""
-        if len(self._pending) >= _LOOK_EVERY:
+        """Train on one batch, and check the losses every few steps."""
+        if len(self._unchecked) >= _CHECK_EVERY:
             self._check_losses()
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._sum += loss
-        self._pending.append((self.state.global_step + 1, loss, inputs.get("index")))
+        self._unchecked.append((self.state.global_step + 1, loss, inputs.get("index")))
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -91,85 +80,77 @@ class ResumableTrainer(Trainer):
         return super().evaluate(*args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log; the loss is that of the whole epoch, of which the Trainer knows only what came after a kill."""
+        """Log with the whole epoch's loss: after a resumption the Trainer knows only the later steps."""
         if "loss" in logs:
-            logs = {**logs, "loss": self._mean_of_processes() / _steps_an_epoch(self.args, self.state)}
+            logs = {**logs, "loss": self._mean_of_processes() / _steps_per_epoch(self.args, self.state)}
             self._sum.zero_()
         super().log(logs, *args, **kwargs)
 
     def _mean_of_processes(self) -> float:
-        """The sum of losses so far, averaged over the processes."""
         return self.accelerator.reduce(self._sum.clone(), "mean").item()
 
     def _check_losses(self) -> None:
-        """End where one of the last losses is not finite, with the first of them."""
-        pending, self._pending = self._pending, []
-        if not pending:
+        """Raise for the first unchecked loss that is not finite."""
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
             return
-        losses = torch.stack([loss for _, loss, _ in pending])
-        wrong = torch.cat([torch.nonzero(~losses.isfinite())[:, 0], torch.tensor([len(pending)], device=losses.device)])
-        first = int(wrong[0])
-        # One process's batch spoils the weights of all, so the others fail a step later.
-        earliest = int(self.accelerator.gather(wrong[:1]).min())
-        if earliest == len(pending):
+        losses = torch.stack([loss for _, loss, _ in unchecked])
+        end = torch.tensor([len(unchecked)], device=losses.device)
+        first = torch.cat([torch.nonzero(~losses.isfinite())[:, 0], end])[:1]
+        # One process's batch spoils the weights of all, so the others fail one step later.
+        earliest = int(self.accelerator.gather(first).min())
+        if earliest == len(unchecked):
             return
         if first > earliest:
             self.accelerator.wait_for_everyone()
-        step, loss, index = pending[first]
-        raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", index)
-
-    def _not_finite(self, what: str, index: torch.Tensor | None = None) -> TarkibError:
+        step, loss, index = unchecked[int(first)]
         clips = ""
         if index is not None and self.names is not None:
-            named = [str(self.names[int(i)]) for i in index]
-            more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-            clips = f", clips {', '.join(named[:_SHOWN])}{more}"
+            clips = f", clips {some([str(self.names[int(i)]) for i in index], 32)}"
+        raise self._not_finite(
+            f"the loss is not finite ({loss.item()}) at step {step} of {self.state.max_steps}{clips}"
+        )
+
+    def _not_finite(self, problem: str) -> TarkibError:
         last = checkpoints.newest(self.folder)
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        return TarkibError(f"{what} of {self.state.max_steps}{clips}; {kept}; {self.remedy}")
+        return TarkibError(f"{problem}; {kept}; {self.remedy}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint whole or not at all, of a network that is sound."""
+        """Write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
-        step = self.state.global_step
-        if not all(tensor.isfinite().all() for tensor in self.model.state_dict().values()):
-            raise self._not_finite(f"weights are not finite after step {step}")
+        step, network = self.state.global_step, cast(nn.Module, self.model)
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise self._not_finite(f"weights are not finite after step {step} of {self.state.max_steps}")
         loss_sum = self._mean_of_processes()
         try:
             super()._save_checkpoint(model, trial)
-            # The other processes have put their generators' states there.
+            # The other processes write their generators' states into it.
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 checkpoints.finish(self.folder, step, self.state.best_global_step, {"loss_sum": loss_sum})
         except (OSError, RuntimeError, SafetensorError) as error:
-            # A disk without room is an OSError to some writers of these files and anything to the others.
+            # On a full disk some writers raise OSError, others anything.
+            checkpoint = checkpoints.of_step(self.folder, step)
             if self.args.should_save:
-                checkpoints.drop(checkpoints.of_step(self.folder, step))
+                checkpoints.drop(checkpoint)
             last = checkpoints.newest(self.folder)
             raise TarkibError(
-                f"{checkpoints.of_step(self.folder, step)}: cannot be written ({' '.join(str(error).split())}); "
-                "make room where the disk is full, and run again: it goes on from "
-                f"{last.name if last else 'the beginning'}"
+                f"{checkpoint}: cannot be written ({' '.join(str(error).split())}); make room where the disk is full, "
+                f"and run again: it goes on from {last.name if last else 'the beginning'}"
             ) from error
 
 
-def _followed(loader: DataLoader) -> DataLoader:
-    """The same loader, whose workers end with this process."""
-    loader.worker_init_fn = partial(parent_watch.follow_loader, then=loader.worker_init_fn)
-    return loader
-
-
-def _steps_an_epoch(args: Any, state: Any) -> int:
+def _steps_per_epoch(args: Any, state: Any) -> int:
     return round(state.max_steps / args.num_train_epochs)
 
 
-class _EverySteps(TrainerCallback):
-    """Asks for checkpoints in the middle of an epoch."""
+class _SaveWithinEpoch(TrainerCallback):
+    """Requests checkpoints within an epoch; the one at its end is saved after the epoch's scores."""
 
     def __init__(self, steps: int):
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for one where it is due; the end of an epoch has one of its own, after the scores that belong to it."""
-        if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_an_epoch(args, state):
+        if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_per_epoch(args, state):
             control.should_save = True

@@ -1,0 +1,284 @@
+"""Training a classifier: the best epoch by validation ROC-AUC, resumed after a kill.
+
+The network runs under bfloat16 autocast on a GPU that has it, else in float32. On the CPU equal seeds give equal
+weights, for any number of loader processes and however often the training was killed. Several devices share every
+batch, so they learn what one would learn, up to rounding and dropout.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import EvalPrediction, TrainerCallback
+
+from tarkib.errors import TarkibError
+from tarkib.evaluation import metrics
+from tarkib.models.classifier import InstrumentClassifier
+from tarkib.params import Train
+from tarkib.runtime import fingerprint
+from tarkib.runtime.cache import Cache
+from tarkib.training import checkpoints as kept
+from tarkib.training import devices, processes
+from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
+from tarkib.training.datasets import ClipSet
+from tarkib.training.pooled import PooledHead, PooledSet
+from tarkib.training.prediction import predict_logits
+from tarkib.training.progress import Progress, say
+from tarkib.training.trainer import ResumableTrainer
+
+_OVERFITTED = 1.2
+"""Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
+
+_REMEDY = (
+    "lower train.learning_rate (and train.head_learning_rate), raise train.warmup_fraction or set train.max_grad_norm "
+    "to 1"
+)
+_LESS_MEMORY = (
+    "set run.gradient_checkpointing to true (the same result, slower), lower the batch size (and raise "
+    "train.accumulate as much, for the same result), or set model.finetune to lora or frozen, or "
+    "model.freeze_convolutions to true"
+)
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training produced.
+
+    Attributes
+    ----------
+    model : the classifier with the weights of the best epoch, in evaluation mode.
+    checkpoints : this training's folder; delete it once the result is stored.
+    history : a dict per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where no
+        class has both positives and negatives).
+    best_epoch : the epoch of the model's weights.
+    validation_logits : of the validation set with these weights, float32 `[N, 10]`.
+    """
+
+    model: InstrumentClassifier
+    checkpoints: Path
+    history: list[dict[str, Any]]
+    best_epoch: int
+    validation_logits: np.ndarray
+
+    @property
+    def best_roc_auc(self) -> float | None:
+        """Macro ROC-AUC on the validation set; None where the validation loss chose the epoch."""
+        return self.history[self.best_epoch - 1]["validation_roc_auc"]
+
+
+def train(
+    build: Callable[[], InstrumentClassifier],
+    train_set: ClipSet,
+    validation_set: ClipSet,
+    params: Train,
+    *,
+    checkpoints: Path,
+    cache: Cache,
+    machine: ComputeConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    identity: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Fit a classifier.
+
+    The best epoch has the highest macro ROC-AUC on the validation set, over the classes with both positives and
+    negatives there; where no class has both, the lowest validation loss. The first of equal ones wins. Of a classifier
+    with a frozen backbone only the head is trained, in one process (`tarkib.training.pooled`).
+
+    Parameters
+    ----------
+    build : makes the untrained classifier, the same each time; called once in each process. With several processes it,
+        the data sets and the callbacks must be picklable.
+    train_set, validation_set : clips to learn from, and to choose the epoch by.
+    params : `batch_size` is that of all devices together.
+    checkpoints : folder of all trainings' checkpoints. A complete checkpoint of the same training is resumed, on the
+        CPU bit for bit.
+    cache : keeps a frozen backbone's hidden states, if `identity` names the data.
+    machine : how it runs.
+    callbacks : their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
+    identity : checksums that define the training besides `params` and the initial weights: `data`, `code`.
+
+    Raises TarkibError where the loss is not finite, memory or disk are too small, a device is missing, or another
+    process runs the same training.
+    """
+    machine, chosen = machine.settle(params.batch_size)
+    model = build()
+    network: Any = model
+    identity = {
+        **(identity or {}),
+        **{f"train.{name}": value for name, value in asdict(params).items()},
+        "weights": kept.digest(model),
+        "clips": [len(train_set), len(validation_set)],
+    }
+    with kept.open_run(checkpoints, identity) as (folder, latest):
+        if model.frozen:
+            cache.sweep()
+            train_set, validation_set = (
+                PooledSet(
+                    model,
+                    clips,
+                    content=fingerprint.of(identity.get("data"), identity.get("code"), split),
+                    # Without a checksum these clips cannot be distinguished from others.
+                    cache=cache if "data" in identity else None,
+                    device=machine.devices,
+                    batch_size=params.batch_size,
+                    workers=machine.loaders or 0,
+                )
+                for split, clips in (("train", train_set), ("validation", validation_set))
+            )
+            network, chosen = PooledHead(model), devices.Devices(chosen.kind, 1)
+            machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
+        arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
+        log, best_step = processes.fit(chosen.count, network, build, _fit, *arguments)
+        network.load_state_dict(kept.weights(folder, best_step))
+        logits = predict_logits(network, validation_set, params.batch_size, chosen.kind, workers=machine.loaders or 0)
+    history, best_epoch = _history(log, best_step)
+    if warning := _overfitting(history, best_epoch):
+        say(warning)
+    return TrainingResult(model.eval(), folder, history, best_epoch, logits)
+
+
+def _fit(
+    model: torch.nn.Module,
+    train_set: ClipSet,
+    validation_set: ClipSet,
+    params: Train,
+    folder: Path,
+    machine: ComputeConfig,
+    chosen: devices.Devices,
+    latest: Path | None,
+    callbacks: Sequence[TrainerCallback],
+) -> tuple[list[dict[str, float]], int | None]:
+    """Train to the end; returns the Trainer's log and the step of the best epoch, which has a checkpoint."""
+    steps = math.ceil(math.ceil(len(train_set) / params.batch_size) / params.accumulate) * params.epochs
+    backbone: Any = getattr(model, "backbone", None)
+    mask = getattr(backbone, "masked_spec_embed", None)
+    if mask is not None and not backbone.config.apply_spec_augment:
+        # It is unused, and several processes would wait for its gradient.
+        mask.requires_grad_(False)
+    machine.prepare(model)
+    arguments = machine.arguments(
+        folder,
+        chosen,
+        params.batch_size,
+        seed=params.seed,
+        data_seed=params.seed,
+        num_train_epochs=params.epochs,
+        gradient_accumulation_steps=params.accumulate,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=_SCHEDULES[params.schedule],
+        warmup_steps=math.ceil(params.warmup_fraction * steps),
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        eval_strategy="epoch",
+        logging_strategy="epoch",
+        metric_for_best_model="selection",
+        greater_is_better=True,
+        label_names=["labels"],
+    )
+    with own_generators(chosen), enough_memory(f"train.batch_size {params.batch_size}", _LESS_MEMORY):
+        trainer = _ClassifierTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=train_set,
+            eval_dataset=validation_set,
+            callbacks=[Progress(), *callbacks],
+            checkpoint_steps=machine.checkpoint_steps,
+            names=getattr(train_set, "ids", None),
+            params=params,
+        )
+        trainer.train(latest)
+    return trainer.state.log_history, trainer.state.best_global_step
+
+
+class _ClassifierTrainer(ResumableTrainer):
+    """Fits a network that maps `samples` to logits, by binary cross-entropy over all labels."""
+
+    def __init__(self, *args: Any, params: Train, **kwargs: Any):
+        super().__init__(*args, compute_metrics=self._scores, remedy=_REMEDY, **kwargs)
+        self.params = params
+        self.pos_weight = torch.tensor(float(params.pos_weight))
+        self._warned = False
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW without decay of biases, norms and layer weights, and with the head's own learning rate."""
+        if self.optimizer is None:
+            network: Any = self.model
+            decaying = set(self.get_decay_parameter_names(network)) - {"layer_weights"}
+            rates = {True: self.args.learning_rate, False: self.params.head_learning_rate or self.args.learning_rate}
+            groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+            for name, parameter in network.named_parameters():
+                if parameter.requires_grad:
+                    in_backbone, decays = name.startswith("backbone."), name in decaying
+                    decay = self.args.weight_decay if decays else 0.0
+                    empty = {"params": [], "lr": rates[in_backbone], "weight_decay": decay}
+                    groups.setdefault((in_backbone, decays), empty)["params"].append(parameter)
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
+            self.optimizer = optimizer_class(list(groups.values()), **settings)
+        return self.optimizer
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
+        """Binary cross-entropy, its positives weighted by `pos_weight`, averaged over clips and labels."""
+        logits = model(inputs["samples"]).float()
+        return binary_cross_entropy_with_logits(logits, inputs["labels"], pos_weight=self.pos_weight.to(logits.device))
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
+        """No loss, the logits and the labels of a validation batch."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return None, model(inputs["samples"]).float(), inputs["labels"]
+
+    def _scores(self, predictions: EvalPrediction) -> dict[str, float]:
+        """An epoch's `loss` over all clips at once, `roc_auc` where defined, and `selection`: greater is better."""
+        logits, labels = np.asarray(predictions.predictions), np.asarray(predictions.label_ids)
+        if not np.isfinite(logits).all():
+            raise TarkibError("the network's outputs are not finite; lower train.learning_rate")
+        tensors = torch.from_numpy(logits), torch.from_numpy(labels)
+        loss = float(binary_cross_entropy_with_logits(*tensors, pos_weight=self.pos_weight))
+        area = float(metrics.roc_auc_macro(labels, expit(logits.astype(np.float64))))
+        if not math.isnan(area):
+            return {"loss": loss, "roc_auc": area, "selection": area}
+        if not self._warned:
+            self._warned = True
+            say("no class has both positives and negatives in the validation set: the lowest loss chooses the epoch")
+        return {"loss": loss, "selection": -loss}
+
+
+def _history(log: list[dict[str, Any]], best_step: int) -> tuple[list[dict[str, Any]], int]:
+    """A row per epoch from the Trainer's log, and the epoch that ends with the best step."""
+    losses = {entry["step"]: entry["loss"] for entry in log if "loss" in entry}
+    epochs = [entry for entry in log if "eval_loss" in entry]
+    history = [
+        {
+            "epoch": round(entry["epoch"]),
+            "train_loss": losses[entry["step"]],
+            "validation_loss": entry["eval_loss"],
+            "validation_roc_auc": entry.get("eval_roc_auc"),
+        }
+        for entry in epochs
+    ]
+    return history, 1 + [entry["step"] for entry in epochs].index(best_step)
+
+
+def _overfitting(history: list[dict[str, Any]], best_epoch: int) -> str | None:
+    """A warning where the best epoch's validation loss is far above the lowest.
+
+    The ranking still improved while the probabilities became overconfident, as with too little training data (Guo et
+    al., On calibration of modern neural networks, ICML 2017).
+    """
+    loss = history[best_epoch - 1]["validation_loss"]
+    lowest = min(history, key=lambda row: row["validation_loss"])
+    if loss <= _OVERFITTED * lowest["validation_loss"]:
+        return None
+    return (
+        f"overfitting: epoch {best_epoch} ranks best, but its validation loss is {loss:.2f} and was "
+        f"{lowest['validation_loss']:.2f} in epoch {lowest['epoch']}, so its probabilities are too near 0 and 1; add "
+        "recordings, or lower train.epochs or train.learning_rate"
+    )
