@@ -122,21 +122,21 @@ def compare(
     targets = np.where(np.isin(clips.classes, untrained), np.nan, clips.targets)
     played = np.sum(clips.targets == 1, axis=1)
     statistics = {run: Statistic(targets, one.probabilities, one.decisions, played) for run, one in predictions.items()}
+    # What to take the mean of over seeds: a mode's figures (False), or their differences to the reference (True).
+    contrasts: dict[tuple[bool, str], dict[int, list[Run]]] = {
+        **{(False, mode): {seed: [(mode, seed)] for seed in seeds[mode]} for mode in scored_modes},
+        **{(True, mode): {s: [(mode, s), (reference, s)] for s in paired[mode]} for mode in paired if paired[mode]},
+    }
     draws: list[dict[Any, np.ndarray]] = []
 
     def resampled(weights: np.ndarray) -> dict[Any, np.ndarray]:
-        """Means over seeds by (False, mode, figure), differences by (True, mode, figure)."""
         figures = {run: statistic(weights) for run, statistic in statistics.items()}
-        result: dict[Any, np.ndarray] = {}
-        for name in (*HEADLINE, *BY_CLASS, *BY_POLYPHONY):
-            for mode in scored_modes:
-                result[False, mode, name] = np.mean([figures[mode, seed][name] for seed in seeds[mode]], axis=0)
-            for mode in paired:
-                differences = [figures[mode, seed][name] - figures[reference, seed][name] for seed in paired[mode]]
-                if differences:
-                    result[True, mode, name] = np.mean(differences, axis=0)
-        draws.append(result)
-        return result
+        draws.append({})
+        for contrast, by_seed in contrasts.items():
+            for name in (*HEADLINE, *BY_CLASS, *BY_POLYPHONY):
+                values = [_difference([figures[run][name] for run in pair]) for pair in by_seed.values()]
+                draws[-1][*contrast, name] = np.mean(values, axis=0)
+        return draws[-1]
 
     recordings = len(set(clips.recordings))
     level = significance.expanded_level(recordings) if recordings > 1 else bootstrap.LEVEL
@@ -150,20 +150,18 @@ def compare(
     # What the values of a figure are called, and where they are in its array.
     of_class = [((name,), (k,)) for k, name in enumerate(clips.classes)]
     of_polyphony = [((number,), (k,)) for k, number in enumerate(numbers)]
-    cells: dict[str, list] = {name: of_class for name in BY_CLASS} | {name: of_polyphony for name in BY_POLYPHONY}
+    cells: dict[str, list] = dict.fromkeys(BY_CLASS, of_class) | dict.fromkeys(BY_POLYPHONY, of_polyphony)
     means: Means = {}
     differences: Means = {}
     for (is_difference, mode, name), (low, high) in intervals.items():
         for key, index in cells.get(name, [((), ())]):
-            if is_difference:
-                values = {s: points[mode, s][name][index] - points[reference, s][name][index] for s in paired[mode]}
-            else:
-                values = {s: points[mode, s][name][index] for s in seeds[mode]}
+            by_seed = contrasts[is_difference, mode]
+            values = {s: _difference([points[run][name][index] for run in pair]) for s, pair in by_seed.items()}
             has_interval = not (np.isnan(low[index]) or (index and name in lone and lone[name][index]))
             interval = (float(low[index]), float(high[index])) if has_interval else None
             (differences if is_difference else means)[mode, name, *key] = _mean(values, interval)
 
-    family = [(mode, name) for mode in paired if paired[mode] for name in HEADLINE]
+    family = [(mode, name) for is_difference, mode in contrasts if is_difference for name in HEADLINE]
     # `bootstrap.intervals` asks for the clips themselves last.
     drawn = [np.concatenate([block[True, mode, name] for block in draws[:-1]]) for mode, name in family]
     p_values = [significance.bootstrap_p(one, recordings) for one in drawn]
@@ -199,6 +197,11 @@ def compare(
         differences=differences,
         reliability=reliability,
     )
+
+
+def _difference(figures: Sequence[np.ndarray]) -> np.ndarray:
+    """The first less the second, if there is one."""
+    return figures[0] - figures[1] if len(figures) > 1 else figures[0]
 
 
 def _mean(by_seed: Mapping[int, Any], recordings: Interval | None) -> Mean:

@@ -3,6 +3,7 @@
 They run in DVC's queue, so with the code and parameters that they were queued with, and go on when this process ends.
 """
 
+import itertools
 import json
 import os
 import re
@@ -26,8 +27,7 @@ from tarkib.runtime.parallel import available_cores
 
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
-_COMMITS = "10"
-"""The queue shows experiments that started from one of the last so many commits."""
+_COMMITS = "10"  # as many of the last ones as queued experiments may have started from
 _TRIES = 20
 
 PAUSES_S = (1.0, 15.0)
@@ -67,22 +67,21 @@ class Task(NamedTuple):
 
 def queue() -> dict[str, Task]:
     """The tasks in DVC's queue by the experiment's name."""
-    for attempt in range(1, _TRIES + 1):
+    arguments = ("exp", "show", "--json", "--num", _COMMITS, "--hide-workspace")
+    for _ in range(_TRIES):
         try:
-            commits = json.loads(dvc("exp", "show", "--json", "--num", _COMMITS, "--hide-workspace"))
+            commits = json.loads(dvc(*arguments))
             break
         except TarkibError:  # an experiment is just being cleared away
-            if attempt == _TRIES:
-                raise
             time.sleep(1.0)
+    else:
+        commits = json.loads(dvc(*arguments))
     tasks: dict[str, Task] = {}
-    for commit in commits:
-        for experiment in commit["experiments"] or ():
-            if executor := experiment["executor"]:
-                local = executor["local"] or {}
-                # DVC lists running experiments first, failed ones last.
-                task = Task(executor["state"], local.get("pid"), local.get("log"))
-                tasks.setdefault(experiment["name"], task)
+    for experiment in (one for commit in commits for one in commit["experiments"] or ()):
+        if executor := experiment["executor"]:
+            local = executor["local"] or {}
+            # DVC lists running experiments first, failed ones last.
+            tasks.setdefault(experiment["name"], Task(executor["state"], local.get("pid"), local.get("log")))
     return tasks
 
 
@@ -94,17 +93,16 @@ def collect(project: Project, modes: Sequence[str], seeds: Sequence[int]) -> lis
     references = git("for-each-ref", "--format=%(refname:lstrip=4) %(objectname)", "refs/exps").splitlines()
     finished = dict(line.split(" ") for line in references)
     experiments = []
-    for seed in seeds:
-        for mode in modes:
-            name = project.name(mode, seed)
-            task = tasks.get(name)
-            if name in finished:
-                experiments.append(Experiment(mode, seed, DONE, name, finished[name]))
-            elif task is not None and task.state in (RUNNING, QUEUED, FAILED):
-                reason = _failure(task) if task.state == FAILED else None
-                experiments.append(Experiment(mode, seed, task.state, name, reason=reason))
-            else:
-                experiments.append(Experiment(mode, seed, MISSING, name))
+    for seed, mode in itertools.product(seeds, modes):
+        name = project.name(mode, seed)
+        task = tasks.get(name)
+        if name in finished:
+            experiments.append(Experiment(mode, seed, DONE, name, finished[name]))
+        elif task is not None and task.state in (RUNNING, QUEUED, FAILED):
+            reason = _failure(task) if task.state == FAILED else None
+            experiments.append(Experiment(mode, seed, task.state, name, reason=reason))
+        else:
+            experiments.append(Experiment(mode, seed, MISSING, name))
     return experiments
 
 

@@ -63,7 +63,7 @@ def read(revision: str) -> Predictions:
             why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
             raise TarkibError(f"{FILE}: cannot be read{why}; dvc pull it, or dvc exp remove the experiment") from error
         rows = PREDICTIONS.read(local)
-    return from_rows(rows, details["left_out"])
+    return from_rows(rows, details.get("left_out", {}))
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> Predictions:

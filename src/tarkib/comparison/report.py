@@ -142,8 +142,11 @@ def _tables(comparison: Comparison, experiments: Sequence[Experiment], paper: Ma
         for name, title in BY_POLYPHONY.items()
     }
     tables["polyphony"] = _grid("By the number of instruments that play", "playing", numbers, means)
-    heading = ["experiment", "state", "name", "commit"]
-    tables["runs"] = Table("Experiments", heading, [_run(one) for one in experiments])
+    rows = [
+        [(one.title,), (": ".join(filter(None, (one.state, one.reason))),), (one.name,), ((one.revision or NONE)[:9],)]
+        for one in experiments
+    ]
+    tables["runs"] = Table("Experiments", ["experiment", "state", "name", "commit"], rows)
     return tables
 
 
@@ -168,11 +171,6 @@ def _cell(mean: Mean, signed: bool) -> Cell:
         verdict = f"{'better' if words.better(mean) else 'worse'}, " if degree > Support.NONE else ""
         lines += [f"p {p_value(mean.p)}, Holm {p_value(mean.corrected)}", verdict + _SUPPORT[degree]]
     return tuple(lines)
-
-
-def _run(experiment: Experiment) -> list[Cell]:
-    state = f"{experiment.state}: {experiment.reason}" if experiment.reason else experiment.state
-    return [(text,) for text in (experiment.title, state, experiment.name, (experiment.revision or NONE)[:9])]
 
 
 def write(report: Report, out: Path) -> list[Path]:
