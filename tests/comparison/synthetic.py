@@ -1,7 +1,6 @@
-"""Predictions that are made up: a test set, and modes whose classifiers hear it more or less well."""
+"""Synthetic predictions: a test set, and modes whose classifiers score more or less well on it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -13,7 +12,7 @@ FIXED = {"data.raw": "data/demo/raw", "data.test": "data/demo/test", "evaluate.s
 
 
 def clips(recordings: int = 24, each: int = 3, classes: Sequence[str] = INSTRUMENTS, seed: int = 0) -> Clips:
-    """A test set of so many recordings with so many clips each, in which a third of the classes play."""
+    """A test set of recordings with some clips each, in which a third of the classes play."""
     rng = np.random.default_rng(seed)
     count = recordings * each
     return Clips(
@@ -24,25 +23,24 @@ def clips(recordings: int = 24, each: int = 3, classes: Sequence[str] = INSTRUME
     )
 
 
-def heard(of: Clips, skill: float, seed: int, noise: float = 1.0) -> Predictions:
-    """What a classifier predicts whose logits are `skill` away from 0 on the right side, give or take `noise`.
+def predicted(of: Clips, skill: float, seed: int, noise: float = 1.0) -> Predictions:
+    """Predictions of a classifier whose logits are `skill` away from 0 on the right side, give or take `noise`.
 
-    All of one test set have a part of their noise in common, as clips are easy or hard for every classifier.
+    A part of the noise is common to all classifiers, as clips are easy or hard for every one.
     """
     shape = of.targets.shape
     common = np.random.default_rng(99).standard_normal(shape)
     own = np.random.default_rng([seed, round(1e6 * (skill + 10))]).standard_normal(shape)
     logits = skill * np.where(of.targets == 1, 1.0, -1.0) + 1.5 * common + noise * own
     probabilities = 1 / (1 + np.exp(-logits))
-    return Predictions(of, probabilities, probabilities >= 0.45, frozenset())
+    return Predictions(of, probabilities, probabilities >= 0.45, {})
 
 
 def runs(of: Clips, skills: Mapping[str, float], seeds: Sequence[int] = (1, 2), noise: float = 1.0) -> dict:
     """Predictions of modes with skills, each with seeds."""
-    return {(mode, seed): heard(of, skill, seed, noise) for mode, skill in skills.items() for seed in seeds}
+    return {(mode, seed): predicted(of, skill, seed, noise) for mode, skill in skills.items() for seed in seeds}
 
 
 def experiments(of: Mapping[Run, Predictions]) -> list[Experiment]:
-    """Experiments that stand for predictions."""
-    made = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    return [Experiment(mode, seed, DONE, f"{mode}-seed{seed}-1234567", "a" * 40, made) for mode, seed in of]
+    """The experiments of predictions."""
+    return [Experiment(mode, seed, DONE, f"{mode}-seed{seed}-1234567", "a" * 40) for mode, seed in of]

@@ -1,4 +1,4 @@
-"""``tarkib compare``: the modes against each other, over seeds, as experiments and as a report."""
+"""``tarkib compare``: the modes and seeds as experiments, and a report that compares them."""
 
 import argparse
 import re
@@ -14,10 +14,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "compare",
-        help="which way of mixing teaches best: the modes, over seeds",
-        description="Runs what is missing of the modes and seeds as DVC experiments and writes a report that says "
-        "which mode scores better, by how much, on which instruments, and what the data support. Stopped at any "
-        "moment, it goes on when it is called again; experiments run by hand with both seeds alike count too.",
+        help="which way of mixing teaches best: compare the modes over seeds",
+        description="Runs the missing experiments of the modes and seeds with DVC and writes a report: which mode "
+        "scores better, by how much, on which instruments, and what the data support. Stopped at any moment, the same "
+        "command goes on. What experiments run by hand have computed, with both seeds alike, is not computed again.",
     )
     parser.add_argument(
         "--modes", type=_modes, default=params.MODES, metavar="LIST", help=f"default: {','.join(params.MODES)}"
@@ -27,7 +27,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         type=_seeds,
         default=(1, 2),
         metavar="LIST",
-        help="of the mixtures and of the training (augment.seed, train.seed); default: 1,2",
+        help="seeds of both mixing and training (augment.seed, train.seed); default: 1,2",
     )
     parser.add_argument(
         "-S",
@@ -36,12 +36,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a parameter that all experiments have other than params.yaml; may be given again",
+        help="a parameter of all experiments that differs from params.yaml; repeatable",
     )
     parser.add_argument(
         "--jobs", type=whole_number(1), metavar="N", help="experiments at once (default: one a core, one with a GPU)"
     )
-    parser.add_argument("--collect", action="store_true", help="run nothing: report what is there")
+    parser.add_argument("--collect", action="store_true", help="run nothing: report what `tarkib compare` has run")
     parser.add_argument(
         "--out",
         type=_page,
@@ -53,7 +53,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _page(text: str) -> Path:
-    """The page's file: Markdown and picture are written beside it under other endings."""
+    """Markdown and picture are written beside the page with other endings."""
     path = Path(text)
     if path.suffix.lower() not in (".html", ".htm"):
         raise argparse.ArgumentTypeError(f"{text!r}: name a file that ends in .html")
@@ -64,55 +64,56 @@ def _modes(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, text.split(","))))
     unknown = [name for name in names if name not in params.MODES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(params.MODES)}")
+        raise argparse.ArgumentTypeError(f"{text!r}: choose from {','.join(params.MODES)}")
     return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     parse = whole_number(0)
-    seeds = tuple(dict.fromkeys(parse(one) for one in text.split(",") if one))
+    seeds = tuple(dict.fromkeys(parse(seed) for seed in text.split(",") if seed))
     if not seeds:
         raise argparse.ArgumentTypeError("give whole numbers, such as 1,2,3")
     return seeds
 
 
 def _override(text: str) -> tuple[str, str]:
-    found = _OVERRIDE.fullmatch(text)
-    if not found:
+    match = _OVERRIDE.fullmatch(text)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: give a parameter and its value, such as train.epochs=8")
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run, collect and report; 1 where an experiment failed, was taken out of the queue, or the wait was broken off."""
+    """Run, collect and report; 1 if an experiment failed or is missing, or the wait was interrupted."""
     from tarkib.comparison import experiments, provenance, report
 
     overrides = dict(options.set_param)
-    expectation = provenance.expected(overrides)
+    project = provenance.read(overrides)
     if options.collect:
-        found = experiments.collect(expectation, options.modes, options.seeds)
+        collected = experiments.collect(project, options.modes, options.seeds)
     else:
         devices = overrides.get("run.devices", params.load().run.devices)
         try:
-            found = experiments.run(
-                expectation, options.modes, options.seeds, overrides, jobs=options.jobs, devices=devices, tell=_tell
+            collected = experiments.run(
+                project, options.modes, options.seeds, overrides, jobs=options.jobs, devices=devices, report=_print
             )
         except KeyboardInterrupt:
-            _tell("stopped; called again, this goes on from here")
+            _print("stopped; the same command goes on from here")
             return 1
-    found, predictions = report.gather(found)
-    made = report.make(found, predictions, expectation.fixed, overrides)
+    collected, predictions = report.gather(collected)
+    made = report.make(collected, predictions, project.fixed, overrides)
     with experiments.exclusively():
         written = report.write(made, options.out)
-    for one in found:
+    for one in collected:
         if one.state != experiments.DONE:
-            _tell(f"{one.title}: {one.state}" + (f": {one.reason}" if one.reason else ""))
-    _tell(f"{made.words.headline}\n{', '.join(map(str, written))} written")
-    lacking = (
-        (experiments.FAILED,) if options.collect else (experiments.FAILED, experiments.MISSING, experiments.QUEUED)
+            _print(f"{one.title}: {one.state}" + (f": {one.reason}" if one.reason else ""))
+    _print(f"{made.words.headline}\n{', '.join(map(str, written))} written")
+    # Collecting is for a look at what is there: experiments still to come are no failure.
+    failures = (
+        {experiments.FAILED} if options.collect else {experiments.FAILED, experiments.MISSING, experiments.QUEUED}
     )
-    return int(any(one.state in lacking for one in found))
+    return int(any(one.state in failures for one in collected))
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)

@@ -1,7 +1,5 @@
-"""Which way of mixing teaches best: the modes × seeds as DVC experiments, and what they say in tables, words, pictures.
+"""Which way of mixing teaches best: modes × seeds as DVC experiments, and a report of what their scores support.
 
-`experiments` finds what was run and runs what is missing, by `provenance` (what an experiment must have been made of)
-and `queue` (DVC's own); `predictions` reads what each predicted. `figures` and `statistics` turn that into numbers,
-`analysis` into a comparison, `words` says what it supports. `layout` makes the tables, which `markdown` and `page`
-write, with the `pictures`.
+`provenance` states what an experiment is made of, `experiments` runs what is missing, `predictions` reads the results,
+`analysis` compares them by the statistics of `significance`, `words` states what is supported, `report` writes it.
 """

@@ -1,4 +1,4 @@
-"""Running DVC and Git in the project, as a user would."""
+"""DVC and Git, run in the project as a user would."""
 
 import os
 import subprocess
@@ -11,27 +11,24 @@ from tarkib.errors import TarkibError
 
 
 def dvc(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run this environment's DVC here and return what it printed.
-
-    `environment` is added to this process's own. Raises TarkibError with DVC's own words where it fails.
-    """
-    return _run([sys.executable, "-m", "dvc", *arguments], environment or {})
+    """Run this environment's DVC and return what it printed; TarkibError with DVC's message if it fails."""
+    return _run("dvc", [sys.executable, "-m", "dvc"], arguments, environment or {})
 
 
 def git(*arguments: str) -> str:
-    """Run Git here and return what it printed; raises TarkibError with Git's own words where it fails."""
-    return _run(["git", *arguments], {})
+    """Run Git and return what it printed; TarkibError with Git's message if it fails."""
+    return _run("git", ["git"], arguments, {})
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    # What DVC starts in its turn is `dvc` and `python` by name: those of this environment.
+def _run(name: str, program: list[str], arguments: tuple[str, ...], environment: Mapping[str, str]) -> str:
+    # DVC starts `dvc` and `python` by name: they must be those of this environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # Files, not pipes: workers that DVC leaves behind hold their ends open. A session of its own: Ctrl-C is for this
-    # process alone, since DVC puts the workspace aside while it queues and workers are to live on.
+    # Files, not pipes: the workers that DVC leaves behind keep pipes open. A session of its own: Ctrl-C must not reach
+    # the workers, nor DVC while it queues, because it has then put the user's changes aside.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         try:
             process = subprocess.Popen(
-                command,
+                [*program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -39,7 +36,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> str:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise TarkibError(f"{command[0]}: not found; install it") from error
+            raise TarkibError(f"{name}: not installed; install it") from error
         try:
             process.wait()
         except KeyboardInterrupt:
@@ -47,11 +44,8 @@ def _run(command: list[str], environment: Mapping[str, str]) -> str:
             raise
         out.seek(0)
         err.seek(0)
-        if process.returncode:
-            told = [line for line in err.read().splitlines() if line.strip()]
-            reasons = [line.partition(": ")[2] for line in told if line.startswith(("ERROR: ", "fatal: "))] or told[-1:]
-            name = " ".join(
-                ["dvc" if command[0] == sys.executable else "git", *command[3 if "dvc" in command else 1 :]]
-            )
-            raise TarkibError(f"{name}: {' '.join(reasons) or f'ended with {process.returncode}'}")
-        return out.read()
+        if process.returncode == 0:
+            return out.read()
+        lines = [line for line in err.read().splitlines() if line.strip()]
+    reasons = [line.partition(": ")[2] for line in lines if line.startswith(("ERROR: ", "fatal: "))] or lines[-1:]
+    raise TarkibError(f"{' '.join([name, *arguments])}: {' '.join(reasons) or f'ended with {process.returncode}'}")

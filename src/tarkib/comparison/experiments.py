@@ -1,39 +1,47 @@
-"""The experiments of a comparison: one for each mode and seed, found among what was run, and run where missing."""
+"""The experiments of a comparison, one for each mode and seed: which are done, and running those that are missing.
 
+They run in DVC's queue, so with the code and parameters that they were queued with, and go on when this process ends.
+"""
+
+import itertools
+import json
+import os
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
 
-from tarkib.comparison import queue
+import psutil  # comes with DVC
+
 from tarkib.comparison.commands import dvc, git
 from tarkib.comparison.notation import counted
-from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Expectation
+from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Project
 from tarkib.errors import TarkibError
-from tarkib.runtime import project, yaml12
+from tarkib.runtime import project as root
 from tarkib.runtime.locks import file_lock
+from tarkib.runtime.parallel import available_cores
 
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
-_STATES = {queue.RUNNING: RUNNING, queue.QUEUED: QUEUED, queue.FAILED: FAILED}
-_EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
-"""Where DVC keeps an experiment: below the commit that it started from."""
+_COMMITS = "10"  # as many of the last ones as queued experiments may have started from
+_TRIES = 20
 
-_LOST_AFTER = 5
-"""So many times in a row a running task must be without worker and process before it counts as lost."""
+PAUSES_S = (1.0, 15.0)
+"""Shortest and longest pause between two looks at the queue; it grows while nothing happens."""
+
+LOST_S = 120.0
+"""A task that has run without a process for so long has lost its worker. Before and after its stages it has none."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What stands for a mode and a seed.
+    """The experiment of a mode and a seed.
 
-    `name` is DVC's, `revision` a commit and `created` when that was made, in UTC, both None until it is done;
-    `reason` says why one is not done.
+    `revision` is its commit, None until it is done; `reason` says why it failed.
     """
 
     mode: str
@@ -41,7 +49,6 @@ class Experiment:
     state: str
     name: str
     revision: str | None = None
-    created: datetime | None = None
     reason: str | None = None
 
     @property
@@ -50,210 +57,183 @@ class Experiment:
         return f"{self.mode}, seed {self.seed}"
 
 
-def collect(expectation: Expectation, modes: Sequence[str], seeds: Sequence[int]) -> list[Experiment]:
-    """Every mode and seed with what stands for it now, seed by seed.
+class Task(NamedTuple):
+    """An experiment in DVC's queue: its state, the process that runs it, the file of what it printed."""
 
-    Of several that were made of the same the first is taken. Nothing is run or changed.
-    """
-    # The queue first: what ends in between is then found among the finished.
-    tasks = queue.status().tasks
-    done: dict[tuple[str, int], Experiment] = {}
-    strays: dict[str, str] = {}
-    for name, revision, lock in _finished(expectation.head):
-        varied = expectation.met_by(lock)
-        if varied is not None:
-            one = Experiment(*varied, DONE, name, revision, _created(revision))
-            if varied not in done or _age(one) < _age(done[varied]):
-                done[varied] = one
+    state: str
+    pid: int | None
+    log: str | None
+
+
+def queue() -> dict[str, Task]:
+    """The tasks in DVC's queue by the experiment's name."""
+    arguments = ("exp", "show", "--json", "--num", _COMMITS, "--hide-workspace")
+    for _ in range(_TRIES):
+        try:
+            commits = json.loads(dvc(*arguments))
+            break
+        except TarkibError:  # an experiment is just being cleared away
+            time.sleep(1.0)
+    else:
+        commits = json.loads(dvc(*arguments))
+    tasks: dict[str, Task] = {}
+    for experiment in (one for commit in commits for one in commit["experiments"] or ()):
+        if executor := experiment["executor"]:
+            local = executor["local"] or {}
+            # DVC lists running experiments first, failed ones last.
+            tasks.setdefault(experiment["name"], Task(executor["state"], local.get("pid"), local.get("log")))
+    return tasks
+
+
+def collect(project: Project, modes: Sequence[str], seeds: Sequence[int]) -> list[Experiment]:
+    """Every mode and seed with its experiment's state, seed by seed. Nothing is run or changed."""
+    # The queue first: an experiment that ends in between is then among the finished ones.
+    tasks = queue()
+    # DVC keeps a finished experiment as a Git reference refs/exps/<commit that it started from, in two parts>/<name>.
+    references = git("for-each-ref", "--format=%(refname:lstrip=4) %(objectname)", "refs/exps").splitlines()
+    finished = dict(line.split(" ") for line in references)
+    experiments = []
+    for seed, mode in itertools.product(seeds, modes):
+        name = project.name(mode, seed)
+        task = tasks.get(name)
+        if name in finished:
+            experiments.append(Experiment(mode, seed, DONE, name, finished[name]))
+        elif task is not None and task.state in (RUNNING, QUEUED, FAILED):
+            reason = _failure(task) if task.state == FAILED else None
+            experiments.append(Experiment(mode, seed, task.state, name, reason=reason))
         else:
-            strays[name] = f"was made of something else: {expectation.differences(lock)[0]}"
-    found = []
-    for seed in seeds:
-        for mode in modes:
-            name = expectation.name(mode, seed)
-            if (mode, seed) in done:
-                found.append(done[mode, seed])
-            elif tasks.get(name) in _STATES:
-                state = _STATES[tasks[name]]
-                reason = queue.failure(name) if state == FAILED else None
-                found.append(Experiment(mode, seed, state, name, reason=reason))
-            else:
-                stray = strays.get(name)
-                found.append(Experiment(mode, seed, FAILED if stray else MISSING, name, reason=stray))
-    return found
-
-
-def _finished(head: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Name, commit and dvc.lock of all that is finished: the experiments of every commit, and this commit itself.
-
-    The workspace stands for nothing: its files may be others than those that its dvc.lock names.
-    """
-    # Not `dvc exp show`, which fails while another experiment is cleared away.
-    for line in git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines():
-        revision, _, reference = line.partition(" ")
-        if found := _EXPERIMENT.fullmatch(reference):
-            yield found[1], revision, _lock_of(revision)
-    yield head[:7], head, _lock_of(head)
-
-
-@cache
-def _lock_of(revision: str) -> Any:
-    """Content of a commit's dvc.lock, which never changes; None where there is none that YAML can read."""
-    try:
-        return yaml12.read(git("show", f"{revision}:./dvc.lock"))
-    except (TarkibError, ValueError):
-        return None  # a commit before the first dvc repro, or the mark of a merge; it stands for nothing
-
-
-def _created(revision: str) -> datetime:
-    return datetime.fromtimestamp(int(git("show", "--no-patch", "--format=%ct", revision)), UTC)
-
-
-def _age(one: Experiment) -> tuple[datetime, str]:
-    return one.created, one.name
+            experiments.append(Experiment(mode, seed, MISSING, name))
+    return experiments
 
 
 def run(
-    expectation: Expectation,
+    project: Project,
     modes: Sequence[str],
     seeds: Sequence[int],
     overrides: Mapping[str, str],
     *,
     jobs: int | None,
     devices: str,
-    tell: Callable[[str], None],
-    pause_s: tuple[float, float] = (1.0, 15.0),
+    report: Callable[[str], None],
 ) -> list[Experiment]:
-    """Run what is missing, wait for what is queued, and return as `collect` does.
+    """Run what is missing or failed, wait for it and for what is queued, and return as `collect` does.
 
-    What failed is tried anew. Killed at any moment, the experiments go on; called again, this waits for them.
-
-    jobs : experiments at once; None for what `queue.shares` makes of the machine.
-    devices : as `run.devices` is written.
-    tell : given a line for whatever is worth knowing.
-    pause_s : least and greatest pause between two looks at the queue; it grows while nothing happens.
+    Parameters
+    ----------
+    overrides : parameters as for `provenance.read`.
+    jobs : experiments at a time; None for what `shares` finds for this machine.
+    devices : as in `run.devices`.
+    report : receives lines of progress.
     """
-    # Another comparison that is started meanwhile shall find in the queue what is put there, not put it there again.
+    # A second comparison that starts meanwhile must see in the queue what is put there, and not queue it again.
     with exclusively():
-        found = collect(expectation, modes, seeds)
-        waiting = {one.name: one for one in found if one.state in (RUNNING, QUEUED)}
-        lacking = [one for one in found if one.state in (FAILED, MISSING)]
-        if not waiting and not lacking:
-            tell(f"all {len(found)} experiments are there")
-            return found
-        at_once, threads = queue.shares(devices, len(waiting) + len(lacking), jobs)
-        there = sum(one.state == DONE for one in found)
-        tell(
-            f"{len(found)} experiments: {there} there, {len(waiting)} on their way, {len(lacking)} to run; "
+        experiments = collect(project, modes, seeds)
+        waiting = {one.name: one for one in experiments if one.state in (RUNNING, QUEUED)}
+        lacking = [one for one in experiments if one.state in (FAILED, MISSING)]
+        done = len(experiments) - len(waiting) - len(lacking)
+        at_once, threads = shares(devices, len(experiments) - done, jobs)
+        report(
+            f"{len(experiments)} experiments: {done} done, {len(waiting)} in the queue, {len(lacking)} to run; "
             f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
         )
-        _queue(lacking, overrides)
+        _enqueue(lacking, overrides)
     waiting.update({one.name: one for one in lacking})
-    tasks = queue.status().tasks
-    others = sum(tasks[name] == queue.QUEUED for name in tasks.keys() - waiting.keys())
-    if others:
-        tell(f"{others} other experiment{'s' * (others > 1)} in the queue will be run too")
-    with exclusively():
-        queue.start(at_once, threads)
+
+    def start() -> None:
+        environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        dvc("queue", "start", "--jobs", str(at_once), environment=environment)
+
     try:
-        _watch(waiting, overrides, at_once, threads, tell, pause_s)
+        _watch(waiting, start, lambda lost: _enqueue([lost], overrides), report)
     except KeyboardInterrupt:
-        tell(
-            "the experiments go on without being waited for; `dvc queue stop` lets those that run finish and starts no "
-            "other, `dvc queue stop --kill` ends them now"
-        )
+        report("the experiments go on in the background; `dvc queue stop --kill` ends them")
         raise
-    return collect(expectation, modes, seeds)
+    return collect(project, modes, seeds)
 
 
-def exclusively() -> AbstractContextManager[None]:
-    """Keep other comparisons of this project out, which would change the queue or write the same report."""
-    return file_lock(project.cache("comparison.lock"))
-
-
-def _queue(lacking: Sequence[Experiment], overrides: Mapping[str, str]) -> None:
-    """Put experiments into the queue, after what is left there of earlier tries of the same names."""
-    # Asked once for all: each call of DVC takes a second or two.
-    tasks, made = queue.status().tasks, dvc("exp", "list", "--name-only").split()
-    for one in lacking:
+def _enqueue(experiments: Sequence[Experiment], overrides: Mapping[str, str]) -> None:
+    """Put experiments into DVC's queue in place of earlier tasks of the same names."""
+    tasks = queue() if experiments else {}
+    for one in experiments:
         if one.name in tasks:
-            queue.remove(one.name)
-        if one.name in made:
-            dvc("exp", "remove", one.name)
-        queue.put(one.name, TARGET, {**overrides, MODE: one.mode, **dict.fromkeys(SEEDS, one.seed)})
+            dvc("queue", "remove", one.name)
+        values = {**overrides, MODE: one.mode, **dict.fromkeys(SEEDS, one.seed)}
+        settings = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
+        dvc("--wait-for-lock", "exp", "run", "--queue", "--name", one.name, *settings, TARGET)
 
 
 def _watch(
     waiting: dict[str, Experiment],
-    overrides: Mapping[str, str],
-    jobs: int,
-    threads: int | None,
-    tell: Callable[[str], None],
-    pause_s: tuple[float, float],
+    start: Callable[[], None],
+    enqueue: Callable[[Experiment], None],
+    report: Callable[[str], None],
 ) -> None:
-    """Look at the queue until nothing of `waiting` is in it, telling what ends."""
+    """Keep workers busy until none of `waiting` is in the queue, and report what ends."""
     began = changed = time.monotonic()
-    started: dict[str, float] = {}
-    alone: Counter[str] = Counter()
-    idle = 0
-    while True:
-        # Not while another comparison takes a lost task out and puts it in anew: it would look as if it had ended.
+    alive = dict.fromkeys(waiting, began)
+    while waiting:
+        # Not while another comparison queues a lost task again, which would look as if it had ended.
         with exclusively():
-            now = queue.status()
-        states = {name: now.tasks.get(name) for name in waiting}
+            tasks = queue()
+            now = time.monotonic()
+            states = {name: tasks[name].state if name in tasks else None for name in waiting}
+            for name, state in states.items():
+                if state != RUNNING or psutil.pid_exists(tasks[name].pid or -1):
+                    alive[name] = now
+                elif now - alive[name] > LOST_S:
+                    report(f"{waiting[name].title}: its process is gone; queued again")
+                    dvc("queue", "kill", name)  # DVC finds no process, and marks the task as failed
+                    enqueue(waiting[name])
+            if QUEUED in states.values():
+                start()  # as many workers as are not there yet
         for name, state in states.items():
-            if state == queue.RUNNING:
-                started.setdefault(name, time.monotonic())
-            elif state != queue.QUEUED:
-                one = waiting.pop(name)
-                changed = time.monotonic()
-                tell(_ended(one, state, changed - started.get(name, began), len(waiting), changed - began))
-        if not waiting:
-            return
-        # A worker that has just started, or is busy, may not answer once.
-        idle = idle + 1 if queue.QUEUED in states.values() and now.active + now.idle == 0 else 0
-        if idle > 1:
-            with exclusively():
-                queue.start(jobs, threads)
-            idle = 0
-        running = [name for name, state in states.items() if state == queue.RUNNING and name in waiting]
-        # More tasks than workers: one has died, or is too busy to answer. Whose process is there is told by the system.
-        pids = queue.processes() if now.count(queue.RUNNING) > now.active else None
-        for name in running:
-            alone[name] = alone[name] + 1 if pids is not None and not queue.alive(pids.get(name)) else 0
-            if alone[name] >= _LOST_AFTER:
-                del alone[name]
-                started.pop(name, None)
-                with exclusively():
-                    # Another comparison that waits for it may have done so before.
-                    if queue.status().tasks.get(name) == queue.RUNNING and not queue.alive(queue.processes().get(name)):
-                        tell(f"{waiting[name].title}: its worker is gone; it is run anew")
-                        queue.abandon(name)
-                        _queue([waiting[name]], overrides)
-        time.sleep(min(pause_s[1], max(pause_s[0], 0.25 * (time.monotonic() - changed))))
+            if state not in (RUNNING, QUEUED):
+                experiment, changed = waiting.pop(name), now
+                ended = f"failed: {_failure(tasks[name])}" if state == FAILED else state or "no longer in the queue"
+                elapsed = timedelta(seconds=round(now - began))
+                report(f"{experiment.title}: {ended}; {len(waiting)} left after {elapsed}")
+        if waiting:
+            time.sleep(min(PAUSES_S[1], max(PAUSES_S[0], 0.25 * (now - changed))))
 
 
-def _ended(one: Experiment, state: str | None, took_s: float, left: int, since_s: float) -> str:
-    """A line about an experiment that has left the queue."""
-    rest = f"{left} left, {_duration(since_s)} so far"
-    if state == queue.SUCCESS:
-        return f"{one.title}: done in {_duration(took_s)}; {rest}"
-    why = f"failed: {queue.failure(one.name)}" if state == queue.FAILED else "was taken out of the queue"
-    return f"{one.title}: {why}; {rest}"
+def exclusively() -> AbstractContextManager[object]:
+    """Keep out other comparisons of this project, which would change the queue or write the same report."""
+    return file_lock(root.cache("comparison.lock"))
 
 
-def _duration(seconds: float) -> str:
-    """A duration in words.
+def shares(devices: str, count: int, jobs: int | None) -> tuple[int, int | None]:
+    """How many of `count` experiments to run at a time, and with how many threads each (None: do not set it).
 
-    >>> _duration(45.2), _duration(192), _duration(4000)
-    ('45 s', '3 min 12 s', '1 h 6 min')
+    A GPU takes one experiment at a time. Each core takes one: two small trainings side by side end sooner than one
+    after the other with all cores. `jobs` and a set OMP_NUM_THREADS prevail.
     """
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    gpu = False
+    if not devices.startswith("cpu"):
+        from tarkib.training.devices import choose
+
+        gpu = choose(devices).kind == "cuda"
+    cores = available_cores()
+    at_once = jobs or (1 if gpu else max(1, min(cores, count)))
+    return at_once, None if gpu or "OMP_NUM_THREADS" in os.environ else max(1, cores // at_once)
 
 
-def without(one: Experiment, reason: str) -> Experiment:
-    """The same experiment as one that cannot be used, and why."""
-    return replace(one, state=FAILED, reason=reason)
+def last_error(log: Sequence[str]) -> str:
+    """The line of a log that says why it ends: the stage's own error, else an exception, else DVC's error.
+
+    >>> last_error(["training", "error: data/raw: no recordings", "ERROR: failed to reproduce 'slice'"])
+    'data/raw: no recordings'
+    """
+    lines = [line.strip() for line in log if line.strip()]
+    for pattern in (r"error: (.+)", r"([\w.]*(?:Error|Exception|Interrupt)\b.*)", r"ERROR: (.+)", r"(.+)"):
+        for k, line in reversed(list(enumerate(lines))):
+            if match := re.match(pattern, line):
+                # An error of several values names the first of them in the next line.
+                return " ".join([match[1], *lines[k + 1 : k + 2]]) if line.endswith(":") else match[1]
+    return "nothing was printed"
+
+
+def _failure(task: Task) -> str:
+    try:
+        return last_error(Path(task.log or "").read_text("utf-8", errors="replace").splitlines())
+    except OSError:
+        return "it failed before its first stage; `dvc exp run` with its parameters shows the error"

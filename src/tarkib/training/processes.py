@@ -66,7 +66,7 @@ def _process(folder: Path, build: Callable[[], Any], function: Callable[..., Any
     try:
         return function(build(), *arguments)
     except Exception as error:
-        message = str(error) if isinstance(error, TarkibError) else entry.unforeseen(error)
+        message = str(error) if isinstance(error, TarkibError) else program.unforeseen(error)
         Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
         # At once: cleaning up may wait for the other processes, and these wait for this one.
         sys.stderr.flush()
