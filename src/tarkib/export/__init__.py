@@ -12,7 +12,7 @@ from tarkib.errors import TarkibError
 from tarkib.export import card, formats
 from tarkib.export.source import Clip, Source, read
 from tarkib.runtime.outputs import atomic_dir
-from tarkib.runtime.parallel import told
+from tarkib.runtime.progress import progress
 
 FORMATS: dict[str, Callable] = {
     "audiofolder": formats.audiofolder,
@@ -62,7 +62,7 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
 
 def _sounds(source: Source, store: ClipStore) -> Iterator[formats.Sound]:
     clips: Iterator[tuple[str, Clip]] = ((split, clip) for split, clips in source.splits.items() for clip in clips)
-    for split, clip in told(clips, source.clips, "clips"):
+    for split, clip in progress(clips, source.clips, "clips"):
         yield split, clip, store.read_bytes(clip.place)
 
 
