@@ -46,7 +46,7 @@ def test_the_table_tells_what_a_person_asks(songs, capsys):
 def test_a_drum_has_a_tempo_alone(songs, capsys):
     assert main(["annotate", str(songs / "tonbak.flac"), "--instrument", "tombak"]) == 0
     said = capsys.readouterr().out
-    assert "dastgah  none heard" in said
+    assert "dastgah  none" in said
     assert "tonic" not in said
 
 
@@ -129,7 +129,7 @@ def test_two_pictures_are_never_written_to_one_file(namesakes, tmp_path, capsys)
     pictures = tmp_path / "pictures"
     assert main(["annotate", *namesakes, "--plot", str(pictures)]) == 1
     said = capsys.readouterr()
-    assert f"would both be written to {pictures / 'x.wav.png'}; call them apart" in said.err
+    assert f"would both be written to {pictures / 'x.wav.png'}; rename one" in said.err
     assert said.out == ""
     assert not pictures.exists()
     assert main(["annotate", namesakes[0], namesakes[0], "--plot", str(pictures)]) == 0
@@ -192,8 +192,8 @@ def test_json_is_laid_out_as_one_list(namesakes, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dastgah", "blues"], "'blues' is unknown; give one of shur"),
-        (["--instrument", "oud"], "'oud' is unknown; give one of ney"),
+        (["--dastgah", "blues"], "invalid choice: 'blues' (choose from"),
+        (["--instrument", "oud"], "invalid choice: 'oud' (choose from"),
         (["--bpm", "0"], "'0': give a number between 20 and 400"),
         (["--tonic", "high"], "'high': give a number between 20 and 5000"),
     ],

@@ -95,7 +95,7 @@ def test_a_directory_is_checked_and_pinned(folder, capsys):
         ),
         (
             "mert-tiny",
-            "mert-tiny: there is nothing to download of it; give one of m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M",
+            "mert-tiny: cannot be downloaded; give one of m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M",
         ),
     ],
 )

@@ -213,7 +213,7 @@ def test_a_folder_without_recordings(tmp_path, model, capsys):
     assert main(["predict", str(tmp_path), "--model", model]) == 1
     said = capsys.readouterr().err
     assert "holds no recordings" in said
-    assert "there is nothing to hear" in said
+    assert "there is no recording" in said
 
 
 def test_an_output_that_cannot_be_written_is_named(songs, model, tmp_path, capsys):

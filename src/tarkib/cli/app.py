@@ -1,36 +1,25 @@
-"""``tarkib app``: a page in the browser that recognises recordings and labels excerpts."""
+"""Serves a page to this machine alone, without a network.
+
+Drop a recording on it to see which instruments play when; or label the five-second excerpts of a folder, which makes a
+test set of your own.
+"""
 
 import argparse
 from pathlib import Path
 
-from tarkib.cli.options import whole_number
+from tarkib.cli.options import add_model, whole_number
 from tarkib.errors import TarkibError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "app",
-        help="a page that recognises recordings and labels excerpts",
-        description="Serves a page to this machine alone, without a network. Drop a recording on it to see which "
-        "instruments play when; or label the five-second excerpts of a folder, which makes a test set of your own.",
-    )
-    parser.add_argument(
-        "--model",
-        default="models/classifier",
-        metavar="MODEL",
-        help="a classifier's folder or a model of MLflow, such as models:/tarkib@best (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--label", type=Path, metavar="FOLDER", help="folder of excerpts whose labels.csv to write (default: data/test)"
-    )
+    summary = "a page that recognises recordings and labels excerpts"
+    parser = commands.add_parser("app", help=summary, description=__doc__)
+    add_model(parser)
+    parser.add_argument("--label", type=Path, metavar="FOLDER", help="excerpts to label (default: data/test)")
     parser.add_argument("--port", type=whole_number(0), default=7860, metavar="N", help="default: %(default)s; 0: any")
-    parser.add_argument(
-        "--max-minutes", type=whole_number(1), default=180, metavar="N", help="longest recording (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--max-mb", type=whole_number(1), default=2_000, metavar="N", help="largest recording (default: %(default)s)"
-    )
+    parser.add_argument("--max-minutes", type=whole_number(1), default=180, metavar="N", help="longest; default: 180")
+    parser.add_argument("--max-mb", type=whole_number(1), default=2_000, metavar="N", help="largest; default: 2000")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     parser.set_defaults(run=run)
 
