@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tarkib.app import server
+from tarkib.app.recognition import Limits
 from tarkib.models import InstrumentClassifier
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.vocabulary import INSTRUMENTS
@@ -16,7 +18,7 @@ RATE = 8_000
 
 
 def write_classifier(folder: Path) -> Path:
-    """Write a classifier that hears ney (0.9) in all that is not silent, half of tar (0.5), and has not learnt daf."""
+    """Write a classifier that gives ney 0.9 wherever there is sound, tar 0.5, and was not trained on daf."""
     classifier = InstrumentClassifier(MelCnn(MelCnnConfig(channels=4, layers=1)), head_hidden=4, head_dropout=0.0)
     last = classifier.head[-1]
     with torch.no_grad():
@@ -37,15 +39,13 @@ def tone(seconds: float, silent_from: float | None = None) -> np.ndarray:
 
 
 @contextmanager
-def served(
-    folder: Path, model: Path | str, *, minutes: int = 1, megabytes: int = 1, label: bool = False
-) -> Iterator[str]:
+def served(folder: Path, model: Path | str, *, minutes: int = 1, megabytes: int = 1) -> Iterator[str]:
     """Serve the page; gives its address."""
-    from tarkib.app import server
-    from tarkib.app.hearing import Limits
-
-    options = {"model": str(model), "folder": folder, "limits": Limits(minutes, megabytes), "label": label}
-    with server.server(0, **options) as (serving, listening, address):
+    with server.server(0, model=str(model), folder=folder, limits=Limits(minutes, megabytes)) as (
+        serving,
+        listening,
+        address,
+    ):
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -103,7 +103,6 @@ def _slices(folder: Path, seconds: float = 0.2, count: int = 8) -> Path:
             "instrument": name.split("-")[0],
             "dastgah": "shur" if i % 2 else None,
             "split": "validation" if i % 3 == 2 else "train",
-            "number": i,
             "start_s": 5.0 * i,
             "rms_dbfs": -20.5,
             **place,

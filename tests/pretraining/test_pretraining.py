@@ -10,7 +10,8 @@ from small_mert import published
 from tarkib import pretraining
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
-from tarkib.pretraining import Corpus, Pretrained, cut, publishing, training
+from tarkib.models.checkpoint import save_mert
+from tarkib.pretraining import Corpus, Pretrained, cut, training
 from tarkib.training.compute import ComputeConfig
 
 pytestmark = pytest.mark.slow

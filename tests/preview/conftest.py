@@ -35,7 +35,6 @@ def slice_rows(instruments: dict[str, str]) -> list[dict]:
             "instrument": called,
             "dastgah": None if one in PERCUSSION else "shur",
             "split": "validation" if number else "train",
-            "number": number,
             "start_s": 5.0 * number,
             "rms_dbfs": -21.5,
         }

@@ -41,7 +41,7 @@ def test_a_missing_shard_of_the_slices_is_named(own_mixtures, tmp_path, capsys):
 
 def test_a_folder_is_no_page(mixtures, tmp_path, capsys):
     assert main(["preview", str(mixtures), "--count", "1", "--out", str(tmp_path)]) == 1
-    assert f"--out {tmp_path}: cannot be written (Is a directory); name another file" in capsys.readouterr().err
+    assert f"{tmp_path}: cannot be written (Is a directory); make room, or name another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
 
 from tarkib.errors import TarkibError
+from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
 from tarkib.training import processes
 from tarkib.training.compute import ComputeConfig
@@ -145,7 +146,7 @@ def bug(model):
 
 
 def test_an_unforeseen_error_is_named(capfd, monkeypatch):
-    monkeypatch.setenv(entry.DEBUG, "1")
+    monkeypatch.setenv(program.DEBUG, "1")
     with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
         processes.fit(2, None, int, bug)
     assert "in bug" in capfd.readouterr().err

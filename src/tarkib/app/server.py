@@ -1,123 +1,209 @@
-"""Serving the page, to this machine alone."""
+"""The page, served to this machine alone: a Starlette application, and the server that runs it.
 
-import os
+What the user can put right is answered with status 409 and JSON: ``{"error": message}``.
+"""
+
+import shutil
 import socket
 import tempfile
 import webbrowser
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio looks when it is imported
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-import gradio
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tarkib.app import page, routes
-from tarkib.app.guard import MOST_BYTES, Guard
-from tarkib.app.hearing import Limits
+from tarkib import audio
+from tarkib.app.labelling import Change, Labels
+from tarkib.app.recognition import Limits, events, message
+from tarkib.app.sound import media_type, playable
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser
-from tarkib.runtime.text import bounded
+from tarkib.runtime import pages
+from tarkib.runtime.text import bounded, clock
+from tarkib.vocabulary import INSTRUMENTS
 
 ADDRESS = "127.0.0.1"
+_PACKAGE = "tarkib.app"
+_MOST_JSON_BYTES = 100_000
+# No other site may put the page into a frame of its own.
+_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'", "Referrer-Policy": "no-referrer"}
 
 
-def application(model: str, folder: Path, limits: Limits, scratch: Path, label: bool) -> FastAPI:
-    """The page and all that it asks for.
+class App:
+    """The routes and what they share.
 
     Parameters
     ----------
-    model : a classifier's folder, or what MLflow calls it. Where it cannot be loaded the page says so.
+    model : a classifier's folder, or a model of MLflow. Where it cannot be loaded the page says so.
     folder : with excerpts to label.
-    limits : of recordings to hear.
-    scratch : a folder for uploads and what is made of them.
-    label : whether to show the tab for labels first.
+    limits : of recordings to recognise.
+    scratch : a folder for uploads, which are deleted once they are answered, and for converted excerpts.
     """
-    try:
-        recogniser, missing = Recogniser.load(model), ""
-    except TarkibError as error:
-        recogniser, missing = None, str(error)
-    made = scratch / "made"
-    made.mkdir()
-    gradio.set_static_paths(made)  # else Gradio would copy what is to be downloaded, and keep it
-    sounds = routes.Sounds(made)
-    blocks = page.build(recogniser, missing, limits, sounds, label)
-    blocks.has_launched = True  # else Gradio does not check the paths that a browser names
-    # Twice what is analysed, so that a recording only just too large arrives and gets the error with the remedy.
-    most_bytes = 2_000_000 * limits.megabytes
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(RequestValidationError, _misunderstood)
-    app.include_router(routes.router(sounds, routes.Desk(folder, made)))
-    gradio.mount_gradio_app(
-        app,
-        blocks,
-        path="/",
-        server_name=ADDRESS,
-        footer_links=[],
-        run_history=False,
-        allowed_paths=[],
-        max_file_size=most_bytes,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        theme=page.theme(),
-        head=page.head(),
-    )
-    app.add_middleware(Guard, upload_bytes=most_bytes + MOST_BYTES)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
-    return app
+
+    def __init__(self, model: str, folder: Path, limits: Limits, scratch: Path) -> None:
+        self._recogniser: Recogniser | None = None
+        self._missing = ""
+        try:
+            self._recogniser = Recogniser.load(model)
+        except TarkibError as error:
+            self._missing = str(error)
+        self._folder, self._limits, self._scratch = folder, limits, scratch
+        self._labels: Labels | None = None
+        self._worker = ThreadPoolExecutor(1)
+        self._templates = pages.environment(_PACKAGE)
+        self._templates.filters["clock"] = clock
+
+    def starlette(self) -> Starlette:
+        """The application."""
+        return Starlette(
+            routes=[
+                Route("/", self._recognition_page),
+                Route("/recognition", self._recognition, methods=["POST"]),
+                Route("/sound", self._converted, methods=["POST"]),
+                Route("/label", self._labelling_page),
+                Route("/labels", self._excerpt),
+                Route("/labels/{key}", self._excerpt),
+                Route("/labels/{key}", self._changed, methods=["POST"]),
+                Route("/labels/{key}/sound", self._excerpt_sound),
+            ],
+            exception_handlers={TarkibError: _refused, OSError: _refused},
+            middleware=[
+                Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),
+                Middleware(_own_pages_only),
+            ],
+        )
+
+    def _recognition_page(self, _: Request) -> Response:
+        endings = ", ".join(sorted(suffix[1:] for suffix in audio.SUFFIXES))
+        return self._page("recognise", missing=self._missing, limits=self._limits, endings=endings)
+
+    def _labelling_page(self, _: Request) -> Response:
+        return self._page("label", instruments=INSTRUMENTS)
+
+    def _page(self, name: str, **context: Any) -> Response:
+        css, script = pages.asset(_PACKAGE, "page.css"), pages.asset(_PACKAGE, f"{name}.js")
+        html = self._templates.get_template(f"{name}.html").render(css=css, script=script, **context)
+        return HTMLResponse(html, headers=_HEADERS)
+
+    async def _recognition(self, request: Request) -> Response:
+        """Recognise the body; the answer is JSON lines: progress, then the result or an error."""
+        if self._recogniser is None:
+            raise TarkibError(self._missing)
+        name, path = await self._upload(request)
+        template = self._templates.get_template("recognition.html")
+        lines = events(self._recogniser, name, path, self._limits, self._worker, template)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    async def _converted(self, request: Request) -> Response:
+        """The sound of the body in a format that browsers play."""
+        _, path = await self._upload(request)
+        delete = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
+        file = await run_in_threadpool(playable, path, path.parent)
+        return FileResponse(file, media_type=media_type(file), background=delete)
+
+    async def _upload(self, request: Request) -> tuple[str, Path]:
+        """The name of an uploaded recording, and its file in a folder of its own."""
+        name = request.query_params.get("name", "recording")
+        ending = Path(name).suffix.lower()
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        path, size = folder / f"recording{ending if ending in audio.SUFFIXES else ''}", 0
+        try:
+            with path.open("wb") as file:
+                # A browser reads the answer only once all is taken, so what is too much is read and thrown away.
+                async for chunk in request.stream():
+                    if size <= 1_000_000 * self._limits.megabytes:
+                        file.write(chunk)
+                    size += len(chunk)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        return name, path
+
+    def _excerpt(self, request: Request) -> Response:
+        key = request.path_params.get("key")
+        if key is None:
+            self._labels = None  # a page that is opened shows what is in the folder now
+        return JSONResponse(self._opened().state(key))
+
+    async def _changed(self, request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST_JSON_BYTES:
+                raise HTTPException(413)
+        try:
+            change = Change.model_validate_json(body)
+        except ValidationError as error:
+            raise TarkibError(f"the request is not understood: {bounded(error.errors()[0]['msg'])}") from error
+        state = await run_in_threadpool(lambda: self._opened().change(request.path_params["key"], change))
+        return JSONResponse(state)
+
+    def _excerpt_sound(self, request: Request) -> Response:
+        file = playable(self._opened().file(request.path_params["key"]), self._scratch)
+        return FileResponse(file, media_type=media_type(file))
+
+    def _opened(self) -> Labels:
+        labels = self._labels
+        if labels is None:
+            labels = self._labels = Labels(self._folder)
+        return labels
 
 
-def _misunderstood(_: Request, error: RequestValidationError) -> JSONResponse:
-    """The first thing that is wrong with a request to our own routes, without repeating what was sent."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return JSONResponse({"error": bounded(f"{where}: {first['msg']}")}, status_code=422)
+def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": message(error)}, status_code=409)
+
+
+def _own_pages_only(app: ASGIApp) -> ASGIApp:
+    """Refuse what another site's page asks of this server."""
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        own = headers.get(b"origin") in (None, b"http://" + headers.get(b"host", b""))
+        answer = app if own else PlainTextResponse("asked by another site", status_code=403)
+        await answer(scope, receive, send)
+
+    return guard
 
 
 @contextmanager
 def server(port: int, **options: Any) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
-    """A server that `run` starts, its socket and the page's address; options as `application` takes them.
+    """A server that is not started yet, its socket, and the page's address.
 
+    Parameters
+    ----------
     port : 0 for any that is free.
+    options : of `App`.
 
     Raises TarkibError for a port that is taken.
     """
     try:
         listening = socket.create_server((ADDRESS, port))
     except OSError as error:
-        raise TarkibError(
-            f"--port {port}: {os.strerror(error.errno)}; give another one, or 0 for any that is free"
-        ) from error
-    with listening, tempfile.TemporaryDirectory(prefix="tarkib-app-") as scratch, _uploads(Path(scratch) / "uploads"):
-        app = application(scratch=Path(scratch), **options)
+        raise TarkibError(f"--port {port}: {error.strerror}; give another one, or 0 for any that is free") from error
+    with listening, tempfile.TemporaryDirectory(prefix="tarkib-app-", ignore_cleanup_errors=True) as scratch:
+        app = App(scratch=Path(scratch), **options).starlette()
         settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         yield uvicorn.Server(settings), listening, f"http://{ADDRESS}:{listening.getsockname()[1]}/"
 
 
-@contextmanager
-def _uploads(folder: Path) -> Iterator[None]:
-    """Let Gradio keep uploads in a folder; by default all its pages on a machine share one."""
-    before = os.environ.get(page.UPLOADS)
-    os.environ[page.UPLOADS] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.pop(page.UPLOADS)
-        if before is not None:
-            os.environ[page.UPLOADS] = before
-
-
-def run(port: int, browser: bool, **options: Any) -> None:
-    """Serve the page until it is interrupted; options as `application` takes them."""
+def run(port: int, browser: bool, label: bool, **options: Any) -> None:
+    """Serve the page until it is interrupted, and open it (the one for labels) in a browser; options as of `App`."""
     with server(port, **options) as (serving, listening, address):
+        address += "label" if label else ""
         print(f"{address}    (Ctrl+C ends)", flush=True)
         if browser:
             webbrowser.open(address)

@@ -1,85 +1,54 @@
 """Sound that a browser can play."""
 
-import threading
-import uuid
-from collections import OrderedDict
+import hashlib
+import os
 from pathlib import Path
 
 import soundfile
 
 from tarkib import audio
 from tarkib.errors import TarkibError
+from tarkib.runtime.outputs import atomic_file
 
+_PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
+
+# By libsndfile's names: the media type of each format, and the encodings that every current browser plays.
 _PLAYED = {
-    "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"},
-    "WAVEX": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"},
-    "FLAC": {"PCM_S8", "PCM_16", "PCM_24"},
-    "OGG": {"VORBIS", "OPUS"},
-    "MP3": {"MPEG_LAYER_III"},
+    "WAV": ("audio/wav", _PCM),
+    "WAVEX": ("audio/wav", _PCM),
+    "FLAC": ("audio/flac", {"PCM_S8", "PCM_16", "PCM_24"}),
+    "OGG": ("audio/ogg", {"VORBIS", "OPUS"}),
+    "MP3": ("audio/mpeg", {"MPEG_LAYER_III"}),
 }
-"""Formats, and what is inside them, that every current browser plays; names are libsndfile's."""
 
 
-class Converted:
-    """The last few files that were made playable; several threads may use one.
+def media_type(path: Path) -> str | None:
+    """The media type of a file whose format browsers play, by its content; None for others.
 
-    Parameters
-    ----------
-    folder : where to put them.
-    most : how many stay.
+    A file whose headers are wrong is among the others: browsers believe the headers.
     """
-
-    def __init__(self, folder: Path, most: int):
-        self._folder, self._most = folder, most
-        self._lock = threading.Lock()
-        self._made: OrderedDict[tuple[Path, int], Path] = OrderedDict()
-
-    def of(self, path: Path) -> Path:
-        """As `playable` gives it, made once as long as it stays and the file is not changed.
-
-        Raises OSError too, for a file that is not there.
-        """
-        if _is_played(path):
-            return path
-        version = (path, path.stat().st_mtime_ns)
-        with self._lock:
-            if version not in self._made:
-                self._made[version] = playable(path, self._folder)
-            self._made.move_to_end(version)
-            if len(self._made) > self._most:
-                _, oldest = self._made.popitem(last=False)
-                oldest.unlink(missing_ok=True)
-            return self._made[version]
+    about = audio.plain(path)
+    kind, encodings = _PLAYED.get(about.format if about else "", (None, set()))
+    return kind if about and about.subtype in encodings else None
 
 
-def playable(path: Path, folder: Path) -> Path:
-    """The file itself where browsers play its format, else a FLAC file in `folder` with what the classifier hears.
+def playable(path: Path, scratch: Path) -> Path:
+    """The file itself where browsers play its format, else a FLAC file in `scratch`, which is made once.
 
-    Raises TarkibError, whose message does not repeat the path, for what cannot be decoded.
+    Raises TarkibError for what cannot be decoded, OSError for what does not exist.
     """
-    if _is_played(path):
+    if media_type(path):
         return path
-    target = folder / f"{uuid.uuid4().hex}.flac"
-    try:
-        with soundfile.SoundFile(target, "w", audio.SAMPLE_RATE, 1, "PCM_16") as file:
-            for block in audio.Stream(path):
-                file.write(block)
-    except BaseException as error:
-        target.unlink(missing_ok=True)
-        if isinstance(error, OSError | soundfile.LibsndfileError):
-            raise TarkibError(f"cannot be made playable in {folder} ({error}); is the disk full?") from error
-        raise
+    version = f"{path}\0{path.stat().st_mtime_ns}"
+    target = scratch / f"{hashlib.sha256(os.fsencode(version)).hexdigest()}.flac"
+    if not target.exists():
+        try:
+            with (
+                atomic_file(target) as partial,
+                soundfile.SoundFile(partial, "w", audio.SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file,
+            ):
+                for block in audio.Stream(path):
+                    file.write(block)
+        except soundfile.LibsndfileError as error:
+            raise TarkibError(f"{path.name}: cannot be converted in {scratch} ({error}); is the disk full?") from error
     return target
-
-
-def media_type(path: Path) -> str:
-    """What a file that `playable` gave is, for the browser; never more than sound, whatever its name says."""
-    about = audio.plain(path)
-    kind = about.format if about else ""
-    return {"FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}.get(kind, "audio/wav")
-
-
-def _is_played(path: Path) -> bool:
-    # A file that has to be put right first is none: browsers know no better where the sound is, or how long.
-    about = audio.plain(path)
-    return about is not None and about.subtype in _PLAYED.get(about.format, ())

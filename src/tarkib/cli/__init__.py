@@ -1,7 +1,7 @@
-"""The command ``tarkib``: what can be done with single files, outside the pipeline. A module a subcommand.
+"""The command ``tarkib``: work on single files, outside the pipeline. Each module is a subcommand.
 
-Exit codes: 0; 1 where something could not be done (what could was done; `predict` says 1 where nothing could), 2 where
-the call makes no sense, 128 and the signal's number where one ended it.
+Exit codes: 0; 1 where something could not be done (the rest was done; for `predict`, where nothing could), 2 where the
+arguments are wrong, 128 and the signal's number after a signal.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     # Once `program` guards it: some of them take a second to load.
     from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, track, verify
 
-    parser = argparse.ArgumentParser(prog="tarkib", description="Persian music, heard by a machine.")
+    parser = argparse.ArgumentParser(prog="tarkib", description="Recognises the instruments of Persian music.")
     parser.add_argument(
         "--debug", action="store_true", help=f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
     )

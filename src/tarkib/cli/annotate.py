@@ -1,14 +1,19 @@
-"""``tarkib annotate FILE…``: tempo, tonic and dastgah of recordings, as a table, CSV, JSON or a picture."""
+"""Estimates tempo, tonic and dastgah of recordings, each with the probability that it is right.
+
+A recording has any length. What an option states is a label: it wins, and is reported where the sound contradicts it.
+"""
 
 import argparse
-import csv
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from tarkib import audio, params, vocabulary
 from tarkib.annotation import conflicts, evidence
@@ -16,213 +21,140 @@ from tarkib.annotation.conclusion import Annotation, Conclusion, annotate, concl
 from tarkib.annotation.labels import Labels
 from tarkib.cli import written
 from tarkib.cli.options import number
-from tarkib.errors import TarkibError
 from tarkib.runtime.text import clock, note_name, printable
 
-_FORMATS = ("table", "csv", "json")
-
-_SAME_TEMPO = 0.02  # slices whose tempi differ by less stand in one line of the table
+_SAME_TEMPO = 0.02  # slices whose tempi differ by less share a line of the table
 
 
-@dataclass(frozen=True)
-class Report:
-    """What is told of one file: its slices begin every five seconds."""
+class _Report(NamedTuple):
+    """The results of one recording; its slices start every five seconds."""
 
     file: Path
     seconds: float
     conclusion: Conclusion
-    starts_s: tuple[float, ...]
+    starts_s: list[float]
     slices: list[Annotation]
     conflicts: list[conflicts.Conflict]
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "annotate",
-        help="tempo, tonic and dastgah of recordings",
-        description="Tells tempo, tonic and dastgah of recordings of any length, each with the probability that it is "
-        "right. What you say with an option is a label: it wins, and is questioned where the sound contradicts it.",
-    )
+    parser = commands.add_parser("annotate", help="tempo, tonic and dastgah of recordings", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=" ".join(sorted(audio.SUFFIXES)))
-    parser.add_argument(
-        "--instrument",
-        type=_word(vocabulary.instrument, vocabulary.INSTRUMENTS),
-        help=f"one of {', '.join(vocabulary.INSTRUMENTS)}; percussion gets a tempo alone",
-    )
-    parser.add_argument(
-        "--dastgah",
-        type=_word(vocabulary.dastgah, vocabulary.DASTGAHS),
-        help=f"one of {', '.join(vocabulary.DASTGAHS)}",
-    )
+    parser.add_argument("--instrument", **_choice(vocabulary.instrument, vocabulary.INSTRUMENTS))
+    parser.add_argument("--dastgah", **_choice(vocabulary.dastgah, vocabulary.DASTGAHS))
     parser.add_argument("--tonic", type=number(20.0, 5_000.0), metavar="HZ", help="first degree of the scale")
     parser.add_argument("--bpm", type=number(20.0, 400.0), help="tempo of the whole recording")
-    parser.add_argument("--format", choices=_FORMATS, default="table")
-    parser.add_argument(
-        "--plot", type=Path, metavar="PNG", help="draw onsets, beats, tempo and pitch; a folder if FILEs are several"
-    )
-    parser.add_argument(
-        "--params", type=Path, metavar="YAML", help="whose section annotate to use (default: params.yaml, if there)"
-    )
+    parser.add_argument("--format", choices=tuple(_FORMATS), default="table", help="default: %(default)s")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw onsets, beats, tempo, pitch; or a folder")
+    parser.add_argument("--params", type=Path, metavar="YAML", help="default: params.yaml, if it exists")
     parser.set_defaults(run=run)
 
 
-def _word(read: Callable[[str], str | None], known: Sequence[str]) -> Callable[[str], str]:
-    """Reads a word of the vocabulary in any spelling."""
-
-    def parse(text: str) -> str:
-        name = read(text)
-        if name is None:
-            raise argparse.ArgumentTypeError(f"{text!r} is unknown; give one of {', '.join(known)}")
-        return name
-
-    return parse
+def _choice(read: Callable[[str], str | None], names: Sequence[str]) -> dict[str, Any]:
+    """An option whose value is a name of the vocabulary in any spelling."""
+    return {"type": lambda text: read(text) or text, "choices": names, "metavar": "NAME", "help": ", ".join(names)}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Annotate each file and tell of it at once; 1 where one of them could not be used."""
+    """Annotate each recording and print its results at once; 1 where one cannot be used."""
     file = options.params or Path("params.yaml")
     settings = params.load(file).annotate if options.params or file.is_file() else params.Annotate()
     labels = Labels(options.instrument, options.dastgah, options.tonic, options.bpm)
-    written.check_plot(options.plot, len(options.files))
-    if options.plot:
-        written.check_apart((one, written.picture_of(one.name, options.plot)) for one in options.files)
-    failed = 0
-    with _Printed(options.format) as printed:
-        for one in options.files:
-            try:
-                heard = _heard(one)
-                report = _report(one, heard, labels, settings)
-            except (TarkibError, OSError) as error:
-                reason = error.strerror or error if isinstance(error, OSError) else error
-                print(f"{printable(one)}: {reason}", file=sys.stderr)
-                failed = 1
-                continue
-            # Before the picture, so that one that cannot be written costs no more than itself.
-            printed.add(report)
-            try:
-                if options.plot:
-                    _draw(report, heard, labels, settings, written.picture_of(one.name, options.plot))
-            except written.NameTooLongError as error:
-                print(f"{printable(one)}: {error}", file=sys.stderr)
-                failed = 1
-    return failed
+    pictures = {file: options.plot and written.picture_of(file.name, options.plot) for file in options.files}
+    written.check(options.plot, len(options.files), ((file, path) for file, path in pictures.items() if path))
+    failed: list[Path] = []
+    with written.Documents(options.format) as documents:
+        for file in options.files:
+            with written.one_of_many(file, failed):
+                stream = audio.Stream(file)
+                found = evidence.extract(stream)
+                if stream.remarks:
+                    print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)
+                report = _report(file, found, labels, settings)
+                documents.add(_FORMATS[options.format](report))
+                if pictures[file]:
+                    from tarkib.annotation import picture
+
+                    with written.whole(pictures[file]) as partial:
+                        picture.draw(found, report.conclusion, labels, settings, file.name, partial)
+                    print(f"{printable(pictures[file])} written", file=sys.stderr)
+    return int(bool(failed))
 
 
-def _heard(file: Path) -> evidence.Evidence:
-    """What a file sounds like; what is odd about the file is printed."""
-    stream = audio.Stream(file)
-    heard = evidence.extract(stream)
-    if stream.remarks:
-        print(f"{printable(file)}: {'; '.join(stream.remarks)}", file=sys.stderr)
-    return heard
-
-
-def _report(file: Path, heard: evidence.Evidence, labels: Labels, settings: params.Annotate) -> Report:
-    conclusion = conclude(heard, labels, settings)
-    starts_s = tuple(np.arange(0.0, max(heard.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist())
-    doubts = conflicts.find(heard, conclusion.tempo, labels, settings.suspect_confidence)
+def _report(file: Path, found: evidence.Evidence, labels: Labels, settings: params.Annotate) -> _Report:
+    conclusion = conclude(found, labels, settings)
+    starts_s = np.arange(0.0, max(found.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist()
+    contradictions = conflicts.find(found, conclusion.tempo, labels, settings.suspect_confidence)
     slices = annotate(conclusion, starts_s, labels, settings)
-    return Report(file, heard.seconds, conclusion, starts_s, slices, doubts)
+    return _Report(file, found.seconds, conclusion, starts_s, slices, contradictions)
 
 
-def _draw(report: Report, heard: evidence.Evidence, labels: Labels, settings: params.Annotate, target: Path) -> None:
-    from tarkib.annotation import picture
-
-    with written.whole(target) as partial:
-        picture.draw(heard, report.conclusion, labels, settings, report.file.name, partial)
-    print(f"{printable(target)} written", file=sys.stderr)
-
-
-class _Printed:
-    """Reports on the standard output, each as soon as it is there; all of them together are one document."""
-
-    def __init__(self, format_: str) -> None:
-        self._format, self._count = format_, 0
-
-    def __enter__(self) -> "_Printed":
-        if self._format == "csv":
-            _write_csv_row("file", "start_s", *(one.name for one in fields(Annotation)))
-        return self
-
-    def add(self, report: Report) -> None:
-        """Print one more report."""
-        if self._format == "table":
-            print(*_lines(report), sep="\n")
-        elif self._format == "csv":
-            _write_csv(report)
-        else:
-            print("[" if self._count == 0 else ",", _json(report), sep="\n", end="")
-        sys.stdout.flush()
-        self._count += 1
-
-    def __exit__(self, *_: object) -> None:
-        """End the document, also where the call was cut off."""
-        if self._format == "json":
-            print("[]" if self._count == 0 else "\n]")
-
-
-def _lines(one: Report) -> Iterator[str]:
-    first, tonal = one.slices[0], one.conclusion.tonality
-    yield f"{printable(one.file)}, {clock(one.seconds)}"
-    dastgah = first.dastgah or (f"unknown (perhaps {tonal.dastgah})" if tonal.dastgah else "none heard")
+def _lines(report: _Report) -> Iterator[str]:
+    first, tonality = report.slices[0], report.conclusion.tonality
+    yield f"{printable(report.file)}, {clock(report.seconds)}"
+    dastgah = first.dastgah or (f"unknown (perhaps {tonality.dastgah})" if tonality.dastgah else "none")
     family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
     yield f"  dastgah  {dastgah} {first.dastgah_confidence:.2f}{family}"
-    if tonal.tonic_hz is not None:
+    if tonality.tonic_hz is not None:
         known = "" if first.tonic_hz else "unknown (perhaps) "
-        yield f"  tonic    {known}{tonal.tonic_hz:.1f} Hz, {note_name(tonal.tonic_hz)}, {first.tonic_confidence:.2f}"
-    for start, end, bpm, confidence, octaves in _stretches(one):
-        span = f"{clock(start)} to {clock(end)}"
-        also = f", or {' or '.join(f'{other:.1f}' for other in octaves)}" if octaves else ""
-        tempo = "no metre" if bpm is None else f"{bpm:.1f} BPM"
-        yield f"  tempo    {span:>13}  {tempo} {confidence:.2f}{also}"
-    for doubt in one.conflicts:
-        span = f"{clock(doubt.start_s)} to {clock(doubt.end_s)}"
-        yield f"  look at  {span:>13}  {doubt.what} {doubt.label} sounds like {doubt.estimate} {doubt.confidence:.2f}"
+        tonic = f"{tonality.tonic_hz:.1f} Hz, {note_name(tonality.tonic_hz)}, {first.tonic_confidence:.2f}"
+        yield f"  tonic    {known}{tonic}"
+    for start_s, end_s, slices in _stretches(report):
+        bpm, octaves = slices[0].bpm, slices[0].bpm_octaves
+        tempo = "no metre" if bpm is None else f"{np.mean([piece.bpm for piece in slices]):.1f} BPM"
+        confidence = np.mean([piece.bpm_confidence for piece in slices])
+        also = f", or {' or '.join(f'{octave:.1f}' for octave in octaves)}" if octaves else ""
+        yield f"  tempo    {f'{clock(start_s)} to {clock(end_s)}':>13}  {tempo} {confidence:.2f}{also}"
+    for conflict in report.conflicts:
+        span = f"{clock(conflict.start_s)} to {clock(conflict.end_s)}"
+        sounds = f"{conflict.label} sounds like {conflict.estimate} {conflict.confidence:.2f}"
+        yield f"  look at  {span:>13}  {conflict.what} {sounds}"
 
 
-def _stretches(one: Report) -> Iterator[tuple[float, float, float | None, float, list[float]]]:
-    """From, to, tempo, confidence and octaves of stretches that keep a tempo; means over their slices."""
-    groups: list[list[int]] = []
-    for i, piece in enumerate(one.slices):
-        before = one.slices[groups[-1][-1]].bpm if groups else None
-        same = bool(groups) and (
-            (piece.bpm is None) == (before is None)
-            and (piece.bpm is None or abs(piece.bpm / before - 1.0) < _SAME_TEMPO)
-        )
-        if same:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    ends = (*one.starts_s[1:], one.seconds)
-    for group in groups:
-        pieces = [one.slices[i] for i in group]
-        bpm = None if pieces[0].bpm is None else float(np.mean([piece.bpm for piece in pieces]))
-        confidence = float(np.mean([piece.bpm_confidence for piece in pieces]))
-        yield one.starts_s[group[0]], ends[group[-1]], bpm, confidence, pieces[0].bpm_octaves
+def _stretches(report: _Report) -> Iterator[tuple[float, float, list[Annotation]]]:
+    """Start, end and slices of stretches with one tempo."""
+    start, ends_s = 0, (*report.starts_s[1:], report.seconds)
+    for i, piece in enumerate(report.slices):
+        after = report.slices[i + 1] if i + 1 < len(report.slices) else None
+        if after is None or not _is_same_tempo(piece.bpm, after.bpm):
+            yield report.starts_s[start], ends_s[i], report.slices[start : i + 1]
+            start = i + 1
 
 
-def _write_csv(one: Report) -> None:
-    for start, piece in zip(one.starts_s, one.slices, strict=True):
-        values = {**asdict(piece), "bpm_octaves": " ".join(f"{other:.2f}" for other in piece.bpm_octaves)}
-        _write_csv_row(one.file, start, *(_cell(values[column.name]) for column in fields(Annotation)))
+def _is_same_tempo(bpm: float | None, other: float | None) -> bool:
+    if bpm is None or other is None:
+        return bpm is other
+    return abs(other / bpm - 1.0) < _SAME_TEMPO
 
 
-def _write_csv_row(*cells: object) -> None:
-    csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+def _csv(report: _Report) -> str:
+    rows = [
+        {"file": str(report.file), "start_s": start_s, **{name: _cell(value) for name, value in asdict(piece).items()}}
+        for start_s, piece in zip(report.starts_s, report.slices, strict=True)
+    ]
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
 
 
-def _cell(value: object) -> object:
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(f"{item:.2f}" for item in value)
     return f"{value:.4f}" if isinstance(value, float) else value
 
 
-def _json(one: Report) -> str:
-    """A report as an item of a list: indented, without the list's brackets."""
-    told = {
-        "file": str(one.file),
-        "seconds": one.seconds,
-        "beats_s": [round(float(beat), 3) for beat in one.conclusion.beats_s],
-        "slices": [{"start_s": s, **asdict(piece)} for s, piece in zip(one.starts_s, one.slices, strict=True)],
-        "suspects": [doubt._asdict() for doubt in one.conflicts],
+def _json(report: _Report) -> str:
+    content = {
+        "file": str(report.file),
+        "seconds": report.seconds,
+        "beats_s": [round(float(beat), 3) for beat in report.conclusion.beats_s],
+        "slices": [{"start_s": s, **asdict(piece)} for s, piece in zip(report.starts_s, report.slices, strict=True)],
+        "suspects": [conflict._asdict() for conflict in report.conflicts],
     }
-    return json.dumps([told], indent=1, ensure_ascii=False).removeprefix("[\n").removesuffix("\n]")
+    return textwrap.indent(json.dumps(content, indent=1, ensure_ascii=False), " ")
+
+
+_FORMATS: dict[str, Callable[[_Report], str]] = {
+    "table": lambda report: "".join(f"{line}\n" for line in _lines(report)),
+    "csv": _csv,
+    "json": _json,
+}

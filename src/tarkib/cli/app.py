@@ -1,60 +1,44 @@
-"""``tarkib app``: a page in the browser to see what plays when, and to label excerpts."""
+"""Serves a page to this machine alone, without a network.
+
+Drop a recording on it to see which instruments play when; or label the five-second excerpts of a folder, which makes a
+test set of your own.
+"""
 
 import argparse
-import importlib.util
 from pathlib import Path
 
-from tarkib.cli.options import whole_number
+from tarkib.cli.options import add_model, whole_number
 from tarkib.errors import TarkibError
-
-_LABEL = Path("data/test")
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "app",
-        help="a page to see what plays when, and to label excerpts",
-        description="Serves a page to this machine alone, without a network. Drop a recording on it to see which "
-        "instruments play when; or label the five-second excerpts of a folder, which makes a test set of your own.",
-    )
-    parser.add_argument(
-        "--model",
-        default="models/classifier",
-        metavar="MODEL",
-        help="a classifier's folder or what MLflow calls it, say models:/tarkib@best (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--label", type=Path, metavar="FOLDER", help=f"folder of excerpts whose labels.csv to write (default: {_LABEL})"
-    )
+    summary = "a page that recognises recordings and labels excerpts"
+    parser = commands.add_parser("app", help=summary, description=__doc__)
+    add_model(parser)
+    parser.add_argument("--label", type=Path, metavar="FOLDER", help="excerpts to label (default: data/test)")
     parser.add_argument("--port", type=whole_number(0), default=7860, metavar="N", help="default: %(default)s; 0: any")
-    parser.add_argument(
-        "--max-minutes", type=whole_number(1), default=180, metavar="N", help="longest recording (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--max-mb", type=whole_number(1), default=2_000, metavar="N", help="largest recording (default: %(default)s)"
-    )
+    parser.add_argument("--max-minutes", type=whole_number(1), default=180, metavar="N", help="longest; default: 180")
+    parser.add_argument("--max-mb", type=whole_number(1), default=2_000, metavar="N", help="largest; default: 2000")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    if importlib.util.find_spec("gradio") is None:
-        raise TarkibError("tarkib app needs Gradio: pip install 'tarkib[app]'")
     if options.label and not options.label.is_dir():
         raise TarkibError(f"--label {options.label}: no such folder; make it and put five-second excerpts into it")
     if options.port > 65_535:
         raise TarkibError(f"--port {options.port}: ports end at 65535")
     from tarkib.app import server
-    from tarkib.app.hearing import Limits
+    from tarkib.app.recognition import Limits
 
     server.run(
         options.port,
-        not options.no_browser,
-        model=options.model,
-        folder=options.label or _LABEL,
-        limits=Limits(options.max_minutes, options.max_mb),
+        browser=not options.no_browser,
         label=options.label is not None,
+        model=options.model,
+        folder=options.label or Path("data/test"),
+        limits=Limits(options.max_minutes, options.max_mb),
     )
     return 0

@@ -1,4 +1,8 @@
-"""``tarkib export SOURCE --to FORMAT OUT``: mixtures or slices for other training code, classifiers as ONNX."""
+"""Writes a folder of mixtures or slices as other training code reads it, or a classifier as ONNX.
+
+FLAC files are copied as they are, so that exported sound is bit for bit what is trained on, and a dataset card is
+added. For ONNX, the output of onnxruntime is compared with PyTorch's.
+"""
 
 import argparse
 from pathlib import Path
@@ -10,44 +14,27 @@ _ONNX = "onnx"
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "export",
-        help="mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX",
-        description="Writes a folder of mixtures or slices as other training code reads it, with a dataset card: the "
-        "FLAC files are copied as they are, so what is exported is bit for bit what is trained on. Or writes a "
-        "classifier as ONNX, and checks that onnxruntime gives what PyTorch gives.",
-    )
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="folder of mixtures or slices, data/mixtures say; for onnx a classifier's folder, or what MLflow has, "
-        "models:/tarkib@best say",
-    )
-    parser.add_argument(
-        "--to",
-        choices=(*FORMATS, _ONNX),
-        required=True,
-        help="audiofolder: FLAC files and metadata.jsonl; webdataset: tar shards; parquet: the Hub's own; onnx: a "
-        "classifier",
-    )
+    summary = "mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX"
+    parser = commands.add_parser("export", help=summary, description=__doc__)
+    source = "folder of mixtures or slices; for onnx a classifier's folder or a model of MLflow (models:/tarkib@best)"
+    parser.add_argument("source", metavar="SOURCE", help=source)
+    formats = "audiofolder: FLAC files and metadata.jsonl; webdataset: tar shards; parquet: the Hub's own"
+    parser.add_argument("--to", choices=(*FORMATS, _ONNX), required=True, help=formats)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; for onnx the file")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT, with all that is in it")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export, and tell what was written and how to load it."""
+    """Export, and print what was written and how to load it."""
     if options.to == _ONNX:
         from tarkib.export import onnx
 
         model = onnx.export(options.source, options.out, overwrite=options.overwrite)
-        print(
-            f"{options.out}: {model.size / 2**20:.1f} MiB; on {model.clips} clips its logits are within "
-            f"{model.difference:.1e} of PyTorch's"
-        )
-        print(f"load it with: onnxruntime.InferenceSession({str(options.out)!r})")
-        return 0
-    written = export(options.source, options.to, options.out, overwrite=options.overwrite)
-    print(f"{options.out}: {written.clips} clips, {written.size / 2**20:.1f} MiB")
-    print(f"load it with: {written.loading}")
+        size, loading = model.size, f"onnxruntime.InferenceSession({str(options.out)!r})"
+        content = f"on {model.clips} clips its logits are within {model.difference:.1e} of PyTorch's"
+    else:
+        written = export(options.source, options.to, options.out, overwrite=options.overwrite)
+        size, loading, content = written.size, written.loading, f"{written.clips} clips"
+    print(f"{options.out}: {content}, {size / 2**20:.1f} MiB\nload it with: {loading}")
     return 0

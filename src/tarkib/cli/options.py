@@ -17,7 +17,7 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """Reads a number between `low` and `high`, both among them."""
+    """Reads a number between `low` and `high`, both included."""
 
     def parse(text: str) -> float:
         try:
@@ -29,3 +29,9 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model``."""
+    source = "a classifier's folder or a model of MLflow, such as models:/tarkib@best (default: %(default)s)"
+    parser.add_argument("--model", default="models/classifier", metavar="MODEL", help=source)

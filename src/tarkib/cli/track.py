@@ -1,4 +1,9 @@
-"""``tarkib track``: logs to MLflow what could not be logged while its store did not answer."""
+"""Logs to MLflow what its store did not accept earlier.
+
+A store that does not answer costs no training: what could not be logged is kept in .cache/tracking. This logs it, and
+registers the models, once the store is back. The store is MLFLOW_TRACKING_URI, else run.tracking_uri of params.yaml,
+else mlflow.db in this folder.
+"""
 
 import argparse
 
@@ -7,13 +12,7 @@ from tarkib import params
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "track",
-        help="log to MLflow what its store did not take",
-        description="A store that does not answer costs no training: what could not be logged is kept in "
-        ".cache/tracking. This logs it, and registers the models, once the store is back. The store is "
-        "MLFLOW_TRACKING_URI, else run.tracking_uri of params.yaml, else mlflow.db here.",
-    )
+    parser = commands.add_parser("track", help="log to MLflow what its store did not accept", description=__doc__)
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,8 @@
-"""``tarkib verify DATASET``: whether a data set of mixtures keeps every promise, by its tables and by its sound."""
+"""Checks that a data set of mixtures keeps what its mode promises, by all its tables and by the sound of some mixtures.
+
+Checked are labels, splits, stretches and gains; that each clip is what its rows give; and that each component is as
+fast and as high as its row says. The mix stage does the same before it keeps anything.
+"""
 
 import argparse
 import sys
@@ -13,31 +17,17 @@ from tarkib.mixing import measurement, rendering, verification
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser(
-        "verify",
-        help="check that a data set of mixtures keeps what its mode promises",
-        description="Checks the tables of all mixtures, and the sound of some: what a mode promises, labels, splits, "
-        "stretches, gains; that each clip is what its rows give, and each component as fast and high as its row says. "
-        "The mix stage does the same before it keeps anything.",
-    )
+    parser = commands.add_parser("verify", help="check a data set of mixtures", description=__doc__)
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
-    parser.add_argument("--slices", type=Path, help="folder of their slices (default: slices beside DATASET)")
-    parser.add_argument("--annotations", type=Path, help="(default: annotations.parquet beside DATASET)")
-    parser.add_argument(
-        "--listen", type=whole_number(0), default=100, metavar="N", help="mixtures to listen to (default 100)"
-    )
-    parser.add_argument(
-        "--params",
-        type=Path,
-        default=Path("params.yaml"),
-        metavar="YAML",
-        help="what they were made with (default: %(default)s)",
-    )
+    parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
+    parser.add_argument("--annotations", type=Path, metavar="PARQUET", help="default: annotations.parquet beside it")
+    parser.add_argument("--listen", type=whole_number(0), default=100, metavar="N", help="how many; default: 100")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="YAML", help="default: %(default)s")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tell every broken promise; 1 where there is one."""
+    """Print every broken promise; 1 where there is one."""
     folder = options.dataset
     slices = options.slices or folder.parent / "slices"
     if not folder.is_dir():

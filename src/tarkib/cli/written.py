@@ -1,6 +1,7 @@
-"""Files that a subcommand writes of recordings: where ``--plot`` puts its pictures, and errors that name the file."""
+"""What subcommands write about recordings: documents on the standard output, files, and errors."""
 
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,50 +10,80 @@ from tarkib.errors import TarkibError
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.text import printable
 
-_OTHER_PICTURES = frozenset({".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".gif", ".eps"})
-"""Endings of pictures that are not drawn, and are no name that one gives a folder."""
+
+class OutputError(TarkibError):
+    """No output can be written there: the command ends."""
 
 
-class NameTooLongError(TarkibError):
-    """A file whose name is longer than names may be there: the recording's fault, which stops no other."""
+class Documents:
+    """Documents on the standard output, printed as soon as they are made; JSON becomes one list, CSV one table."""
+
+    def __init__(self, format_: str) -> None:
+        self._format, self._count = format_, 0
+
+    def __enter__(self) -> "Documents":
+        return self
+
+    def add(self, text: str) -> None:
+        """Print one more document."""
+        if self._format == "json":
+            text = (",\n" if self._count else "[\n") + text.removesuffix("\n")
+        elif self._format == "csv" and self._count:
+            text = text.partition("\n")[2]
+        print(text, end="", flush=True)
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Close the list, also after an interrupt."""
+        if self._format == "json":
+            print("\n]" if self._count else "[]")
+
+
+@contextmanager
+def one_of_many(recording: Path, failed: list[Path]) -> Iterator[None]:
+    """Print why a recording cannot be read or its file written, and add it to `failed`: the others are still done."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (TarkibError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"{printable(recording)}: {reason}", file=sys.stderr)
+        failed.append(recording)
 
 
 def picture_of(name: Path | str, plot: Path) -> Path:
-    """The picture of a recording: what ``--plot`` names if that is a PNG, else a file in the folder that it names.
+    """The picture of a recording: the PNG file that ``--plot`` names, else one in the folder that it names.
 
-    The whole file name is kept, since song.mp3 and song.wav may stand in one folder.
+    The whole file name is kept, since a folder may hold song.mp3 and song.wav.
     """
     return plot if plot.suffix.lower() == ".png" else plot / f"{name}.png"
 
 
-def check_plot(plot: Path | None, recordings: int) -> None:
-    """Refuse a picture of another kind than PNG, and one for several recordings."""
-    if plot and plot.suffix.lower() in _OTHER_PICTURES:
-        raise TarkibError(f"--plot {plot}: PNG is drawn; name a file that ends in .png, or a folder")
+def check(plot: Path | None, recordings: int, outputs: Iterable[tuple[Path, Path]]) -> None:
+    """Refuse a plot that is no PNG, one PNG for several recordings, and two recordings with one output."""
     if plot and plot.suffix.lower() == ".png" and recordings > 1:
         raise TarkibError(f"--plot {plot}: give a folder for the pictures of several recordings")
-
-
-def check_apart(outputs: Iterable[tuple[Path, Path]]) -> None:
-    """Refuse recordings, each given with a file to write of it, of which one would overwrite what another wrote."""
+    if plot and plot.suffix.lower() in (".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".gif"):
+        raise TarkibError(f"--plot {plot}: PNG is drawn; name a file that ends in .png, or a folder")
     owners: dict[Path, Path] = {}
     for recording, output in outputs:
         owner = owners.setdefault(output, recording)
         if owner != recording:
-            raise TarkibError(f"{recording} and {owner} would both be written to {output}; call them apart")
+            raise TarkibError(f"{recording} and {owner} would both be written to {output}; rename one")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """As `atomic_file`, but what the file system refuses is told as a TarkibError that names the file and the remedy.
+    """As `atomic_file`, with errors that name the file and the remedy.
 
-    Raises NameTooLongError where a shorter name is all that is needed.
+    Raises TarkibError where a shorter name is all that is needed, else OutputError.
     """
     try:
         with atomic_file(path) as partial:
             yield partial
     except OSError as error:
-        told = f"{printable(path)}: cannot be written ({error.strerror or error})"
+        problem = f"{printable(path)}: cannot be written ({error.strerror or error})"
         if error.errno == errno.ENAMETOOLONG:
-            raise NameTooLongError(f"{told}; give it a shorter name") from error
-        raise TarkibError(f"{told}; make room, or name another folder") from error
+            raise TarkibError(f"{problem}; give it a shorter name") from error
+        raise OutputError(f"{problem}; make room, or name another folder") from error

@@ -49,10 +49,8 @@ def read(path: Path, *, padded: bool = False) -> Sheet:
     """
     text = decode(path, content(path) or b"").text
     csv.field_size_limit(_MOST_BYTES)
-    if separator := _SEPARATOR.match(text):
-        text = text[separator.end() :]  # its line end stays, so that lines keep their numbers
-    delimiter = separator[1] if separator else delimiter_of(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    start, delimiter = layout(text)
+    reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
@@ -113,10 +111,12 @@ def decode(path: Path, content: bytes) -> Text:
     return Text(text, mark, codec)
 
 
-def delimiter_of(text: str) -> str:
-    """The delimiter of a table with this text, by its first line that is not blank."""
+def layout(text: str) -> tuple[int, str]:
+    """Where a table starts in its text, and its delimiter: as a line such as sep=; says, else by the heading."""
+    if separator := _SEPARATOR.match(text):
+        return separator.end(), separator[1]  # the line end stays, so that lines keep their numbers
     heading = next(filter(str.strip, text.splitlines()), "")
-    return next((mark for mark in ",;\t" if mark in heading), ",")
+    return 0, next((mark for mark in ",;\t" if mark in heading), ",")
 
 
 def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = False) -> Sheet:

@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tarkib.errors import TarkibError
-from tarkib.runtime import parent_watch
+from tarkib.runtime import parent_watch, program
 
 
 def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:

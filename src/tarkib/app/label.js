@@ -1,0 +1,161 @@
+"use strict";
+
+// The server keeps the labels; `state` is what it said last about the excerpt that is shown.
+const find = (selector) => document.querySelector(selector);
+const buttons = [...document.querySelectorAll(".instrument")];
+const moves = Object.fromEntries([...document.querySelectorAll("[data-move]")].map((button) => [button.dataset.move, button]));
+const player = find("audio");
+const recording = find(".recording");
+const drafts = new Map(); // of an excerpt's key, the recording that was typed and is not saved yet
+let state = null;
+
+const say = (selector, text) => Object.assign(find(selector), { textContent: text, hidden: !text });
+
+const request = async (key = "", change = undefined) => {
+  const options = change && { method: "POST", body: JSON.stringify(change) };
+  const response = await fetch(`/labels${key && `/${key}`}`, options).catch(() => {
+    throw new Error("No answer: tarkib app is no longer running. The last change was not saved; start it again.");
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw new Error(answer.error ?? `tarkib app could not do that (${response.status}); its terminal says why. Reload the page.`);
+  }
+  return answer;
+};
+
+// Actions run one at a time and in order: a key that is pressed while the next excerpt loads is meant for that one.
+// What was pressed after an action that failed is dropped.
+let queue = Promise.resolve();
+let round = 0;
+const enqueue = (action) => {
+  const mine = round;
+  queue = queue.then(async () => {
+    if (mine !== round) return;
+    try {
+      await action();
+    } catch (error) {
+      round += 1;
+      say(".message", error.message);
+    }
+  });
+};
+
+const replay = () => {
+  player.currentTime = 0;
+  player.play().catch(() => {}); // a browser may want a click first
+};
+
+const showDraft = () => {
+  const saved = recording.value === state.recording;
+  say(".draft", saved ? "" : state.labelled ? "not saved yet" : "saved with the first label");
+};
+
+const show = (answer) => {
+  const another = state?.key !== answer.key;
+  state = answer;
+  const soft = (value) => value !== null && value > 0 && value < 1;
+  const chosen = state.values.some((value) => value > 0);
+  find(".desk").hidden = false;
+  find(".place").textContent = `${state.place} of ${state.count}`;
+  find(".count").textContent = `${state.labelled_count} labelled`;
+  Object.assign(find("progress"), { max: state.count, value: state.labelled_count });
+  find("h2").textContent = state.name;
+  find(".state").textContent = !state.labelled ? "not labelled yet" : chosen ? "labelled" : "labelled: nothing plays";
+  find(".state").classList.toggle("done", state.labelled);
+  buttons.forEach((button, k) => {
+    const value = state.values[k];
+    button.setAttribute("aria-pressed", soft(value) ? "mixed" : String(value === 1));
+    button.querySelector(".degree").textContent = soft(value) ? value : "";
+    button.disabled = !state.columns[k];
+  });
+  const without = buttons.filter((_, k) => !state.columns[k]).map((button) => button.dataset.instrument);
+  say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}: not labelled.` : "");
+  recording.disabled = !state.recordings;
+  if (another || document.activeElement !== recording) recording.value = drafts.get(state.key) ?? state.recording;
+  showDraft();
+  find("datalist").replaceChildren(...(state.recordings ?? []).map((name) => new Option(name, name)));
+  for (const name of ["back", "next", "first_unlabelled"]) moves[name].disabled = !state[name];
+  moves.confirm.querySelector("span").textContent = state.labelled || chosen ? "Confirm and next" : "Nothing plays, next";
+  say(".remark", state.remark);
+  say(".notice", state.first_unlabelled ? "" : `All ${state.count} excerpts are labelled in ${state.file}.`);
+  find(".file").textContent = state.file;
+  if (another) {
+    player.src = `/labels/${state.key}/sound`;
+    if (find(".autoplay").checked) replay();
+  }
+};
+
+const move = async (where) => {
+  if (!state[where]) return;
+  show(await request(state[where]));
+  say(".message", "");
+};
+// What was typed as the recording goes along with every change.
+const change = async (changes) => {
+  const { key } = state;
+  const typed = recording.value;
+  const answer = await request(key, typed === state.recording ? changes : { recording: typed, ...changes });
+  if (drafts.get(key) === typed) drafts.delete(key);
+  show(answer);
+  say(".message", "");
+};
+const toggle = (k) => change({ instrument: buttons[k].dataset.instrument, plays: state.values[k] !== 1 });
+const actions = {
+  back: () => enqueue(() => move("back")),
+  next: () => enqueue(() => move("next")),
+  first_unlabelled: () => enqueue(() => move("first_unlabelled")),
+  confirm: () => enqueue(async () => {
+    await change({});
+    await move("next");
+  }),
+  replay,
+};
+
+for (const [name, button] of Object.entries(moves)) button.addEventListener("click", actions[name]);
+buttons.forEach((button, k) => button.addEventListener("click", () => enqueue(() => toggle(k))));
+// After a click the keys act on the excerpt again, not on the button.
+document.addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
+
+recording.addEventListener("input", () => {
+  drafts.set(state.key, recording.value);
+  showDraft();
+});
+recording.addEventListener("change", () => {
+  const { key } = state;
+  // The first label may still be on its way.
+  enqueue(async () => {
+    if (state.key === key && state.labelled) await change({});
+  });
+});
+recording.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" || event.key === "Escape") recording.blur();
+});
+
+const keys = {
+  ArrowLeft: actions.back, p: actions.back, ArrowRight: actions.next, n: actions.next,
+  u: actions.first_unlabelled, Enter: actions.confirm, " ": replay,
+};
+// Where a key does not write an ASCII letter or digit its position counts: 1 writes ۱ on a Persian keyboard, & on a French.
+const keyOf = ({ key, code, shiftKey }) => {
+  if (key.length !== 1) return key;
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code);
+  const letter = /^Key([A-Z])$/.exec(code);
+  if (digit && !shiftKey && !/^[0-9]$/.test(key)) return digit[1];
+  if (letter && key > "\x7f") return letter[1].toLowerCase();
+  return key.toLowerCase();
+};
+document.addEventListener("keydown", (event) => {
+  if (!state || event.altKey || event.ctrlKey || event.metaKey || event.target === recording) return;
+  if ((event.key === " " || event.key === "Enter") && event.target.matches("button, a, input, audio")) return;
+  const key = keyOf(event);
+  const k = /^[0-9]$/.test(key) ? (Number(key) + 9) % 10 : -1;
+  if (k < 0 && !keys[key]) return;
+  event.preventDefault();
+  if (event.repeat && !event.key.startsWith("Arrow")) return;
+  if (keys[key]) keys[key]();
+  else if (!buttons[k].disabled) enqueue(() => toggle(k));
+});
+
+// Another page or program may have labelled meanwhile.
+window.addEventListener("focus", () => state && enqueue(async () => show(await request(state.key))));
+enqueue(async () => show(await request()));

@@ -1,0 +1,130 @@
+"use strict";
+
+const find = (selector) => document.querySelector(selector);
+const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+
+// A playhead that follows the player; mouse and keyboard seek.
+function timeline(section) {
+  const player = section.querySelector("audio");
+  const slider = section.querySelector(".seek");
+  const seconds = Number(section.dataset.seconds);
+  const within = (spans, now) => spans.split(" ").some((span) => {
+    const [start, end] = span.split("-").map(Number);
+    return span && start <= now && now < end;
+  });
+  const show = () => {
+    const now = Math.min(player.currentTime, seconds);
+    section.querySelector(".playhead").style.left = `${100 * now / seconds}%`;
+    slider.setAttribute("aria-valuenow", now.toFixed(2));
+    slider.setAttribute("aria-valuetext", `${clock(now)} of ${clock(seconds)}`);
+    for (const name of section.querySelectorAll(".names li")) {
+      name.classList.toggle("now", !player.paused && within(name.dataset.plays, now));
+    }
+  };
+  const follow = () => {
+    show();
+    if (!player.paused && player.isConnected) requestAnimationFrame(follow);
+  };
+  const seek = (time) => {
+    player.currentTime = Math.max(0, Math.min(time, seconds));
+    show();
+  };
+  const play = () => player.play().catch(() => {}); // a player that is replaced before it starts is no error
+
+  for (const type of ["timeupdate", "seeked", "pause"]) player.addEventListener(type, show);
+  player.addEventListener("play", follow);
+  slider.addEventListener("click", (event) => {
+    const box = slider.getBoundingClientRect();
+    seek(seconds * (event.clientX - box.left) / box.width);
+    play();
+  });
+  for (const button of section.querySelectorAll(".from")) {
+    button.addEventListener("click", () => {
+      seek(Number(button.dataset.at));
+      play();
+    });
+  }
+  slider.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const step = Math.max(1, seconds / 100);
+    const steps = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageDown: -10 * step, PageUp: 10 * step };
+    if (event.key in steps) seek(player.currentTime + steps[event.key]);
+    else if (event.key === "Home") seek(0);
+    else if (event.key === "End") seek(seconds);
+    else if (event.key === " " || event.key === "Enter") player.paused ? play() : player.pause();
+    else return;
+    event.preventDefault();
+  });
+}
+
+async function* jsonLines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+
+// The server keeps no recording: the page plays its own file, and has formats converted that browsers do not play.
+if (find("#recording")) {
+  let upload = new AbortController();
+  let addresses = [];
+
+  const address = (content, type) => {
+    addresses.push(URL.createObjectURL(new Blob([content], { type })));
+    return addresses.at(-1);
+  };
+  const clear = () => {
+    upload.abort();
+    for (const old of addresses) URL.revokeObjectURL(old);
+    addresses = [];
+    find("#result").replaceChildren();
+    for (const part of [".message", ".working", ".downloads"]) find(part).hidden = true;
+  };
+  const showProgress = ({ done, total }) => {
+    find(".working [role=status]").textContent = done ? `${clock(done)}${total ? ` of ${clock(total)}` : ""} analysed` : "reading";
+    if (total) find("progress").value = Math.min(done / total, 1);
+    else find("progress").removeAttribute("value");
+  };
+  const send = async (route, file, signal) => {
+    const response = await fetch(`${route}?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file, signal });
+    if (!response.ok) throw new Error((await response.json()).error);
+    return response;
+  };
+  const showResult = async (file, event, signal) => {
+    const type = event.media_type ?? "audio/flac";
+    const sound = event.media_type ? file : await (await send("/sound", file, signal)).blob();
+    find("#result").innerHTML = event.html;
+    find("audio").src = address(sound, type);
+    timeline(find(".recognition"));
+    const stem = file.name.replace(/\.[^.]*$/, "");
+    Object.assign(find("#csv"), { href: address(event.csv, "text/csv"), download: `${stem}.csv` });
+    Object.assign(find("#json"), { href: address(event.json, "application/json"), download: `${stem}.json` });
+    find(".downloads").hidden = false;
+  };
+  const recognise = async (file) => {
+    clear();
+    const { signal } = upload = new AbortController();
+    showProgress({});
+    find(".working").hidden = false;
+    try {
+      for await (const event of jsonLines(await send("/recognition", file, signal))) {
+        if (event.error) throw new Error(event.error);
+        if (event.html) await showResult(file, event, signal);
+        else showProgress(event);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      const gone = error instanceof TypeError;
+      find(".message").textContent = gone ? "No answer: tarkib app is no longer running. Start it again." : error.message;
+      find(".message").hidden = false;
+    }
+    find(".working").hidden = true;
+  };
+
+  find("#recording").addEventListener("change", (event) => event.target.files[0] && recognise(event.target.files[0]));
+  find("#stop").addEventListener("click", clear);
+}

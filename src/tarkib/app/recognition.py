@@ -1,0 +1,146 @@
+"""Recognition of a recording that a page uploads: within limits, and as HTML.
+
+The timeline is one SVG picture, as wide as the recording has seconds and one unit high for each instrument, stretched
+over the page; `recognise.js` moves the playhead and seeks.
+"""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from tarkib import audio
+from tarkib.app import sound
+from tarkib.errors import TarkibError
+from tarkib.recognition import Recogniser, Recognition, formats
+from tarkib.runtime.entry import unforeseen
+from tarkib.runtime.text import printable
+
+_COLUMNS = 1_200  # more than a screen shows; of a longer recording each shows its maximum
+_ROW = 0.84  # height of a row, which probability 1 fills
+_MOST_TICKS = 9
+_TICKS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The longest (minutes) and largest (10^6 bytes) recording that is analysed."""
+
+    minutes: int
+    megabytes: int
+
+    def check(self, *, seconds: float = 0.0, size: int = 0) -> None:
+        """Raise TarkibError for a recording that is too long, or a file of too many bytes."""
+        if seconds > 60 * self.minutes:
+            problem, option = f"longer than {self.minutes} minutes", "--max-minutes"
+        elif size > 1_000_000 * self.megabytes:
+            problem, option = f"larger than {self.megabytes:,} MB", "--max-mb"
+        else:
+            return
+        raise TarkibError(f"is {problem}; cut it, start tarkib app with a greater {option}, or use tarkib predict")
+
+
+async def events(
+    recogniser: Recogniser, name: str, path: Path, limits: Limits, worker: Executor, template: jinja2.Template
+) -> AsyncIterator[str]:
+    """Recognise a recording in a worker's thread, and delete its folder.
+
+    The events are lines of JSON: the seconds that are `done` and the `total` that the header states (0 where it does
+    not); at last the result as `html`, `csv` and `json`, with its `media_type` where browsers play it, or an `error`.
+    Recognition stops when the caller closes this generator.
+    """
+    loop, queue, left = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any]](), threading.Event()
+    total = 0.0
+
+    def send(**event: Any) -> None:
+        if left.is_set():
+            raise TarkibError("the page was left")
+        loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def advance(seconds: float) -> None:
+        limits.check(seconds=seconds)  # headers may not state the length, or state a wrong one
+        send(done=seconds, total=total)
+
+    def work() -> None:
+        nonlocal total
+        result: dict[str, Any]
+        try:
+            limits.check(size=path.stat().st_size)
+            total = audio.seconds(path)
+            limits.check(seconds=total)
+            found = recogniser(path, progress=advance)
+            limits.check(seconds=found.seconds)
+            html = template.render(title=name, **context(found))
+            texts = {"csv": formats.csv(found, name), "json": formats.json(found, name)}
+            result = {"html": html, "media_type": sound.media_type(path), **texts}
+        except Exception as error:
+            # The path on this machine means nothing to the person who uploaded the file.
+            result = {"error": f"{name}: {message(error).replace(str(path), name)}"}
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with suppress(TarkibError):
+            send(**result)
+
+    worker.submit(work)
+    try:
+        event: dict[str, Any] = {}
+        while not event.keys() & {"html", "error"}:
+            event = await queue.get()
+            yield json.dumps(event) + "\n"
+    finally:
+        left.set()
+
+
+def message(error: Exception) -> str:
+    """What the page says about an error."""
+    if isinstance(error, OSError):  # a disk or a network that went away, or a full disk
+        return printable(f"{error.filename or 'disk'}: {error.strerror}; check the disk")
+    return printable(str(error)) if isinstance(error, TarkibError) else unforeseen(error)
+
+
+def context(found: Recognition) -> dict[str, Any]:
+    """The variables of the template `recognition.html`."""
+    borders, activity, present = found.thinned(_COLUMNS)
+    rows = []
+    for k, label in enumerate(found.labels):
+        segments = [segment for segment in found.segments if segment.instrument == label]
+        row = {
+            "name": label,
+            "spans": " ".join(f"{segment.start_s:.3f}-{segment.end_s:.3f}" for segment in segments),
+            "trained": bool(found.trained[k]),
+            "top": k + 1 - _ROW,
+            "threshold": k + 1 - _ROW * found.thresholds[k],
+        }
+        if found.trained[k]:
+            row["weak"] = _steps(borders, np.where(present[:, k], 0.0, activity[:, k]), k + 1)
+            row["strong"] = _steps(borders, np.where(present[:, k], activity[:, k], 0.0), k + 1)
+        rows.append(row)
+    segments = sorted(found.segments, key=lambda segment: (segment.start_s, found.labels.index(segment.instrument)))
+    return {"found": found, "rows": rows, "row_height": _ROW, "segments": segments, "ticks": ticks(found.seconds)}
+
+
+def ticks(seconds: float) -> list[float]:
+    """Round times for the axis of a recording, at most nine.
+
+    >>> ticks(95.0)
+    [0, 15, 30, 45, 60, 75, 90]
+    """
+    step = next((tick for tick in _TICKS_S if seconds / tick < _MOST_TICKS), _TICKS_S[-1])
+    return [step * k for k in range(int(seconds / step) + 1)]
+
+
+def _steps(borders: np.ndarray, heights: np.ndarray, floor: int) -> str:
+    """A filled curve of steps, as the path of an SVG picture; steps of height 0 are left out."""
+    return "".join(
+        f"M{start:.6g} {floor}V{floor - _ROW * height:.6g}H{end:.6g}V{floor}z"
+        for start, end, height in zip(borders[:-1], borders[1:], heights, strict=True)
+        if height > 0
+    )
