@@ -1,7 +1,8 @@
-# make repro   set up and run the pipeline on the built-in demo     make test    set up and run all tests
-# make compare run the four modes with two seeds, as far as missing   make lint    what .ci/run checks before the tests
-# make lock    renew requirements.lock                               make clean   remove the environment and caches
-.PHONY: repro compare test lint lock clean
+# make repro    set up and run the pipeline on the built-in demo     make test    set up and run all tests
+# make compare  run the four modes with two seeds, if not done yet   make check   linters, types and fast tests
+# make lint     linters and types                                   make lock    renew requirements.lock
+# make clean    remove the environment and caches
+.PHONY: repro compare test check lint lock clean
 
 # The first that runs and is 3.11 or 3.12: a name on the path may be a version manager's empty shell.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
@@ -28,9 +29,13 @@ compare: $(BIN)/.installed
 test: $(BIN)/.installed
 	OMP_NUM_THREADS=1 pytest
 
+check: lint
+	OMP_NUM_THREADS=1 pytest -m "not slow and not browser and not cluster"
+
 lint: $(BIN)/.installed
 	ruff check .
 	ruff format --check .
+	mypy
 
 # Exact versions from the lock first, then the package itself, without looking for anything further.
 $(BIN)/.installed: requirements.lock pyproject.toml
@@ -44,6 +49,13 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 lock: $(BIN)/.installed
 	uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --upgrade --quiet \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+	$(MAKE) versions.yaml
+
+# What stages compute with, for dvc.yaml: another version of one of these makes their outputs out of date.
+COMPUTE := librosa|numpy|peft|pyarrow|python-stretch|scikit-learn|scipy|soundfile|soxr|torch|torchaudio|transformers
+versions.yaml: requirements.lock
+	awk -F '==| ' '/^($(COMPUTE))==/ {v[$$1] = v[$$1] sep[$$1] $$2; sep[$$1] = ", "} \
+		END {for (name in v) print name ": \"" v[name] "\""}' requirements.lock | sort >$@
 
 clean:
 	rm -rf .venv .cache

@@ -12,6 +12,8 @@ from tarkib.demo.ensembles import draw_ensembles
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"dastgahs": ("shur", "mahur"), "instruments": ("tar", "ney", "tonbak"), "seconds": (5.0, 6.0)}
 
 

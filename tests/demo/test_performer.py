@@ -12,6 +12,7 @@ from tarkib.demo.performer import draw_performer, perform
 from tarkib.demo.rhythm import METRES, Hit, draw_metre
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION, SCALES
 
+pytestmark = pytest.mark.slow
 PITCHED = [name for name in INSTRUMENTS if name not in PERCUSSION]
 MODULES = {
     **dict.fromkeys(("tar", "setar"), plucked),
@@ -48,7 +49,7 @@ def fundamental(sound):
 
 
 @pytest.mark.parametrize("instrument", PITCHED)
-@pytest.mark.parametrize("cents", [0, 150, 350, 850])
+@pytest.mark.parametrize("cents", [0, 350])
 def test_a_note_has_the_pitch_asked_for_quarter_tones_included(instrument, cents):
     hz = 233.0 * 2 ** (cents / 1200)
     away = [1200 * np.log2(fundamental(note(instrument, seed, hz)) / hz) for seed in (1, 2, 3)]

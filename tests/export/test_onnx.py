@@ -18,6 +18,8 @@ from tarkib.export import onnx as exporting
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["mert-tiny", "mel-cnn", "pre-norm", "post-norm"]
 
 

@@ -7,7 +7,7 @@ from tarkib.preview.dataset import Mixtures
 
 
 def counts(read, title):
-    (one,) = (one for one in distributions.of(read) if one.title == title)
+    (one,) = (one for one in distributions.distributions(read) if one.title == title)
     return dict(one.counts), one.total
 
 
@@ -17,7 +17,7 @@ def test_the_counts_are_of_all_mixtures(mixtures):
     assert counts(read, "Polyphony") == ({"1": 4, "2": 4, "3": 2}, 10)
     assert counts(read, "Dastgah") == ({"shur": 8, "percussion alone": 2}, 10)
     assert counts(read, "Target tempo") == ({"100–105": 10, "no target": 0}, 10)
-    assert counts(read, "Tempo as heard") == ({"100–105": 16, "free": 2}, 18)
+    assert counts(read, "Tempo as mixed") == ({"100–105": 16, "free": 2}, 18)
     assert counts(read, "Stretch") == ({"1.24–1.26": 16, "not stretched": 2}, 18)
 
 
@@ -43,8 +43,8 @@ def mixture_of(*components: dict) -> Mixtures:
 
 def test_without_a_target_the_tempi_heard_are_told_alone():
     read = mixture_of({"bpm": 80.0, "stretch": 1.25}, {"bpm": 180.0}, {})
-    assert "Target tempo" not in [one.title for one in distributions.of(read)]
-    tempi, total = counts(read, "Tempo as heard")
+    assert "Target tempo" not in [one.title for one in distributions.distributions(read)]
+    tempi, total = counts(read, "Tempo as mixed")
     assert total == 3
     assert tempi == {"100–110": 1, **{f"{n}–{n + 10}": 0 for n in range(110, 180, 10)}, "180–190": 1, "free": 1}
 

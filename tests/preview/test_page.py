@@ -12,6 +12,7 @@ from tarkib import tables
 from tarkib.audio import clips
 from tarkib.errors import TarkibError
 from tarkib.preview import dataset, page
+from tarkib.runtime import pages
 
 _VOID = {"meta", "link", "img"}
 
@@ -117,7 +118,7 @@ def test_slices_are_shown_with_what_was_annotated(mixtures):
         "96.0 BPM estimate 0.91",
         "220.0 Hz, A3 estimate 0.80",
         "label 1.00",
-        "free  0.40",
+        "free 0.40",
         "48.0 BPM",
     ):
         assert said in told.text
@@ -144,8 +145,8 @@ def test_only_what_stands_in_the_page_is_loaded(told):
     for _, attributes in told.elements:
         for name in ("src", "href", "srcset", "poster", "action", "data"):
             assert (attributes.get(name) or "data:").startswith("data:")
-    assert "url(" not in page._file("page.css")
-    assert "@import" not in page._file("page.css")
+    assert "url(" not in pages.asset("tarkib.preview", "page.css")
+    assert "@import" not in pages.asset("tarkib.preview", "page.css")
     (policy,) = told.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none';")
     assert not [a for _, a in told.elements if any(name.startswith("on") for name in a)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tarkib.preview.markup import number
+from tarkib.runtime.pages import number
 
 NONE = "–"
 """What stands where there is no number."""

@@ -2,13 +2,13 @@
 
 import base64
 from collections.abc import Callable, Iterator
+from html import escape as escaped
 from importlib import resources
 
 from tarkib.comparison import paper, pictures
 from tarkib.comparison.figures import BY_CLASS
 from tarkib.comparison.layout import Cell, Layout
 from tarkib.comparison.report import Report
-from tarkib.preview.markup import escaped
 
 
 def write(report: Report) -> str:

@@ -22,7 +22,7 @@ def draw_ensembles(seed: Sequence[int], count: int, instruments: Sequence[str]) 
     for i in range(count):
         rng = np.random.default_rng([*seed, i])
         if known and i % 2:
-            spread = [np.mean([played[name] for name in ensemble]) + rng.normal(0, 0.7) for ensemble in known]
+            spread = [float(np.mean([played[name] for name in ensemble])) + rng.normal(0, 0.7) for ensemble in known]
             ensemble = known[int(np.argmin(spread))]
         else:
             size = min(int(rng.choice(_SIZES, p=_SIZE_SHARES)), len(instruments))

@@ -5,6 +5,7 @@ to each degree (Radif Corpus, CC BY 4.0) under a bell over the register, so that
 the right degrees; phrases come to rest on the tonic or on the degree dwelt on most beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,13 +80,13 @@ def compose(
     free_end = seconds if bpm is None else free_until
     phrases = _free_phrases(rng, dastgah, 0.15, free_end) if free_end > 0 else []
     pulses = np.zeros(0)
-    if metre is not None:
+    if metre is not None and bpm is not None:
         pulses = pulse_times(rng, metre, bpm, phrases[-1][-1].end + 0.3 if phrases else 0.1, seconds)
         free_until = float(pulses[0]) if phrases else 0.0
         phrases += _metred_phrases(rng, dastgah, metre, pulses)
-    phrases = [tuple(note for note in phrase if note.start < seconds - 0.15) for phrase in phrases]
-    phrases = [tuple(_moved(dastgah, phrase)) for phrase in phrases if phrase]
-    return Tune(dastgah, tonic_hz, seconds, bpm, metre, free_until if metre else seconds, tuple(phrases), pulses)
+    audible = ([note for note in phrase if note.start < seconds - 0.15] for phrase in phrases)
+    moved = tuple(tuple(_moved(dastgah, phrase)) for phrase in audible if phrase)
+    return Tune(dastgah, tonic_hz, seconds, bpm, metre, free_until if metre else seconds, moved, pulses)
 
 
 def cents_of(dastgah: str, degree: int) -> float:
@@ -102,7 +103,7 @@ def _walk(rng: np.random.Generator, dastgah: str, count: int, degree: int) -> li
     shares[0] *= 0.5
     shares[_second_rest(dastgah)] *= 0.6
     shares = shares[degrees % 7]
-    cents = np.array([cents_of(dastgah, d) for d in degrees])
+    cents = np.array([cents_of(dastgah, int(d)) for d in degrees])
     bell = np.exp(-0.5 * ((cents - 480) / 480) ** 2)
     # Each degree shares its time out among its octaves, so that the register does not change how long it sounds in all.
     weights = shares * bell / np.bincount(degrees % 7, bell)[degrees % 7]
@@ -142,11 +143,11 @@ def _metred_phrases(rng: np.random.Generator, dastgah: str, metre: Metre, pulses
     bar_seconds = float(pulses[-1] - pulses[0]) / bars
     usual = max(1, min(4, round(3.8 / bar_seconds)))
     phrases: list[list[Note]] = []
-    told: list[tuple[list[int], list[int]]] = []
+    drawn: list[tuple[list[int], list[int]]] = []
     degree, bar = 0, 0
     while bar < bars:
         count = min(usual, bars - bar)
-        earlier = [story for story in told if sum(story[0]) == count * metre.pulses]
+        earlier = [story for story in drawn if sum(story[0]) == count * metre.pulses]
         if earlier and rng.random() < 0.5:
             rhythm, path = earlier[rng.integers(len(earlier))]
             if rng.random() < 0.65:
@@ -157,7 +158,7 @@ def _metred_phrases(rng: np.random.Generator, dastgah: str, metre: Metre, pulses
             rhythm = _closing(rhythm, metre)
             path = _walk(rng, dastgah, len(rhythm), degree)
         path = _to_rest(rng, dastgah, path, home=bar + count >= bars)
-        told.append((rhythm, path))
+        drawn.append((rhythm, path))
         degree = path[-1]
         phrases.append(_on_pulses(rng, dastgah, metre, pulses, bar * metre.pulses, rhythm, path))
         bar += count
@@ -219,7 +220,7 @@ def _free_phrases(rng: np.random.Generator, dastgah: str, start: float, end: flo
     return phrases
 
 
-def _moved(dastgah: str, phrase: tuple[Note, ...]) -> list[Note]:
+def _moved(dastgah: str, phrase: Sequence[Note]) -> list[Note]:
     """The phrase with its moving fifth lowered, but where the melody passes upward through it."""
     if dastgah not in MOVING_FIFTH:
         return list(phrase)

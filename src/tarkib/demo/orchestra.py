@@ -35,8 +35,6 @@ from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
-# What a generator is for; the second word of its seed.
-
 _DRUM_SOLOS = 4
 
 _FREE = {"avaz": 0.25, "ney": 0.25, "kamancheh": 0.25, "tar": 0.04, "setar": 0.04, "violin": 0.04}
@@ -223,7 +221,7 @@ def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
 def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | None, seconds: float) -> Tune:
     bpm = draw_tempo(rng)
     if dastgah is None:
-        # A drummer plays to a tune that no one hears.
+        # A drummer plays to a tune that is not part of the sound.
         return compose(rng, DASTGAHS[0], 261.0, seconds, bpm)
     tonic = performer.draw_tonic(rng)
     if rng.random() < _FREE.get(performer.instrument, 0.0):
@@ -235,6 +233,7 @@ def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | No
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """The recorded piece and a row for each excerpt, with its first sample as `start`."""
     rng = generator(job.seed, Stream.DEMO_PIECE, *job.place)
+    assert job.dastgah is not None  # pieces have one
     piece = draw_piece(rng, job.instruments, job.dastgah)
     rows = []
     for sample_id, (start, audible) in zip(job.sample_ids, piece.excerpts, strict=False):
@@ -245,7 +244,7 @@ def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 def _write(path: Path, sound: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # By way of memory: of a full disk libsndfile tells no more than "System error".
+    # Encoded in memory first: for a full disk libsndfile only says "System error".
     flac = io.BytesIO()
     soundfile.write(flac, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     path.write_bytes(flac.getvalue())

@@ -10,8 +10,8 @@ import numpy as np
 from tarkib.audio import SAMPLE_RATE
 from tarkib.demo import blown, bowed, drums, plucked, struck, voice
 from tarkib.demo.melody import Tune
-from tarkib.demo.part import arrange
-from tarkib.demo.rhythm import drumming
+from tarkib.demo.part import Stroke, arrange
+from tarkib.demo.rhythm import Hit, drumming
 from tarkib.vocabulary import PERCUSSION
 
 _MODULES: dict[str, ModuleType] = {
@@ -75,7 +75,9 @@ def perform(
     With `spans` (seconds from, to) only what begins inside one of them is played; `late` is in seconds.
     """
     n = round(tune.seconds * SAMPLE_RATE)
+    sounds: Sequence[Hit | Stroke]
     if performer.instrument in PERCUSSION:
+        assert tune.metre is not None  # drummers play metred tunes only
         sounds = drumming(rng, tune.metre, tune.pulses + late, tune.seconds, performer.player.busy)
     else:
         sounds = arrange(rng, tune, performer.instrument, performer.low_hz, performer.high_hz, late)

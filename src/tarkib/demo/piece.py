@@ -1,5 +1,6 @@
-"""Ensemble pieces: one tune, several performers who enter and rest, one room, and what is heard in each excerpt."""
+"""Ensemble pieces: one tune, several performers who enter and rest, one room, and who is audible in each excerpt."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def draw_piece(rng: np.random.Generator, instruments: tuple[str, ...], dastgah: 
     room = draw_room(rng)
     excerpts = []
     for start, audible in _place(rng, np.array(parts)):
-        excerpts.append((start, frozenset(name for name, heard in zip(instruments, audible, strict=True) if heard)))
+        excerpts.append((start, frozenset(itertools.compress(instruments, audible))))
     return Piece(record(rng, room, np.sum(parts, axis=0)), tuple(excerpts))
 
 
@@ -104,7 +105,7 @@ def _place(rng: np.random.Generator, parts: np.ndarray) -> list[tuple[int, np.nd
     """First sample of each excerpt and who is audible in it, shape (parts,).
 
     Of the quarter seconds at which an excerpt may begin in its slot, one is drawn from those where the fewest parts are
-    heard only for a moment.
+    audible only for a moment.
     """
     powers = np.array([_frames(part) for part in parts])
     mix = _frames(parts.sum(axis=0))
@@ -114,9 +115,9 @@ def _place(rng: np.random.Generator, parts: np.ndarray) -> list[tuple[int, np.nd
     placed = []
     for slot in range(EXCERPTS_PER_PIECE):
         starts = int(slot * _SLOT_SECONDS * SAMPLE_RATE) // _FRAME + np.arange(choices)
-        heard = np.array([audible[:, s : s + per_clip].sum(axis=1) for s in starts]) * _FRAME / SAMPLE_RATE
-        silent = (heard < AUDIBLE_SECONDS).all(axis=1)
-        unclear = ((heard > 0) & (heard < 2 * AUDIBLE_SECONDS)).sum(axis=1) + len(parts) * silent
+        seconds = np.array([audible[:, s : s + per_clip].sum(axis=1) for s in starts]) * _FRAME / SAMPLE_RATE
+        silent = (seconds < AUDIBLE_SECONDS).all(axis=1)
+        unclear = ((seconds > 0) & (seconds < 2 * AUDIBLE_SECONDS)).sum(axis=1) + len(parts) * silent
         choice = int(rng.choice(np.flatnonzero(unclear == unclear.min())))
-        placed.append((int(starts[choice]) * _FRAME, heard[choice] >= AUDIBLE_SECONDS))
+        placed.append((int(starts[choice]) * _FRAME, seconds[choice] >= AUDIBLE_SECONDS))
     return placed

@@ -61,10 +61,10 @@ def _microphone(rng: np.random.Generator) -> np.ndarray:
 
 def record(rng: np.random.Generator, room: Room, sound: np.ndarray) -> np.ndarray:
     """`sound` played in the room and recorded: float64, shape as `sound`, its peak at the room's `peak_db`."""
-    heard = convolve(sound, room.response)
-    heard *= 10 ** (room.peak_db / 20) / max(float(np.max(np.abs(heard), initial=0.0)), 1e-9)
+    recording = convolve(sound, room.response)
+    recording *= 10 ** (room.peak_db / 20) / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9)
     white = rng.standard_normal(len(sound))
     rumble = signal.lfilter([0.1], [1, -0.97], white)
     noise = room.hiss * white + (1 - room.hiss) * rumble * 2.4
-    heard += 10 ** ((room.noise_db + room.peak_db) / 20) * noise * 0.3
-    return heard * min(1.0, 0.99 / max(float(np.max(np.abs(heard), initial=0.0)), 1e-9))
+    recording += 10 ** ((room.noise_db + room.peak_db) / 20) * noise * 0.3
+    return recording * min(1.0, 0.99 / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9))

@@ -112,13 +112,12 @@ def _strike(
     t60 = t60 * np.exp(rng.normal(0, 0.15, len(k)))
     # Only the lower partials are worth several strings: beats of the higher ones are lost in their short lives.
     several = np.flatnonzero(k <= 14)
-    hz_all, t60_all, amplitude_all = [partials], [t60], [amplitude]
+    strings = [(partials, t60, amplitude)]
     for _ in range(player.strings - 1):
         detune = 2 ** (rng.normal(0, player.detune) / 1200)
-        hz_all.append(partials[several] * detune)
-        t60_all.append(t60[several] * rng.uniform(0.45, 1.1))
-        amplitude_all.append(amplitude[several] * rng.uniform(0.5, 1.0))
-    hz_all, t60_all, amplitude_all = (np.concatenate(part) for part in (hz_all, t60_all, amplitude_all))
+        decay = t60[several] * rng.uniform(0.45, 1.1)
+        strings.append((partials[several] * detune, decay, amplitude[several] * rng.uniform(0.5, 1.0)))
+    hz_all, t60_all, amplitude_all = (np.concatenate(values) for values in zip(*strings, strict=True))
     phase = rng.uniform(-0.4, 0.4, len(hz_all))
     if player.release is None:
         ring(out, start, hz_all, t60_all, amplitude_all, phase, int(player.t60 * SAMPLE_RATE))

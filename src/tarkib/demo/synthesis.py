@@ -5,6 +5,7 @@ computed in double precision, so that 16-bit files come out alike whatever order
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft, signal
 
 from tarkib.audio import SAMPLE_RATE
@@ -88,7 +89,7 @@ def resonances(hz: np.ndarray, centres: np.ndarray, widths: np.ndarray, gains: n
 
 
 def wrinkles(rng: np.random.Generator, depth_db: float, lowest: float = 150.0) -> np.ndarray:
-    """A random response of small peaks and dips, about a tenth of an octave wide: it tells two bodies of a kind apart.
+    """A random response of small peaks and dips, about a tenth of an octave wide: no two bodies are alike.
 
     Linear gain on `BODY_HZ`, shape (2049,), with a standard deviation of `depth_db`, constant below `lowest` Hz.
     """
@@ -210,6 +211,6 @@ def shaped(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray
     return out.reshape(-1)[hop : hop + len(sound)]
 
 
-def decibels(db: float | np.ndarray) -> float | np.ndarray:
+def decibels(db: ArrayLike) -> np.ndarray:
     """Linear gain of `db`."""
-    return 10 ** (np.asarray(db) / 20)
+    return np.power(10.0, np.asarray(db) / 20)

@@ -1,18 +1,18 @@
-"""Mixtures and slices in the formats that other people's training code reads, sound and labels together.
+"""Mixtures and slices in the formats that other training code reads, sound and labels together.
 
-The FLAC files are copied as they are, so what is exported is bit for bit what is trained on.
+The FLAC files are copied as they are, so an export is bit for bit what Tarkib trains on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.export import card, formats
-from tarkib.export.source import Clip, Source, read
+from tarkib.export.source import read
 from tarkib.runtime.outputs import atomic_dir
-from tarkib.runtime.parallel import told
+from tarkib.runtime.progress import progress
 
 FORMATS: dict[str, Callable] = {
     "audiofolder": formats.audiofolder,
@@ -23,7 +23,7 @@ FORMATS: dict[str, Callable] = {
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: how many clips, bytes of all files, and the line of Python that loads it."""
+    """What was written: number of clips, bytes of all files, and the Python expression that loads it."""
 
     clips: int
     size: int
@@ -35,49 +35,37 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
 
     Parameters
     ----------
-    dataset : the folder that holds the tables and shards.
+    dataset : folder of the tables and shards.
     to : a key of `FORMATS`.
-    out : the folder to make. The same data set gives the same bytes.
-    overwrite : whether `out` may hold something, which is then replaced.
+    out : folder to make. The same data set gives the same bytes.
+    overwrite : whether to replace an `out` that is not empty.
 
-    Raises TarkibError where the data set cannot be used, `out` is taken, overlaps it, or has no room; whatever the
-    reason, `out` is then as it was.
+    Raises
+    ------
+    TarkibError : the data set cannot be used, or `out` is not empty, overlaps the data set, or the disk is full; `out`
+        is then as it was.
     """
-    # Resolved, so that "." and a link are what they stand for.
+    # Resolved, so that "." and links are compared by the folder that they name.
     dataset, target = Path(dataset), Path(out).resolve()
-    _check_apart(dataset, target)
+    original = dataset.resolve()
+    if target == original or original in target.parents:
+        raise TarkibError(f"{target}: lies in the data set {dataset}; give a folder elsewhere")
+    if target in original.parents:
+        raise TarkibError(f"{target}: holds the data set {dataset} and would replace it; give a folder elsewhere")
     source = read(dataset)
-    _check_free(target, overwrite)
+    if target.exists() and not target.is_dir():
+        raise TarkibError(f"{target}: is a file; give a folder")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise TarkibError(f"{target}: is not empty; give another folder, or --overwrite to replace all of it")
     try:
         with ClipStore(dataset) as store, atomic_dir(target) as folder:
-            FORMATS[to](source, _sounds(source, store), folder)
+            pairs = ((split, clip) for split, clips in source.splits.items() for clip in clips)
+            clips = progress(pairs, source.clips, "clips")
+            FORMATS[to](source, ((split, clip, store.read_bytes(clip.place)) for split, clip in clips), folder)
             (folder / "README.md").write_text(card.write(source, to), encoding="utf-8")
     except OSError as error:
         raise TarkibError(
-            f"{out}: {error.strerror or error}; nothing is left of this export: make room or give another folder"
+            f"{out}: {error.strerror or error}; nothing was written: make room or give another folder"
         ) from error
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     return Export(source.clips, size, card.loading(source, to, str(out)))
-
-
-def _sounds(source: Source, store: ClipStore) -> Iterator[formats.Sound]:
-    clips: Iterator[tuple[str, Clip]] = ((split, clip) for split, clips in source.splits.items() for clip in clips)
-    for split, clip in told(clips, source.clips, "clips"):
-        yield split, clip, store.read_bytes(clip.place)
-
-
-def _check_apart(dataset: Path, target: Path) -> None:
-    """Refuse a target whose making would change or delete the data set."""
-    inner = dataset.resolve()
-    if target == inner or inner in target.parents:
-        raise TarkibError(f"{target}: lies in the data set {dataset} itself; give a folder elsewhere")
-    if target in inner.parents:
-        raise TarkibError(f"{target}: would be replaced with the data set {dataset} in it; give a folder elsewhere")
-
-
-def _check_free(target: Path, overwrite: bool) -> None:
-    if target.is_dir():
-        if not overwrite and any(target.iterdir()):
-            raise TarkibError(f"{target}: is not empty; give another folder, or --overwrite to replace all of it")
-    elif target.exists():
-        raise TarkibError(f"{target}: is a file; give a folder")

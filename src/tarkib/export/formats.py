@@ -1,6 +1,7 @@
-"""The formats: each a function that writes a source's clips into a folder, holding one shard of metadata at most.
+"""The formats: each a function that writes a source's clips into a folder.
 
-All take the source, its clips paired with their FLAC files in the order of `Source.splits`, and the folder to fill.
+All take the source, its clips with their FLAC files in the order of `Source.splits`, and the folder to fill; none holds
+more than a shard of metadata in memory.
 """
 
 import io
@@ -14,44 +15,48 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tarkib.audio.clips import CLIPS_PER_SHARD
-from tarkib.export import features
 from tarkib.export.source import Clip, Source
 
 Sound = tuple[str, Clip, bytes]
-"""A clip: its split, what is known of it, its FLAC file."""
+"""A clip: its split, its metadata, its FLAC file."""
 
 _ROW_GROUP = 100  # clips, some 10 MiB: what a reader of parquet holds at once
+_AUDIO = pa.field("audio", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 
 
 def audiofolder(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
-    """``<split>/00000/<clip_id>.flac``, a thousand a folder, and ``<split>/metadata.jsonl`` (or ``.parquet``)."""
+    """Write ``<split>/00000/<clip_id>.flac``, a thousand a folder, and ``<split>/metadata.jsonl`` (or ``.parquet``)."""
     for (split, shard), group in _shards(sounds):
         target = folder / split / f"{shard:05d}"
         target.mkdir(parents=True)
         for _, clip, flac in group:
             (target / f"{clip.clip_id}.flac").write_bytes(flac)
-    write = _write_jsonl if json_tells_types(source) else _write_parquet
+    as_json = _json_has_one_schema(source)
+    schema = pa.schema([pa.field("file_name", pa.string()), *source.schema])
     for split, clips in source.splits.items():
         rows = ({"file_name": f"{clip.shard:05d}/{clip.clip_id}.flac", **clip.metadata} for clip in clips)
-        write(folder / split, rows, source.schema)
+        if as_json:
+            with (folder / split / "metadata.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(_json(row) + "\n" for row in rows)
+        else:
+            _write_parquet(folder / split / "metadata.parquet", rows, schema, CLIPS_PER_SHARD)
 
 
-def json_tells_types(source: Source) -> bool:
-    """Whether `datasets` would find the same types in each split's JSON.
+def _json_has_one_schema(source: Source) -> bool:
+    """Whether `datasets` infers the same types from each split's JSON.
 
-    It takes the types from the values at the beginning of a split, so a column that is null all along in one split and
-    has values in another has two types there, and it refuses the whole.
+    It infers them from the first values of a split, so a column that is null throughout one split and has values in
+    another gets two types, and loading fails.
     """
-    beginnings = [
-        {path for clip in clips[:CLIPS_PER_SHARD] for path in _filled(clip.metadata)}
-        for clips in source.splits.values()
-    ]
-    anywhere = {path for clips in source.splits.values() for clip in clips for path in _filled(clip.metadata)}
-    return all(beginning == anywhere for beginning in beginnings)
+    first, everything = (
+        [{path for clip in clips[:most] for path in _filled(clip.metadata)} for clips in source.splits.values()]
+        for most in (CLIPS_PER_SHARD, None)
+    )
+    return all(paths == set().union(*everything) for paths in first)
 
 
 def _filled(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths to what is not null in nested dicts and lists."""
+    """Yield the paths to the values that are not null in nested dicts and lists."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _filled(inner, (*path, name))
@@ -62,23 +67,8 @@ def _filled(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
         yield path
 
 
-def _write_jsonl(folder: Path, rows: Iterable[dict], _: pa.Schema) -> None:
-    with (folder / "metadata.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(_json(row) + "\n")
-
-
-def _write_parquet(folder: Path, rows: Iterable[dict], schema: pa.Schema) -> None:
-    named = features.described(pa.schema([pa.field("file_name", pa.string()), *schema]))
-    _write_rows(folder / "metadata.parquet", rows, named, CLIPS_PER_SHARD)
-
-
-def _json(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
-
-
 def webdataset(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
-    """``<split>-00000.tar`` and so on, a thousand clips each, members ``<clip_id>.flac`` and ``<clip_id>.json``."""
+    """Write ``<split>-00000.tar`` and so on, a thousand clips each: ``<clip_id>.flac`` and ``<clip_id>.json``."""
     for (split, shard), group in _shards(sounds):
         with tarfile.open(folder / f"{split}-{shard:05d}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
             for _, clip, flac in group:
@@ -94,22 +84,24 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def parquet(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
-    """``data/<split>-00000-of-00002.parquet`` and so on, a thousand clips each, the sound in the column ``audio``."""
-    schema = features.described(pa.schema([features.AUDIO, *source.schema]))
+    """Write ``data/<split>-00000-of-00002.parquet`` and so on, a thousand clips each, with a column ``audio``."""
     (folder / "data").mkdir()
+    schema = pa.schema([_AUDIO, *source.schema])
     for (split, shard), group in _shards(sounds):
         rows = ({"audio": {"bytes": flac, "path": f"{clip.clip_id}.flac"}, **clip.metadata} for _, clip, flac in group)
-        of = source.splits[split][-1].shard + 1
-        _write_rows(folder / f"data/{split}-{shard:05d}-of-{of:05d}.parquet", rows, schema, _ROW_GROUP)
+        shards = source.splits[split][-1].shard + 1
+        _write_parquet(folder / f"data/{split}-{shard:05d}-of-{shards:05d}.parquet", rows, schema, _ROW_GROUP)
 
 
-def _write_rows(file: Path, rows: Iterable[dict], schema: pa.Schema, at_once: int) -> None:
-    rows = iter(rows)
+def _json(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+def _write_parquet(file: Path, rows: Iterator[dict], schema: pa.Schema, group_size: int) -> None:
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
-        while some := list(islice(rows, at_once)):
-            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+        while group := list(islice(rows, group_size)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def _shards(sounds: Iterable[Sound]) -> Iterator[tuple[tuple[str, int], Iterator[Sound]]]:
-    """Neighbours that go to the same shard of the same split."""
     return groupby(sounds, key=lambda sound: (sound[0], sound[1].shard))

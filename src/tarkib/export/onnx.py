@@ -120,6 +120,7 @@ def _translated(classifier: InstrumentClassifier) -> Any:
             )
     finally:
         logger.setLevel(level)
+    assert program is not None
     model = program.model_proto
     _widen(model.graph)
     del model.metadata_props[:]

@@ -1,10 +1,9 @@
-"""What is exported: clips of mixtures or slices with their metadata, checked before anything is written."""
+"""The clips of a folder of mixtures or slices with their metadata, checked before anything is written."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -13,15 +12,14 @@ from tarkib.audio.clips import CLIPS_PER_SHARD, Place
 from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
-_REMEDY = "run dvc repro (or dvc checkout) to have it made anew"
-_PLACE = frozenset(Place._fields)
+_REMEDY = "run dvc repro (or dvc checkout) to restore it"
+_TABLES = {"mixtures": tables.MIXTURES, "slices": tables.SLICES}
 # An id becomes a file name and a key: a slash would leave the folder, and WebDataset ends the key at the first dot.
 _ID = re.compile(r"[\w-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One clip: its id, the shard of its split that it goes to, where its FLAC file is, and its metadata."""
+class Clip(NamedTuple):
+    """A clip: the shard of its split that it goes to, and where its FLAC file lies now."""
 
     clip_id: str
     shard: int
@@ -29,117 +27,101 @@ class Clip:
     metadata: dict
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set to export.
+class Source(NamedTuple):
+    """A data set to export."""
 
-    `kind` is ``"mixtures"`` or ``"slices"``; `schema` has the columns of a clip's metadata, all of which may be null;
-    `splits` the clips of each split, training first, in the order of their table.
-    """
-
-    folder: Path
     kind: str
+    """``mixtures`` or ``slices``"""
     schema: pa.Schema
+    """columns of the metadata, all nullable"""
     splits: dict[str, list[Clip]]
+    """training first, clips in the order of their table"""
 
     @property
     def clips(self) -> int:
-        """How many clips there are."""
+        """Number of clips."""
         return sum(map(len, self.splits.values()))
 
 
 def read(folder: Path) -> Source:
     """Read the tables of a folder of mixtures or slices.
 
-    A clip's metadata are its table's columns but for shard, offset and size; behind the instruments ``labels``, their
-    indices in `INSTRUMENTS`; and for a mixture ``components``, a list of dicts.
+    A clip's metadata are the columns of its table without shard, offset and size; after the instruments ``labels``,
+    their indices in `INSTRUMENTS`; and for a mixture ``components``, a list of dicts.
 
-    Raises TarkibError where the folder is no such folder, holds no clip, lacks a shard, or contradicts itself.
+    Raises
+    ------
+    TarkibError : the folder is no data set, has no clip, lacks a shard, or its tables contradict each other.
     """
-    if not folder.is_dir():
-        raise TarkibError(f"{folder}: no such folder; give one of mixtures or slices, data/mixtures say")
-    for kind, reader in _READERS.items():
-        if (folder / f"{kind}.parquet").is_file():
-            return reader(folder)
-    files = " nor ".join(f"{kind}.parquet" for kind in _READERS)
-    raise TarkibError(f"{folder}: has neither {files}; give a folder of mixtures or slices, data/mixtures say")
+    kind = next((kind for kind in _TABLES if (folder / f"{kind}.parquet").is_file()), None)
+    if kind is None:
+        raise TarkibError(
+            f"{folder}: has neither mixtures.parquet nor slices.parquet; give a folder of mixtures or slices, for "
+            "example data/mixtures"
+        )
+    table, file = _TABLES[kind], folder / f"{kind}.parquet"
+    rows = table.read(file)
+    if not rows:
+        raise TarkibError(f"{file}: has no rows, so there is nothing to export; {_REMEDY}")
+    schema = _schema(table)
+    if kind == "mixtures":
+        schema = schema.append(_add_components(rows, folder / "components.parquet"))
+    _check(folder, file, rows, table.schema.names[0])
+    splits: dict[str, list[Clip]] = {split: [] for split in sorted({row["split"] for row in rows})}
+    for row in rows:
+        clip_id, clips = row[table.schema.names[0]], splits[row["split"]]
+        instruments = row.get("instruments") or [row["instrument"]]
+        for name in instruments:
+            if name not in INSTRUMENTS:
+                raise TarkibError(f"{file}: {clip_id}: {name!r} is not one of the ten instruments; {_REMEDY}")
+        row["labels"] = [INSTRUMENTS.index(name) for name in instruments]
+        metadata = {name: row[name] for name in schema.names}
+        clips.append(Clip(clip_id, len(clips) // CLIPS_PER_SHARD, Place.of(row), metadata))
+    return Source(kind, schema, splits)
 
 
-def _mixtures(folder: Path) -> Source:
-    rows = tables.MIXTURES.read(folder / "mixtures.parquet")
+def _add_components(rows: list[dict], file: Path) -> pa.Field:
+    """Add to each mixture the list of its components, and return the field that describes it."""
     components: dict[str, list[dict]] = {row["mixture_id"]: [] for row in rows}
-    file = folder / "components.parquet"
-    for row in tables.COMPONENTS.read(file):
-        mixture_id = row.pop("mixture_id")
+    for component in tables.COMPONENTS.read(file):
+        mixture_id = component.pop("mixture_id")
         if mixture_id not in components:
             raise TarkibError(f"{file}: mixture {mixture_id!r} is not in mixtures.parquet; {_REMEDY}")
-        components[mixture_id].append(row)
+        components[mixture_id].append(component)
     for row in rows:
         row["components"] = components[row["mixture_id"]]
-        if [one["instrument"] for one in row["components"]] != row["instruments"]:
+        if [component["instrument"] for component in row["components"]] != row["instruments"]:
             raise TarkibError(
                 f"{file}: the components of mixture {row['mixture_id']!r} are not its instruments; {_REMEDY}"
             )
-    part = pa.struct([_loose(field) for field in tables.COMPONENTS.schema if field.name != "mixture_id"])
-    schema = _columns(tables.MIXTURES, "instruments").append(pa.field("components", pa.list_(part)))
-    return _source(folder, "mixtures", schema, rows, lambda row: row["instruments"])
+    fields = [_nullable(field) for field in tables.COMPONENTS.schema if field.name != "mixture_id"]
+    return pa.field("components", pa.list_(pa.struct(fields)))
 
 
-def _slices(folder: Path) -> Source:
-    rows = tables.SLICES.read(folder / "slices.parquet")
-    return _source(folder, "slices", _columns(tables.SLICES, "instrument"), rows, lambda row: [row["instrument"]])
-
-
-_READERS = {"mixtures": _mixtures, "slices": _slices}
-
-
-def _columns(table: tables.Table, before_labels: str) -> pa.Schema:
+def _schema(table: tables.Table) -> pa.Schema:
     fields = []
     for field in table.schema:
-        if field.name not in _PLACE:
-            fields.append(_loose(field))
-        if field.name == before_labels:
+        if field.name not in Place._fields:
+            fields.append(_nullable(field))
+        if field.name in ("instrument", "instruments"):
             fields.append(pa.field("labels", pa.list_(pa.int64())))
     return pa.schema(fields)
 
 
-def _loose(field: pa.Field) -> pa.Field:
-    """A field as `datasets` writes it itself: nullable, and a list's elements named as Arrow names them."""
+def _nullable(field: pa.Field) -> pa.Field:
+    """Return a field as `datasets` writes it: nullable, and a list's elements named as Arrow names them."""
     kind = pa.list_(field.type.value_type) if pa.types.is_list(field.type) else field.type
     return pa.field(field.name, kind)
 
 
-def _source(
-    folder: Path, kind: str, schema: pa.Schema, rows: list[dict], instruments: Callable[[dict], list[str]]
-) -> Source:
-    file = folder / f"{kind}.parquet"
-    if not rows:
-        raise TarkibError(f"{file}: has no rows, so there is nothing to export; {_REMEDY}")
-    id_column = schema.names[0]
-    _check_names(file, [row[id_column] for row in rows], {row["split"] for row in rows})
-    _check_shards(folder, {row["shard"] for row in rows})
-    splits: dict[str, list[Clip]] = {split: [] for split in sorted({row["split"] for row in rows})}
-    for row in rows:
-        unknown = [name for name in instruments(row) if name not in INSTRUMENTS]
-        if unknown:
-            raise TarkibError(f"{file}: {row[id_column]}: instrument {unknown[0]!r} is none of the ten; {_REMEDY}")
-        clips = splits[row["split"]]
-        row["labels"] = [INSTRUMENTS.index(name) for name in instruments(row)]
-        metadata = {name: row[name] for name in schema.names}
-        clips.append(Clip(row[id_column], len(clips) // CLIPS_PER_SHARD, Place.of(row), metadata))
-    return Source(folder, kind, schema, splits)
-
-
-def _check_names(file: Path, ids: list[str], splits: Iterable[str]) -> None:
-    for name in (*sorted(splits), *ids):
+def _check(folder: Path, file: Path, rows: list[dict], id_column: str) -> None:
+    ids = Counter(row[id_column] for row in rows)
+    for name in (*sorted({row["split"] for row in rows}), *ids):
         if not _ID.fullmatch(name):
-            raise TarkibError(f"{file}: {name!r} cannot be part of a file's name; {_REMEDY}")
-    clip_id, times = Counter(ids).most_common(1)[0]
+            raise TarkibError(f"{file}: {name!r} cannot be part of a file name; {_REMEDY}")
+    clip_id, times = ids.most_common(1)[0]
     if times > 1:
-        raise TarkibError(f"{file}: {clip_id!r} stands there {times} times; {_REMEDY}")
-
-
-def _check_shards(folder: Path, shards: Iterable[str]) -> None:
-    missing = [name for name in sorted(shards) if not (folder / name).is_file()]
+        raise TarkibError(f"{file}: {clip_id!r} occurs {times} times; {_REMEDY}")
+    missing = [name for name in sorted({row["shard"] for row in rows}) if not (folder / name).is_file()]
     if missing:
-        raise TarkibError(f"{folder}: {', '.join(missing)} not there; {_REMEDY}")
+        raise TarkibError(f"{folder}: {', '.join(missing)} is missing; {_REMEDY}")

@@ -1,4 +1,4 @@
-"""A data set on disk that can be shown: a folder of mixtures with the slices they were made of, or of slices."""
+"""A data set on disk: a folder of mixtures with the slices that they were made of, or a folder of slices."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +13,21 @@ _REMEDY = "run dvc repro, or dvc checkout to have the tables and shards that bel
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Mixtures of one mode, in the order of their table.
-
-    Attributes
-    ----------
-    folder, slices : the folders of the mixtures' and of the slices' shards.
-    rows : the mixtures; all of one split if one was asked for.
-    components : of each mixture, by its id; never empty.
-    places : where every slice lies, by its id.
-    """
+    """Mixtures in the order of their table."""
 
     folder: Path
     slices: Path
+    """folder of the slices that they were made of"""
     rows: list[dict]
     components: dict[str, list[dict]]
+    """by mixture_id; never empty"""
     places: dict[str, Place]
+    """of every slice, by slice_id"""
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Slices, in the order of their table, and what was annotated of each, by its id (None: nothing was)."""
+    """Slices in the order of their table, and their annotations by slice_id (None: not annotated yet)."""
 
     folder: Path
     rows: list[dict]
@@ -48,10 +43,12 @@ def read(
     ----------
     folder : holds mixtures.parquet and components.parquet, or slices.parquet.
     split : ``train`` or ``validation``; None for both.
-    mode : that the mixtures must have; None for any.
+    mode : mode that the mixtures must have; None for any.
     slices : the slices that mixtures were made of; by default the folder ``slices`` beside `folder`.
 
-    Raises TarkibError where the folder is no data set, lacks the split or the mode, or does not fit its slices.
+    Raises
+    ------
+    TarkibError : `folder` is no data set, lacks the split or the mode, or does not fit its slices.
     """
     if (folder / "mixtures.parquet").is_file():
         return _mixtures(folder, split, mode, slices or folder.resolve().parent / "slices")
@@ -62,9 +59,7 @@ def read(
         )
     for option, value in (("--mode", mode), ("--slices", slices)):
         if value is not None:
-            raise TarkibError(
-                f"{option} {value}: {folder} is a folder of slices; {option} is for mixtures, leave it out"
-            )
+            raise TarkibError(f"{option} {value}: {option} is for mixtures, and {folder} holds slices; leave it out")
     return _slices(folder, split)
 
 
@@ -73,46 +68,46 @@ def _mixtures(folder: Path, split: str | None, mode: str | None, slices: Path) -
     modes = sorted({row["mode"] for row in rows})
     if mode is not None and mode not in modes:
         raise TarkibError(
-            f"--mode {mode}: the mixtures in {folder} are of mode {', '.join(modes)}; leave --mode out, or mix anew "
+            f"--mode {mode}: the mixtures in {folder} have mode {', '.join(modes)}; leave --mode out, or mix again "
             f"with dvc exp run -S augment.mode={mode}"
         )
     rows = _of_split([row for row in rows if mode in (None, row["mode"])], split, folder / "mixtures.parquet")
     if not (slices / "slices.parquet").is_file():
-        raise TarkibError(f"{slices}: not a folder of slices; name the mixtures' own with --slices, or run dvc repro")
+        raise TarkibError(
+            f"{slices}: not a folder of slices; name the mixtures' slices with --slices, or run dvc repro"
+        )
     places = rendering.places(tables.SLICES.read(slices / "slices.parquet"))
-    components = rendering.by_mixture(tables.COMPONENTS.read(folder / "components.parquet"))
-    for row in rows:
-        of_it = components.get(row["mixture_id"], [])
-        if not of_it:
-            raise TarkibError(f"{folder / 'components.parquet'}: nothing of mixture {row['mixture_id']}; {_REMEDY}")
-        for one in of_it:
-            if one["slice_id"] not in places:
+    table = folder / "components.parquet"
+    components = rendering.by_mixture(tables.COMPONENTS.read(table))
+    for mixture_id in (row["mixture_id"] for row in rows):
+        if mixture_id not in components:
+            raise TarkibError(f"{table}: no components of mixture {mixture_id}; {_REMEDY}")
+        for component in components[mixture_id]:
+            if component["slice_id"] not in places:
                 raise TarkibError(
-                    f"{folder}: mixture {row['mixture_id']} was made of slice {one['slice_id']}, which {slices} "
-                    f"does not hold; {_REMEDY}, or name the right slices with --slices"
+                    f"{folder}: mixture {mixture_id} was made of slice {component['slice_id']}, which {slices} lacks; "
+                    f"{_REMEDY}, or name the right slices with --slices"
                 )
     return Mixtures(folder, slices, rows, {row["mixture_id"]: components[row["mixture_id"]] for row in rows}, places)
 
 
 def _slices(folder: Path, split: str | None) -> Slices:
     rows = _of_split(tables.SLICES.read(folder / "slices.parquet"), split, folder / "slices.parquet")
-    beside = folder.resolve().parent / "annotations.parquet"
-    if not beside.is_file():
+    table = folder.resolve().parent / "annotations.parquet"
+    if not table.is_file():
         return Slices(folder, rows, None)
-    annotations = {row["slice_id"]: row for row in tables.ANNOTATIONS.read(beside)}
+    annotations = {row["slice_id"]: row for row in tables.ANNOTATIONS.read(table)}
     for row in rows:
         if row["slice_id"] not in annotations:
-            raise TarkibError(f"{beside}: nothing of slice {row['slice_id']} in {folder}; {_REMEDY}")
+            raise TarkibError(f"{table}: no annotation of slice {row['slice_id']} in {folder}; {_REMEDY}")
     return Slices(folder, rows, annotations)
 
 
 def _of_split(rows: list[dict], split: str | None, file: Path) -> list[dict]:
     chosen = [row for row in rows if split in (None, row["split"])]
+    if not rows:
+        raise TarkibError(f"{file}: has no rows; run dvc repro")
     if not chosen:
-        there = ", ".join(sorted({row["split"] for row in rows}))
-        if there:
-            raise TarkibError(
-                f"--split {split}: {file} holds nothing of it, only {there}; ask for that, or run dvc repro"
-            )
-        raise TarkibError(f"{file}: holds no rows; run dvc repro")
+        splits = ", ".join(sorted({row["split"] for row in rows}))
+        raise TarkibError(f"--split {split}: {file} has only {splits}; name one of these, or run dvc repro")
     return chosen

@@ -1,117 +1,108 @@
-"""How a data set's instruments, tempi and dastgahs are spread: counts of everything in it, not of what is shown."""
+"""How a data set's instruments, tempi and dastgahs are distributed: counts of the whole data set, not of the page."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tarkib.preview.dataset import Mixtures, Slices
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
-_MOST_BINS = 10
+_MAX_BINS = 10
 _BPM_STEPS = (5.0, 10.0, 20.0, 40.0, 80.0)
 _STRETCH_STEPS = (0.02, 0.05, 0.1, 0.2, 0.5)
+_LENGTH_STEPS = (1.0, 2.0, 5.0, 10.0, 50.0, 200.0)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A title, what is counted, how many there are of it, and a count for each label.
-
-    A label that is a word of the vocabulary is its canonical name. Counts need not add up to `total`: a mixture has
-    several instruments.
-    """
+    """Counts by label. They need not add up to `total`, the number of items: a mixture has several instruments."""
 
     title: str
     counted: str
+    """what is counted, in words"""
     total: int
-    counts: tuple[tuple[str, int], ...]
+    counts: list[tuple[str, int]]
+
+    def share(self, count: int) -> str:
+        """Return a count as a share of the total, in words."""
+        percent = 100 * count / self.total
+        return "<1 %" if 0 < percent < 1 else f"{percent:.0f} %"
 
 
-def of(dataset: Mixtures | Slices) -> list[Distribution]:
-    """All distributions of a data set, in the order in which they are told."""
+def distributions(dataset: Mixtures | Slices) -> list[Distribution]:
+    """Return all distributions of a data set in the order of the page."""
     return list(_of_mixtures(dataset) if isinstance(dataset, Mixtures) else _of_slices(dataset))
 
 
 def _of_mixtures(dataset: Mixtures) -> Iterator[Distribution]:
     total = len(dataset.rows)
-    everything = [dataset.components[row["mixture_id"]] for row in dataset.rows]
-    instruments = Counter(name for rows in everything for name in {one["instrument"] for one in rows})
+    mixtures = [dataset.components[row["mixture_id"]] for row in dataset.rows]
+    instruments = Counter(name for rows in mixtures for name in {row["instrument"] for row in rows})
     yield Distribution("Instruments", "mixtures with each", total, _words(instruments, INSTRUMENTS))
-    voices = Counter(len(rows) for rows in everything)
-    yield Distribution(
-        "Polyphony", "mixtures with so many components", total, tuple((str(n), voices[n]) for n in sorted(voices))
-    )
-    dastgahs = Counter(
-        name for rows in everything for name in {one["dastgah"] or _without(one["instrument"]) for one in rows} - {""}
-    )
-    dastgahs["percussion alone"] = sum(all(one["instrument"] in PERCUSSION for one in rows) for rows in everything)
+    voices = Counter(map(len, mixtures))
+    counts = [(str(n), voices[n]) for n in sorted(voices)]
+    yield Distribution("Polyphony", "mixtures by number of components", total, counts)
+    dastgahs = Counter(name for rows in mixtures for name in {_dastgah(row) for row in rows} - {"percussion"})
+    dastgahs["percussion alone"] = sum(all(row["instrument"] in PERCUSSION for row in rows) for rows in mixtures)
     yield Distribution("Dastgah", "mixtures with each", total, _words(dastgahs, DASTGAHS))
     targets = [row["target_bpm"] for row in dataset.rows]
     if any(bpm is not None for bpm in targets):
-        rest = (("no target", sum(bpm is None for bpm in targets)),)
-        yield Distribution("Target tempo", "mixtures, by BPM", total, _bins(targets, _BPM_STEPS) + rest)
-    components = [one for rows in everything for one in rows]
-    heard = [one["bpm"] and one["bpm"] * one["stretch"] for one in components]
-    rest = (("free", sum(bpm is None for bpm in heard)),)
-    yield Distribution("Tempo as heard", "components, by BPM", len(components), _bins(heard, _BPM_STEPS) + rest)
-    stretches = [one["stretch"] if one["stretch"] != 1.0 else None for one in components]
-    rest = (("not stretched", sum(one is None for one in stretches)),)
-    yield Distribution("Stretch", "components, by factor", len(components), _bins(stretches, _STRETCH_STEPS) + rest)
+        yield Distribution("Target tempo", "mixtures, by BPM", total, _bins(targets, _BPM_STEPS, "no target"))
+    components = [row for rows in mixtures for row in rows]
+    tempi = [row["bpm"] and row["bpm"] * row["stretch"] for row in components]
+    yield Distribution("Tempo as mixed", "components, by BPM", len(components), _bins(tempi, _BPM_STEPS, "free"))
+    stretches = [row["stretch"] if row["stretch"] != 1.0 else None for row in components]
+    counts = _bins(stretches, _STRETCH_STEPS, "not stretched")
+    yield Distribution("Stretch", "components, by factor", len(components), counts)
 
 
 def _of_slices(dataset: Slices) -> Iterator[Distribution]:
-    total = len(dataset.rows)
-    instruments = Counter(row["instrument"] for row in dataset.rows)
-    yield Distribution("Instruments", "slices of each", total, _words(instruments, INSTRUMENTS))
-    splits = Counter(row["split"] for row in dataset.rows)
-    yield Distribution("Split", "slices of each", total, _words(splits, ("train", "validation")))
-    recordings = Counter(row["recording_id"] for row in dataset.rows)
-    lengths = [float(n) for n in recordings.values()]
+    total, rows = len(dataset.rows), dataset.rows
     yield Distribution(
-        "Length", "recordings, by slices", len(recordings), _bins(lengths, (1.0, 2.0, 5.0, 10.0, 50.0, 200.0))
+        "Instruments", "slices of each", total, _words(Counter(row["instrument"] for row in rows), INSTRUMENTS)
     )
-    if dataset.annotations is None:
-        labels = Counter(row["dastgah"] or _without(row["instrument"]) or "percussion" for row in dataset.rows)
-        yield Distribution("Dastgah", "slices, by label", total, _words(labels, DASTGAHS))
-        return
-    annotated = [dataset.annotations[row["slice_id"]] for row in dataset.rows]
+    splits = Counter(row["split"] for row in rows)
+    yield Distribution("Split", "slices of each", total, _words(splits, ("train", "validation")))
+    lengths = Counter(row["recording_id"] for row in rows).values()
+    yield Distribution(
+        "Length", "recordings, by slices", len(lengths), _bins([float(n) for n in lengths], _LENGTH_STEPS)
+    )
+    annotations = dataset.annotations
     dastgahs = Counter(
-        about["dastgah"] or _without(row["instrument"]) or "percussion"
-        for row, about in zip(dataset.rows, annotated, strict=True)
+        _dastgah(row if annotations is None else row | {"dastgah": annotations[row["slice_id"]]["dastgah"]})
+        for row in rows
     )
-    yield Distribution("Dastgah", "slices, by label or estimate", total, _words(dastgahs, DASTGAHS))
-    tempi = [about["bpm"] for about in annotated]
-    rest = (("free", sum(bpm is None for bpm in tempi)),)
-    yield Distribution("Tempo", "slices, by BPM", total, _bins(tempi, _BPM_STEPS) + rest)
+    source = "slices, by label" if annotations is None else "slices, by label or estimate"
+    yield Distribution("Dastgah", source, total, _words(dastgahs, DASTGAHS))
+    if annotations is not None:
+        tempi = [annotations[row["slice_id"]]["bpm"] for row in rows]
+        yield Distribution("Tempo", "slices, by BPM", total, _bins(tempi, _BPM_STEPS, "free"))
 
 
-def _without(instrument: str) -> str:
-    """How a component without a dastgah counts: percussion not at all."""
-    return "" if instrument in PERCUSSION else "unknown"
+def _dastgah(row: dict) -> str:
+    return row["dastgah"] or ("percussion" if row["instrument"] in PERCUSSION else "unknown")
 
 
-def _words(counts: Counter, order: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Known words in their order, then the others by name; none that does not occur."""
+def _words(counts: Counter, order: Sequence[str]) -> list[tuple[str, int]]:
+    """Counts above 0: known words in their order, then the others by name."""
     names = (*order, *sorted(counts.keys() - set(order)))
-    return tuple((name, counts[name]) for name in names if counts[name])
+    return [(name, counts[name]) for name in names if counts[name]]
 
 
-def _bins(values: Iterable[float | None], steps: Sequence[float]) -> tuple[tuple[str, int], ...]:
-    """Counts of values, None left out, in bins as narrow as the first of the steps that gives few enough of them."""
-    there = [value for value in values if value is not None]
-    if not there:
-        return ()
+def _bins(values: Sequence[float | None], steps: Sequence[float], without: str | None = None) -> list[tuple[str, int]]:
+    """Counts in bins of the first width that gives few enough of them; `without` labels the count of None."""
+    numeric = [value for value in values if value is not None]
+    rest = [(without, len(values) - len(numeric))] if without else []
+    if not numeric:
+        return rest
     for step in steps:
         # The small part keeps 1.16, which is 57.99… times 0.02, in the bin that begins there.
-        numbers = Counter(math.floor(value / step + 1e-9) for value in there)
-        first, last = min(numbers), max(numbers)
-        if last - first < _MOST_BINS:
+        numbers = Counter(math.floor(value / step + 1e-9) for value in numeric)
+        bins = range(min(numbers), max(numbers) + 1)
+        if len(bins) <= _MAX_BINS:
             break
     digits = max(0, -math.floor(math.log10(step)))
-    return tuple((_span(n * step, (n + 1) * step, digits), numbers[n]) for n in range(first, last + 1))
-
-
-def _span(low: float, high: float, digits: int) -> str:
-    if digits == 0 and high - low == 1.0:
-        return f"{low:.0f}"
-    return f"{low:.{digits}f}–{high:.{digits}f}"
+    whole = step == 1.0
+    labels = (f"{n}" if whole else f"{n * step:.{digits}f}–{(n + 1) * step:.{digits}f}" for n in bins)
+    return [(label, numbers[n]) for label, n in zip(labels, bins, strict=True)] + rest
