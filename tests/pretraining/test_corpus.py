@@ -109,7 +109,7 @@ def test_recordings_are_cut_once_and_again_when_they_change(tmp_path, monkeypatc
     write(root / "a.flac", melody(6.0, 1))
     first = cut(root, tmp_path / "cache")
     with monkeypatch.context() as patched:
-        patched.setattr(audio, "stream", None)
+        patched.setattr(audio, "Stream", None)
         assert cut(root, tmp_path / "cache").identity == first.identity
     write(root / "a.flac", melody(6.0, 2))
     second = cut(root, tmp_path / "cache")

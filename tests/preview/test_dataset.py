@@ -21,9 +21,7 @@ def test_a_split_is_all_that_is_read(mixtures):
 
 
 def test_another_mode_is_refused_and_the_one_there_is_named(mixtures):
-    with pytest.raises(
-        TarkibError, match=r"--mode bpm: .* dastgah\+bpm; .* dvc exp run -S augment\.mode=bpm"
-    ):
+    with pytest.raises(TarkibError, match=r"--mode bpm: .* dastgah\+bpm; .* dvc exp run -S augment\.mode=bpm"):
         dataset.read(mixtures, mode="bpm")
 
 

@@ -5,7 +5,7 @@ Inside the project sound is mono, float32 with full scale 1.0, shape ``(n,)``, a
 """
 
 # ruff: noqa: F401
-from tarkib.audio.decoding import SUFFIXES, Sound, Stream, check_file, check_kind, load, plain, seconds
+from tarkib.audio.decoding import SUFFIXES, Sound, Stream, check_kind, load, plain, seconds
 from tarkib.audio.samples import (
     CLIP_SAMPLES,
     CLIP_SECONDS,

@@ -12,7 +12,7 @@ from tarkib.runtime.streams import Stream, generator
 def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str, str]:
     """Decide for usable recordings whether they are for ``train`` or ``validation``.
 
-    The unit is the performer where one is named, in whatever case and keyboard, else the recording, so that no voice
+    The unit is the performer where one is named, in any case and keyboard, else the recording, so that no voice
     and no room is in both. Of each instrument about `share` of its units go to validation, at least one where it has
     two, and never the last one left for training. A performer of several instruments goes whole.
 
@@ -38,5 +38,6 @@ def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str,
         for name in plays[unit] if is_held_out else ():
             wanted[name] -= 1
             left[name] -= 1
-        split_of |= {one.recording_id: "validation" if is_held_out else "train" for one in members[unit]}
+        for recording in members[unit]:
+            split_of[recording.recording_id] = "validation" if is_held_out else "train"
     return split_of
