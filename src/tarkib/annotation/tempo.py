@@ -49,8 +49,8 @@ _CERTAIN = 1e-4  # probabilities are kept that far from 0 and 1, where log-odds 
 _TIGHTNESS = 100.0  # of the beat's period, against onset strengths in units of their standard deviation
 _SPREAD = 1.0 / 32.0  # of a period, by which an onset may be off the beat
 _FIRST = 0.01  # of the strongest onset: the first beat is at least that strong
-_BEAT_DECIMALS = 6  # of scores: steps of equal cost must not be told apart by a processor's last bits
-_SCORE_DECIMALS = 3  # before the path is chosen: equal tempi must not be told apart by a processor's last bits
+_BEAT_DECIMALS = 6  # of scores: last bits must not decide between steps of equal cost
+_SCORE_DECIMALS = 3  # before the path is chosen: last bits must not decide between equal tempi
 
 
 class Combs(NamedTuple):
