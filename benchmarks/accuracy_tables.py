@@ -95,7 +95,7 @@ def _tempo_table(by_group: dict[str, list[Measured]]) -> str:
         counts = f"{len(metred)} / {len(free)}"
         rows.append([f"**Tarkib**, {title}", counts, *ours, auc, float(np.mean(beats)) if beats else None])
         rows.append([f"librosa `beat_track`, {title}", counts, *theirs, None, None])
-    header = ["", "slices metred / free", "Acc1", "Acc2", "metre told from free rhythm, AUC", "beats, F at 70 ms"]
+    header = ["", "slices metred / free", "Acc1", "Acc2", "metre against free rhythm, AUC", "beats, F at 70 ms"]
     return markdown(header, rows)
 
 
@@ -182,7 +182,7 @@ def _one_scale(found: str | None, true: str) -> bool:
 def _drums(orchestra: Sequence[Measured]) -> str:
     some = [one for one in orchestra if one.known.instrument in PERCUSSION]
     wrong = [one for one in some if one.free.dastgah is not None]
-    return f"Drums heard without their label: a dastgah is guessed in {len(wrong)} of {len(some)} recordings."
+    return f"Drums without their label: a dastgah is estimated in {len(wrong)} of {len(some)} recordings."
 
 
 def _confusion(title: str, some: Sequence[Measured]) -> str:

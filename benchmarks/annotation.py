@@ -47,7 +47,7 @@ def _slices(samples: np.ndarray) -> list[np.ndarray]:
 
 
 def ours(one: Known, samples: np.ndarray) -> list[Answer]:
-    """A recording heard once, each slice annotated by its context: what the stage does."""
+    """A recording analysed once, each slice annotated by its context, as in the stage."""
     labels = Labels(one.instrument, one.dastgah)
     starts_s = [i * CLIP_SECONDS for i in range(len(_slices(samples)))]
     conclusion = conclude(evidence.extract([samples]), labels, _SETTINGS)
@@ -166,11 +166,11 @@ from tarkib import audio, params
 from tarkib.annotation import evidence
 from tarkib.annotation.conclusion import annotate, conclude
 from tarkib.annotation.labels import Labels
-heard = evidence.extract(audio.Stream(Path(sys.argv[1])))
-conclusion = conclude(heard, Labels(), params.Annotate())
+recording = evidence.extract(audio.Stream(Path(sys.argv[1])))
+conclusion = conclude(recording, Labels(), params.Annotate())
 # Not getrusage: what it says of a child begins with its parent's peak.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-print(heard.seconds, peak)
+print(recording.seconds, peak)
 """
 
 

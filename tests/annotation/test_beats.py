@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from solos import clicks, hiss
 
-from tarkib.annotation import beats, tempo
+from tarkib.annotation import tempo
 from tarkib.annotation.onset import onset_strength
 from tarkib.audio import SAMPLE_RATE
 from tarkib.params import Annotate
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 def tracked(samples: np.ndarray, min_confidence: float = 0.5) -> np.ndarray:
     onset = onset_strength(samples)
-    return beats.beats(onset, tempo.track(onset, Annotate()), min_confidence)
+    return tempo.beats(onset, tempo.track(onset, Annotate()), min_confidence)
 
 
 @pytest.mark.parametrize("bpm", [60.0, 120.0])
@@ -38,5 +38,5 @@ def test_beats_are_kept_only_where_the_tempo_is_trusted():
     ("start_s", "expected"), [(0.0, 0.5), (0.6, 0.9), (1.5, 0.0), (4.0, None), (5.0, 4.9), (10.0, None)]
 )
 def test_the_first_beat_of_a_slice(start_s, expected):
-    assert beats.first_beat(np.array([0.5, 1.5, 9.9]), start_s) == (expected and pytest.approx(expected))
-    assert beats.first_beat(np.zeros(0), start_s) is None
+    assert tempo.first_beat(np.array([0.5, 1.5, 9.9]), start_s) == (expected and pytest.approx(expected))
+    assert tempo.first_beat(np.zeros(0), start_s) is None

@@ -6,7 +6,6 @@ from tarkib.annotation import conflicts, evidence, octaves, tempo
 from tarkib.annotation.conflicts import Conflict
 from tarkib.annotation.evidence import Evidence
 from tarkib.annotation.labels import Labels
-from tarkib.demo import orchestra
 from tarkib.params import Annotate
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -66,12 +65,6 @@ def test_a_melody_labelled_as_a_drum(chahargah):
     (conflict,) = find(chahargah, Labels("tonbak"))
     assert (conflict.what, conflict.label, conflict.estimate) == ("instrument", "tonbak", "a melody in chahargah")
     assert find(hiss(20.0, 0.1), Labels("tonbak")) == []
-
-
-def test_drums_are_no_melodies():
-    jobs = orchestra.plan(105, 2, 1, instruments=("daf", "tonbak"), seconds=(20.0, 30.0))
-    for job in [job for job in jobs if job.performer][:6]:
-        assert find(orchestra.render(job), Labels(job.instruments[0]), least=0.5) == []
 
 
 def test_a_recording_that_changes_its_mode():

@@ -129,16 +129,6 @@ def test_weights_cover_the_scale_and_favour_the_tonic():
         assert sum(tonality.RADIF_SHARES[name].values()) == pytest.approx(100, abs=6)
 
 
-def test_the_refined_maximum_is_that_of_a_parabola_even_around_the_seam():
-    for top in (40.3, 0.2, 119.6):
-        score = 1.0 - ((np.arange(120.0) - top + 60) % 120 - 60) ** 2
-        assert tonality._refined(score, int(score.argmax())) % 120 == pytest.approx(top % 120, abs=1e-6)
-
-
-def test_only_homayoun_circles_around_another_tone_than_its_tonic():
-    assert {name: cents for name in DASTGAHS if (cents := tonality.shahed_cents(name))} == {"homayoun": 150.0}
-
-
 @pytest.mark.skipif(not (AUDIO / "manifest.csv").is_file(), reason="the real recordings are not here")
 def test_real_recordings():
     right = []

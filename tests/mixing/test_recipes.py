@@ -234,12 +234,6 @@ def test_an_instrument_without_a_dastgah_is_left_out_of_all_modes_and_named(defa
         drawn(defaults, 10, alone, mode="dastgah")
 
 
-def test_single_slices_without_a_dastgah_are_for_free_modes(defaults):
-    sources = without_dastgah(SOURCES, lambda source: source.slice_id.endswith("0"))
-    _, parts = drawn(defaults, 200, sources, mode="dastgah")
-    assert all(row["dastgah"] for rows in parts.values() for row in rows if row["instrument"] not in PERCUSSION)
-
-
 def test_more_mixtures_than_the_material_allows(defaults):
     """An error for training; of validation mixtures there may be fewer."""
     five = [Source(f"ney-{i}", f"ney-{i}", "ney", "shur", None, 200.0) for i in range(5)]

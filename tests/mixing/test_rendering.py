@@ -6,7 +6,7 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
-from tarkib.mixing import rendering, timing
+from tarkib.mixing import recipes, rendering
 from tarkib.mixing.material import Source
 from tarkib.mixing.rendering import COMPONENT_RMS_DBFS, Renderer
 
@@ -47,7 +47,7 @@ def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, neighbour
     """The original cut to the first clip's length and let fast ones end early."""
     before, after = neighbours != "after", neighbours != "before"
     sounding_s = -5.0 * before, 5.0 + 5.0 * after
-    begin = timing.begin(Source("aa-1", "aa", "tar", "shur", 100.0, 200.0, None, sounding_s), factor)
+    begin = recipes.begin(Source("aa-1", "aa", "tar", "shur", 100.0, 200.0, None, sounding_s), factor)
     earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
     one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
     assert one.size == CLIP_SAMPLES

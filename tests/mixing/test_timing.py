@@ -3,7 +3,7 @@ import pytest
 
 from tarkib.annotation import octaves
 from tarkib.audio import SAMPLE_RATE
-from tarkib.mixing import rendering, timing
+from tarkib.mixing import recipes, rendering
 from tarkib.mixing.material import Source
 
 
@@ -50,8 +50,8 @@ def farthest(pair, stretches, begins) -> float:
 )
 def test_aligned_beats_sound_together_and_others_do_not(pair):
     stretches = [octaves.ratio(one.bpm, pair[0].bpm) for one in pair]
-    assert farthest(pair, stretches, timing.aligned(pair, stretches)) < 0.012
-    begins = [timing.begin(one, factor) for one, factor in zip(pair, stretches, strict=True)]
+    assert farthest(pair, stretches, recipes.aligned(pair, stretches)) < 0.012
+    begins = [recipes.begin(one, factor) for one, factor in zip(pair, stretches, strict=True)]
     assert farthest(pair, stretches, begins) > 0.03
 
 
@@ -60,17 +60,17 @@ def test_no_component_moves_by_more_than_a_beat_of_its_own_or_into_silence():
     for _ in range(300):
         sources = [source(*rng.uniform((50, 0), (200, 0.3)).tolist(), bool(rng.integers(2)), True) for _ in range(3)]
         stretches = [octaves.ratio(one.bpm, sources[0].bpm) for one in sources]
-        for one, factor, offset_s in zip(sources, stretches, timing.aligned(sources, stretches), strict=True):
-            assert abs(offset_s - timing.begin(one, factor)) <= 60 / one.bpm + 1e-9
-            assert one.sounding_s[0] - 1e-9 <= offset_s <= timing.latest_begin(one, factor) + 1e-9
+        for one, factor, offset_s in zip(sources, stretches, recipes.aligned(sources, stretches), strict=True):
+            assert abs(offset_s - recipes.begin(one, factor)) <= 60 / one.bpm + 1e-9
+            assert one.sounding_s[0] - 1e-9 <= offset_s <= recipes.latest_begin(one, factor) + 1e-9
 
 
 def test_a_lone_slice_loses_as_little_sound_as_it_can():
     alone = source(100.0, 0.2, before=False, after=False)
-    _, offset_s = timing.aligned([source(100.0, 0.0), alone], [1.0, 1.0])
+    _, offset_s = recipes.aligned([source(100.0, 0.0), alone], [1.0, 1.0])
     assert offset_s == pytest.approx(0.2) or offset_s == pytest.approx(-0.4)
 
 
 @pytest.mark.parametrize("other", [source(None, None), source(100.0, None)])
 def test_without_a_beat_nothing_moves(other):
-    assert timing.aligned([source(100.0, 0.3), other], [1.0, 1.0]) == [0.0, 0.0]
+    assert recipes.aligned([source(100.0, 0.3), other], [1.0, 1.0]) == [0.0, 0.0]

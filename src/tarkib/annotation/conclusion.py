@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib.annotation import SECONDS_DECIMALS, beats, tempo, tonality
+from tarkib.annotation import SECONDS_DECIMALS, tempo, tonality
 from tarkib.annotation.conflicts import TEMPO_TOLERANCE
 from tarkib.annotation.evidence import Evidence
 from tarkib.annotation.labels import Labels
@@ -60,7 +60,7 @@ def conclude(evidence: Evidence, labels: Labels, params: Annotate) -> Conclusion
     tonal = Tonality()
     if labels.instrument not in PERCUSSION:
         tonal = tonality.estimate(evidence.pitch, labels.dastgah, labels.tonic_hz)
-    return Conclusion(track, beats.beats(evidence.onset, track, params.min_confidence), tonal)
+    return Conclusion(track, tempo.beats(evidence.onset, track, params.min_confidence), tonal)
 
 
 def annotate(conclusion: Conclusion, starts_s: Sequence[float], labels: Labels, params: Annotate) -> list[Annotation]:
@@ -75,7 +75,7 @@ def _annotation(conclusion: Conclusion, start_s: float, labels: Labels, params: 
     # The beats are those of the estimated tempo: without it, or with another one by label, there are none.
     trusted = confidence > 0.0 and confidence >= params.min_confidence
     has_beats = trusted and (labels.bpm is None or abs(bpm / labels.bpm - 1.0) <= TEMPO_TOLERANCE)
-    beat_s = beats.first_beat(conclusion.beats_s, start_s) if has_beats else None
+    beat_s = tempo.first_beat(conclusion.beats_s, start_s) if has_beats else None
     bpm_source = _source(bpm, confidence, params.min_confidence, labels.bpm)
     tonic_source = _source(tonal.tonic_hz, tonal.tonic_confidence, min_tonal, labels.tonic_hz)
     dastgah_source = _source(tonal.dastgah, tonal.dastgah_confidence, min_tonal, labels.dastgah)

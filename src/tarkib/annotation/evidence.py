@@ -38,7 +38,7 @@ class Evidence:
 def extract(blocks: Iterable[np.ndarray]) -> Evidence:
     """Analyse a recording, mono at 24,000 Hz, that comes in blocks of float32 samples of shape (n,).
 
-    Equal samples give equal bytes, whatever the blocks. Non-finite samples count as silence.
+    Equal samples give equal bytes, in any blocks. Non-finite samples count as silence.
     """
     onsets, pitches, samples = OnsetDetector(), PitchDetector(), 0
     for segment in segments(blocks):

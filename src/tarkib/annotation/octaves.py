@@ -22,10 +22,7 @@ def apart(value: float, other: float) -> float:
 
 
 def ratio(value: float, target: float) -> float:
-    """Factor that brings a value to `target` or the nearest of its halves and doubles: target over value.
-
-    Always within the square root of 2. As a time factor above 1 is faster: a clip at 100 BPM must be played 1.2 times
-    as fast to sound at 120.
+    """Time factor that brings a value to `target` modulo octave: above 1 is faster, within the square root of 2.
 
     >>> round(ratio(100, 120), 6), round(ratio(65, 120), 6)
     (1.2, 0.923077)
@@ -49,10 +46,9 @@ def within_reach(values: Sequence[float], most: float) -> bool:
 def meeting_points(values: Sequence[float], most: float) -> list[float]:
     """Targets with the least total change that ratios within `most` either way bring all values to.
 
-    The total change is the sum of the ratios' logarithms. It is least at the circular median of the values, so one or
-    more of them need no change; of equal totals all targets are returned, as with any two values. If the median is out
-    of another's reach, the target is the nearest point that all reach, or the middle between two such. Empty without
-    values, or if they cannot meet.
+    The total change, the sum of the ratios' logarithms, is least at the circular median of the values, so one or more
+    of them need no change; of equal totals all targets are returned. If the median is out of another's reach, the
+    target is the nearest point that all reach, or the middle between two such. Empty if the values cannot meet.
 
     >>> meeting_points([100.0, 110.0, 52.0], 1.25), meeting_points([100.0, 110.0], 1.25)
     ([52.0], [100.0, 110.0])

@@ -8,8 +8,13 @@ the autocorrelations at simple ratios of its period, from a quarter to eight tim
 metre would show. The combs (log-sum-exp of their scores) and the score of no metre were fitted (`COMBS`). With a
 log-normal prior the scores become probabilities; Viterbi finds the best path. The confidence is the probability of the
 path's tempo and its octaves among all tempi and no metre, so free rhythm gets a low one.
+
+Beats are those of Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007: the frames of
+the greatest sum of onset strengths less the squared logarithm of each step over the period, which follows our tempo.
+(librosa's tracker is compiled and ended some processes of a fresh installation with a segfault.)
 """
 
+import functools
 import json
 from fractions import Fraction
 from importlib import resources
@@ -19,9 +24,11 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import expit, logit
 
 from tarkib.annotation import BPM_DECIMALS, CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.annotation.onset import FRAME_RATE
+from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
 
 WINDOW_S = 12.0
@@ -39,20 +46,20 @@ _JUMP_COST = 6.0  # of any other change of tempo
 _SAME_TEMPO = 0.06  # octaves, about 4 %
 _NEARLY = 1.0 / 3.0  # of a tempo's probability, for its half or double to fit nearly as well
 _CERTAIN = 1e-4  # probabilities are kept that far from 0 and 1, where log-odds end
-_SCORE_DECIMALS = 3  # before the path is chosen: equal tempi must not be told apart by a processor's last bits
+_TIGHTNESS = 100.0  # of the beat's period, against onset strengths in units of their standard deviation
+_SPREAD = 1.0 / 32.0  # of a period, by which an onset may be off the beat
+_FIRST = 0.01  # of the strongest onset: the first beat is at least that strong
+_BEAT_DECIMALS = 6  # of scores: last bits must not decide between steps of equal cost
+_SCORE_DECIMALS = 3  # before the path is chosen: last bits must not decide between equal tempi
 
 
 class Combs(NamedTuple):
     """The fitted values of combs.json."""
 
-    ratios: np.ndarray
-    """shape (ratios,): of the tempo's period"""
-    weights: np.ndarray
-    """float32 of shape ((1 + ranges) * ratios, combs), rows in the order of `levels`"""
-    unmetred: float
-    """score of no metre"""
-    calibration: tuple[float, float]
-    """offset and factor of the log-odds of a tempo's probability"""
+    ratios: np.ndarray  # shape (ratios,): of the tempo's period
+    weights: np.ndarray  # float32 of shape ((1 + ranges) * ratios, combs), rows in the order of `levels`
+    unmetred: float  # score of no metre
+    calibration: tuple[float, float]  # offset and factor of the log-odds of a tempo's probability
 
 
 def _read_combs() -> Combs:
@@ -131,21 +138,17 @@ def log_prior(bpm: np.ndarray, params: Annotate) -> np.ndarray:
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
     """Logarithm of a probability's odds, finite even for 0 and 1."""
-    inside = np.clip(probability, _CERTAIN, 1.0 - _CERTAIN)
-    return np.log(inside / (1.0 - inside))
+    return logit(np.clip(probability, _CERTAIN, 1.0 - _CERTAIN))
 
 
 def calibrated(probability: np.ndarray) -> np.ndarray:
     """Share of tempi of this probability (octaves included) that were right on known music; 0 stays 0."""
     offset, factor = COMBS.calibration
-    return np.where(probability > 0.0, 1.0 / (1.0 + np.exp(-(offset + factor * log_odds(probability)))), 0.0)
+    return np.where(probability > 0.0, expit(offset + factor * log_odds(probability)), 0.0)
 
 
 def scores(onset: np.ndarray, bpm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihoods of the tempi of a `tempo_grid`, up to a constant, shape (seconds, len(bpm)).
-
-    And whether the onset strength varies at all around that second, shape (seconds,), bool.
-    """
+    """Log-likelihoods of tempi up to a constant, shape (seconds, len(bpm)), and whether there is more than silence."""
     seconds = 1 + len(onset) // FRAME_RATE
     # A single frame has no autocorrelation to look up.
     pulses = _pulses(np.pad(onset, ((0, max(0, 2 - len(onset))), (0, 0))))
@@ -168,15 +171,9 @@ def _pulses(onset: np.ndarray) -> np.ndarray:
 
 
 def levels(windows: np.ndarray, bpm: np.ndarray) -> np.ndarray:
-    """Autocorrelations of windows at the ratios of each tempo's period.
+    """Autocorrelations at the ratios of each tempo's period, shape (windows, len(bpm), (1 + ranges) * ratios).
 
-    Parameters
-    ----------
-    windows : shape (1 + ranges, windows, frames), of `_pulses`
-
-    Returns
-    -------
-    shape (windows, len(bpm), (1 + ranges) * ratios)
+    `windows` are of `_pulses`, shape (1 + ranges, windows, frames).
     """
     count, size = windows.shape[1:]
     # On a logarithmic axis of lags, ratios of a period are shifts.
@@ -247,3 +244,51 @@ def _refined(score: np.ndarray, path: np.ndarray) -> np.ndarray:
     curvature = left - 2.0 * middle + right
     top = (inner == path) & (middle >= left) & (middle >= right) & (curvature < -1e-9)
     return path + np.where(top, 0.5 * (left - right) / np.where(top, curvature, -1.0), 0.0)
+
+
+def beats(onset: np.ndarray, tempo: TempoTrack, min_confidence: float) -> np.ndarray:
+    """Seconds of the beats where the tempo is trusted: shape (beats,), float64, rising."""
+    trusted = (tempo.confidence >= min_confidence) & (tempo.confidence > 0.0)
+    if not trusted.any():
+        return np.zeros(0)
+    bpm = np.interp(np.arange(len(onset)) / FRAME_RATE, np.arange(len(tempo.bpm)), tempo.bpm)
+    seconds = _best_beats(onset.sum(axis=1), np.round(60.0 * FRAME_RATE / bpm).astype(int)) / FRAME_RATE
+    return seconds[trusted[np.clip(np.round(seconds).astype(int), 0, len(trusted) - 1)]]
+
+
+def first_beat(beats_s: np.ndarray, start_s: float) -> float | None:
+    """Seconds from a slice's start to the first beat in it, None if it has none."""
+    index = int(np.searchsorted(beats_s, start_s))
+    if index == len(beats_s) or beats_s[index] >= start_s + CLIP_SECONDS:
+        return None
+    return float(beats_s[index] - start_s)
+
+
+def _best_beats(strength: np.ndarray, periods: np.ndarray) -> np.ndarray:
+    """Frames of the beats, rising, float64; `periods` gives the frames of a beat around each frame."""
+    local = scipy.ndimage.gaussian_filter1d(strength.astype(float), _SPREAD * float(np.median(periods)))
+    local = np.round(local / max(float(local.std()), 1e-12), _BEAT_DECIMALS)
+    total, back = local.copy(), np.full(len(local), -1)
+    begun = int(np.argmax(local > _FIRST * local.max()))
+    for frame in range(begun + 1, len(local)):
+        period = int(periods[frame])
+        first, last = max(begun, frame - 2 * period), frame - period // 2
+        if last > first:
+            sums = total[first:last] + _penalty(period)[first - last :]
+            best = int(sums.argmax())
+            total[frame] += sums[best]
+            back[frame] = first + best
+    # The last beat is the best frame of the last period.
+    frame = len(total) - 1 - int(total[: -int(periods[-1]) - 1 : -1].argmax())
+    frames = []
+    while frame >= 0:
+        frames.append(frame)
+        frame = int(back[frame])
+    return np.array(frames[::-1], float)
+
+
+@functools.cache
+def _penalty(period: int) -> np.ndarray:
+    """Cost of steps of two periods down to half a period."""
+    steps = np.arange(2 * period, period // 2, -1)
+    return np.round(-_TIGHTNESS * np.log(steps / period) ** 2, _BEAT_DECIMALS)

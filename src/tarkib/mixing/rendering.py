@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 from python_stretch.Signalsmith import Stretch
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.mixing import formants, room
+from tarkib.mixing import room
 
 COMPONENT_RMS_DBFS = -26.0
 """Level of every component before its drawn gain, so that no loud recording masks the others.
@@ -36,6 +38,11 @@ _STRETCHER_SEED = 1
 _BLOCK_SAMPLES, _INTERVAL_SAMPLES = SAMPLE_RATE * 120 // 1000, SAMPLE_RATE * 40 // 1000
 _TONALITY_LIMIT = 8_000 / SAMPLE_RATE  # above it partials are shifted by a constant: noise and breath stay natural
 _CACHED_SLICES = 256  # 0.5 MB each; only small data sets would meet more of them again
+_FORMANT_WINDOW = 1024
+_FORMANT_STFT = ShortTimeFFT(hann(_FORMANT_WINDOW, sym=False), 256, SAMPLE_RATE)
+_LIFTER_S = 0.0015  # separates resonances 700 Hz apart, but not partials of notes below 600 Hz
+_FORMANT_FLOOR = 1e-5
+_FORMANT_GAIN = np.log(4.0)  # of a frequency, up or down, at most: silence must not be amplified further
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -53,7 +60,36 @@ def stretch(samples: np.ndarray, factor: float, shift_cents: float = 0.0) -> np.
     ratio = 2 ** (shift_cents / 1200)
     stretcher.setTransposeFactor(ratio, _TONALITY_LIMIT)
     played = np.asarray(stretcher.process(samples[np.newaxis]))[0]
-    return played if shift_cents == 0.0 else formants.restore(played, ratio)
+    return played if shift_cents == 0.0 else restore_formants(played, ratio)
+
+
+def restore_formants(samples: np.ndarray, ratio: float) -> np.ndarray:
+    """Give transposed samples the formants (resonances of a body or mouth) that they had before, shape (n,).
+
+    A transposition by `ratio` (2: an octave up) has moved the spectral envelope along with the notes: its value at f
+    belongs at f / ratio. So each frequency is weighted with the envelope at f * ratio over the envelope at f. The
+    envelope is the cepstrum up to a quefrency of `_LIFTER_S` (Röbel and Rodet, Efficient spectral envelope estimation,
+    DAFx 2005, describe the family of methods).
+    """
+    if samples.size < _FORMANT_WINDOW:
+        return samples
+    spectrum = _FORMANT_STFT.stft(samples)
+    envelope = _log_envelope(np.abs(spectrum))
+    bins = np.arange(len(envelope))
+    wanted = np.minimum(bins * ratio, bins[-1])
+    below = np.minimum(wanted.astype(int), bins[-1] - 1)
+    share = (wanted - below)[:, np.newaxis]
+    moved = envelope[below] * (1 - share) + envelope[below + 1] * share
+    corrected = spectrum * np.exp(np.clip(moved - envelope, -_FORMANT_GAIN, _FORMANT_GAIN))
+    return _FORMANT_STFT.istft(corrected, k1=samples.size).astype(np.float32)
+
+
+def _log_envelope(magnitudes: np.ndarray) -> np.ndarray:
+    """Natural logarithm of the spectral envelope, shape (frequencies, frames) as the magnitudes."""
+    cepstrum = np.fft.irfft(np.log(np.maximum(magnitudes, _FORMANT_FLOOR)), axis=0)
+    quefrencies = int(_LIFTER_S * SAMPLE_RATE)
+    cepstrum[quefrencies + 1 : -quefrencies] = 0.0
+    return np.fft.rfft(cepstrum, axis=0).real
 
 
 def component(
