@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, run
 from tarkib import models, params
-from tarkib.evaluation import report, scores, testset
+from tarkib.evaluation import plots, report, scores, testset
 from tarkib.runtime import fingerprint, versioning
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.streams import Stream, generator
@@ -37,14 +37,14 @@ def main() -> None:
         trained_classes=model.trained_classes,
     )
     print(report.summary(scored), *test.notes, sep="\n")
-    with atomic_dir(EVALUATION_PLOTS) as plots:
-        report.write_plots(plots, scored)
-    report.draw_overview(OVERVIEW, scored)
+    with atomic_dir(EVALUATION_PLOTS) as folder:
+        report.write_plots(folder, scored)
+    plots.draw_overview(OVERVIEW, scored)
     report.write_predictions(PREDICTIONS, test, scored)
     report.write_details(METRICS / "details.json", scored, test.notes)
     report.write_metrics(METRICS / "metrics.json", scored)
     weights = fingerprint.of_files([CLASSIFIER / "model.safetensors"])
-    figures = {name: one.value for name, one in scored.figures.items()}
+    figures = {name: None if np.isnan(value) else value for name, value in scored.figures.value.items()}
     runs.evaluated(settings, weights, figures, CLASSIFIER, scored.size)
 
 

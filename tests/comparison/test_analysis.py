@@ -33,15 +33,15 @@ def test_one_experiment_has_the_figures_of_its_evaluation():
     )
     compared = _compared({("random", 1): one})
     for name in (*HEADLINE, CALIBRATION):
-        assert compared.means["random", name].value == pytest.approx(scored.figures[name].value), name
-    for k, one_class in enumerate(scored.classes):
-        assert compared.means["random", "class_f1", of.classes[k]].value == pytest.approx(one_class.f1.value)
-        assert compared.means["random", "class_roc_auc", of.classes[k]].value == pytest.approx(one_class.roc_auc.value)
-    assert list(compared.polyphony) == [group.instruments for group in scored.polyphony]
-    for group in scored.polyphony:
-        mean = compared.means["random", "polyphony_accuracy", group.instruments]
-        assert mean.value == pytest.approx(group.accuracy.value)
-        assert compared.polyphony[group.instruments] == group.clips
+        assert compared.means["random", name].value == pytest.approx(scored.figures.value[name]), name
+    for k, one_class in enumerate(scored.classes.itertuples()):
+        assert compared.means["random", "class_f1", of.classes[k]].value == pytest.approx(one_class.f1)
+        assert compared.means["random", "class_roc_auc", of.classes[k]].value == pytest.approx(one_class.roc_auc)
+    assert list(compared.polyphony) == list(scored.polyphony.index)
+    for group in scored.polyphony.itertuples():
+        mean = compared.means["random", "polyphony_accuracy", group.Index]
+        assert mean.value == pytest.approx(group.accuracy)
+        assert compared.polyphony[group.Index] == group.clips
     assert compared.floor == pytest.approx(scored.all_negative_accuracy)
     assert compared.differences == {}
     assert compared.family == 0
@@ -143,8 +143,8 @@ def test_few_recordings_have_wider_intervals_than_percentiles():
     rng = np.random.default_rng(5)
     plain = scores.score(
         of.targets, one.probabilities, np.full(10, 0.45), groups=of.recordings, rng=rng, rounds=999
-    ).figures["accuracy"]
-    assert np.ptp(found) > 1.15 * (plain.high - plain.low)
+    ).figures.loc["accuracy"]
+    assert np.ptp(found) > 1.15 * (plain.value_high - plain.value_low)
 
 
 def test_a_class_that_never_plays_is_undefined():

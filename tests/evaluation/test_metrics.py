@@ -7,17 +7,8 @@ import sklearn.metrics as sk
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 
-FIGURES = {
-    "accuracy": (metrics.accuracy, "decisions"),
-    "exact_match": (metrics.exact_match, "decisions"),
-    "f1": (metrics.f1, "decisions"),
-    "f1_macro": (metrics.f1_macro, "decisions"),
-    "f1_micro": (metrics.f1_micro, "decisions"),
-    "roc_auc": (metrics.roc_auc, "probabilities"),
-    "roc_auc_macro": (metrics.roc_auc_macro, "probabilities"),
-    "average_precision": (metrics.average_precision, "probabilities"),
-    "average_precision_macro": (metrics.average_precision_macro, "probabilities"),
-}
+BY_DECISION = ("accuracy", "exact_match", "f1", "f1_macro", "f1_micro")
+BY_SCORE = ("roc_auc", "roc_auc_macro", "average_precision", "average_precision_macro")
 
 
 @pytest.fixture(params=["continuous", "tied"])
@@ -29,51 +20,44 @@ def scored(request):
     return targets, probabilities if request.param == "continuous" else np.round(probabilities, 1)
 
 
-def test_figures_agree_with_scikit_learn(scored):
-    targets, probabilities = scored
-    predictions = metrics.predict(probabilities, 0.5)
-    expected = {
-        "accuracy": 1 - sk.hamming_loss(targets, predictions),
-        "exact_match": sk.accuracy_score(targets, predictions),
-        "f1": sk.f1_score(targets, predictions, average=None),
-        "f1_macro": sk.f1_score(targets, predictions, average="macro"),
-        "f1_micro": sk.f1_score(targets, predictions, average="micro"),
-        "roc_auc": sk.roc_auc_score(targets, probabilities, average=None),
-        "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro"),
-        "average_precision": sk.average_precision_score(targets, probabilities, average=None),
-        "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro"),
+def figures(targets, probabilities, weights=None, threshold=0.5):
+    """All metrics by name."""
+    predictions = metrics.predict(probabilities, threshold)
+    return {
+        **{name: getattr(metrics, name)(targets, predictions, weights) for name in BY_DECISION},
+        **{name: getattr(metrics, name)(targets, probabilities, weights) for name in BY_SCORE},
     }
-    for name, (figure, given) in FIGURES.items():
-        value = figure(targets, predictions if given == "decisions" else probabilities)
-        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_weighted_figures_agree_with_scikit_learn(scored):
+def by_scikit_learn(targets, probabilities, times):
+    predictions, counted = probabilities >= 0.5, {"sample_weight": times}
+    return {
+        "accuracy": 1 - sk.hamming_loss(targets, predictions, **counted),
+        "exact_match": sk.accuracy_score(targets, predictions, **counted),
+        "f1": sk.f1_score(targets, predictions, average=None, **counted),
+        "f1_macro": sk.f1_score(targets, predictions, average="macro", **counted),
+        "f1_micro": sk.f1_score(targets, predictions, average="micro", **counted),
+        "roc_auc": sk.roc_auc_score(targets, probabilities, average=None, **counted),
+        "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro", **counted),
+        "average_precision": sk.average_precision_score(targets, probabilities, average=None, **counted),
+        "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro", **counted),
+    }
+
+
+def test_figures_agree_with_scikit_learn_without_and_with_weights(scored):
     targets, probabilities = scored
-    predictions = metrics.predict(probabilities, 0.5)
+    plain, ones = figures(targets, probabilities), np.ones(len(targets))
     weights = np.random.default_rng(2).integers(0, 4, (6, len(targets)))
-    found = {
-        name: figure(targets, {"decisions": predictions}.get(given, probabilities), weights)
-        for name, (figure, given) in FIGURES.items()
-    }
-    for i, times in enumerate(weights):
-        counted = {"sample_weight": times}
-        expected = {
-            "accuracy": 1 - sk.hamming_loss(targets, predictions, **counted),
-            "exact_match": sk.accuracy_score(targets, predictions, **counted),
-            "f1": sk.f1_score(targets, predictions, average=None, **counted),
-            "f1_macro": sk.f1_score(targets, predictions, average="macro", **counted),
-            "f1_micro": sk.f1_score(targets, predictions, average="micro", **counted),
-            "roc_auc": sk.roc_auc_score(targets, probabilities, average=None, **counted),
-            "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro", **counted),
-            "average_precision": sk.average_precision_score(targets, probabilities, average=None, **counted),
-            "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro", **counted),
-        }
-        for name, values in found.items():
-            np.testing.assert_allclose(values[i], expected[name], rtol=0, atol=1e-12, err_msg=name)
+    weighted = figures(targets, probabilities, weights)
+    cases = [(plain, ones), *(({name: weighted[name][i] for name in weighted}, row) for i, row in enumerate(weights))]
+    for values, times in cases:
+        expected = by_scikit_learn(targets, probabilities, times)
+        assert values.keys() == expected.keys()
+        for name, value in values.items():
+            np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_cells_without_a_label_are_as_if_the_clip_were_not_there_for_scikit_learn(scored):
+def test_unlabelled_cells_count_as_absent_clips_for_scikit_learn(scored):
     targets, probabilities = scored
     predictions = metrics.predict(probabilities, 0.5)
     targets = np.where(np.random.default_rng(3).random(targets.shape) < 0.3, np.nan, targets)
@@ -93,20 +77,19 @@ def test_cells_without_a_label_are_as_if_the_clip_were_not_there_for_scikit_lear
         np.testing.assert_allclose(figure(targets, given), by_class, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_weights_are_repeated_clips(scored, name):
+def test_weights_are_repeated_clips(scored):
     targets, probabilities = scored
     targets[:20, 1] = np.nan
     # A class with a single positive and one with a single negative, which many resamples lack.
     targets[:, 2] = np.arange(60) == 3
     targets[:, 3] = np.arange(60) != 3
-    given = metrics.predict(probabilities, 0.4) if FIGURES[name][1] == "decisions" else probabilities
     weights = np.random.default_rng(0).integers(0, 3, (15, len(targets)))
     assert 0 < np.sum(weights[:, 3] == 0) < 15
-    together = FIGURES[name][0](targets, given, weights)
+    together = figures(targets, probabilities, weights, threshold=0.4)
     for i, times in enumerate(weights):
-        alone = FIGURES[name][0](np.repeat(targets, times, axis=0), np.repeat(given, times, axis=0))
-        np.testing.assert_allclose(together[i], alone, rtol=0, atol=1e-12)
+        repeated = (np.repeat(values, times, axis=0) for values in (targets, probabilities))
+        for name, alone in figures(*repeated, threshold=0.4).items():
+            np.testing.assert_allclose(together[name][i], alone, rtol=0, atol=1e-12, err_msg=name)
 
 
 def test_a_case_worked_by_hand():
@@ -150,7 +133,7 @@ def test_nothing_defined_is_nan_and_pooled_figures_stay():
     assert np.isnan(metrics.f1_micro(np.zeros((2, 2)), np.zeros((2, 2), dtype=bool)))
 
 
-def test_a_class_that_is_never_found_has_f1_zero():
+def test_a_class_that_is_never_predicted_has_f1_zero():
     assert metrics.f1(np.array([[1.0], [0.0]]), np.zeros((2, 1), dtype=bool)).tolist() == [0.0]
 
 
@@ -173,8 +156,8 @@ def test_best_thresholds_lie_midway_between_scores():
     assert metrics.best_thresholds(np.array([[0.0], [1], [0], [1]]), probabilities) == pytest.approx(0.2)
 
 
-def test_best_thresholds_of_equal_worth_take_the_nearest_to_half_then_the_lower():
-    # Above 0.8 one of two positives is found with no false alarm (F1 2/3); so is F1 2/3 by predicting all four.
+def test_of_equally_good_thresholds_the_nearest_to_half_then_the_lower_is_taken():
+    # Above 0.8 one of two positives is predicted with no false alarm (F1 2/3); so is F1 2/3 by predicting all four.
     targets, probabilities = np.array([[1.0], [0], [0], [1]]), np.array([[0.1], [0.2], [0.3], [0.9]])
     assert metrics.best_thresholds(targets, probabilities) == pytest.approx(0.6)
     # Midpoints 0.25 and 0.75 are equally good and equally far.
@@ -206,7 +189,7 @@ def test_few_recordings_choose_no_threshold(recordings, chosen):
     assert metrics.choosable(targets, recordings).tolist() == [chosen]
     expected = 0.987 if chosen else metrics.DEFAULT_THRESHOLD
     assert metrics.best_thresholds(targets, probabilities, recordings) == pytest.approx(expected)
-    # Whatever the recordings, a class without a negative is not defined.
+    # With any number of recordings, a class without a negative is not defined.
     assert not metrics.choosable(np.ones((48, 1)), [[9], [9]]).any()
 
 
@@ -223,8 +206,8 @@ def test_no_clips_is_an_error_for_the_user():
 @pytest.mark.parametrize(
     ("targets", "probabilities", "message"),
     [
-        (np.zeros(3), np.zeros(3), "expected shape"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), "must be equal"),
+        (np.zeros(3), np.zeros(3), "give equal ones"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), "give equal ones"),
         (np.full((2, 3), 0.4), np.zeros((2, 3)), "cut soft labels"),
         (np.zeros((2, 3)), np.full((2, 3), 1.2), "within 0..1"),
         (np.zeros((2, 3)), np.full((2, 3), np.nan), "within 0..1"),
@@ -235,13 +218,9 @@ def test_wrong_arrays_are_refused(targets, probabilities, message):
         metrics.roc_auc(targets, probabilities)
 
 
-def test_wrong_decisions_thresholds_and_weights_are_refused():
+def test_wrong_predictions_and_thresholds_are_refused():
     targets = np.array([[1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(ValueError, match="booleans"):
         metrics.accuracy(targets, np.array([[0.9, 0.1], [0.2, 0.8]]))
-    with pytest.raises(ValueError, match="expected 2 thresholds"):
-        metrics.predict(targets, [0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match=r"thresholds must be within 0\.\.1"):
         metrics.predict(targets, [0.5, np.nan])
-    with pytest.raises(ValueError, match="non-negative"):
-        metrics.roc_auc(targets, targets, np.array([[1, -1]]))

@@ -55,8 +55,6 @@ def test_soft_labels_are_cut_at_the_threshold(folder):
     root = folder("sample_id,ney\na,0.29\nb,0.3\nc,1\n", "a.wav", "b.wav", "c.wav")
     assert column(testset.load(root, label_threshold=0.3), "ney") == [0, 1, 1]
     assert column(testset.load(root, label_threshold=1.0), "ney") == [0, 0, 1]
-    with pytest.raises(TarkibError, match="label_threshold is 0"):
-        testset.load(root, label_threshold=0)
 
 
 def test_recordings_group_clips(folder):
@@ -140,14 +138,14 @@ def test_the_table_may_have_any_name(folder, place):
     (root / place).write_text("sample_id,ney\na,1\n")
     test = testset.load(root)
     assert test.paths == [root / "audio/a.wav"]
-    assert not any("not read" in note for note in test.notes)
+    assert not any("ignored" in note for note in test.notes)
 
 
 def test_labels_csv_wins_over_other_tables_which_are_named(folder):
     root = folder("sample_id,ney\na,1\n", "a.wav", "notes.csv", "more.csv", "deep/labels.csv")
     test = testset.load(root)
     assert test.ids == ["a"]
-    assert test.notes[0].endswith("labels.csv: other tables that are there, not read: more.csv, notes.csv")
+    assert test.notes[0].endswith("labels.csv: other tables in the folder, ignored: more.csv, notes.csv")
 
 
 HAMNAVA = "sample_id,difficulty,singer,tar,oud\n"
@@ -167,7 +165,7 @@ def test_hamnavas_posted_folder_loads_as_it_is(folder):
     assert (test.ids, column(test, "avaz"), column(test, "tar")) == (["3", "1", "2"], [1, 1, 1], [1, 1, 0])
     assert test.notes[0] == (
         f"{root}: tables read together: test_bin.csv, train_bin.csv, validation_bin.csv; "
-        "not read: test.csv, train.csv, validation.csv"
+        "ignored: test.csv, train.csv, validation.csv"
     )
     assert len(test.notes) == 3
 
@@ -184,7 +182,7 @@ def test_soft_tables_without_cut_ones_are_cut(folder):
 def test_labels_csv_wins_over_hamnavas_tables(folder):
     root = folder("sample_id,ney\n1,1\n", "1.mp3")
     hamnava(root)
-    assert testset.load(root).notes[0].startswith(f"{root / 'labels.csv'}: other tables that are there, not read: ")
+    assert testset.load(root).notes[0].startswith(f"{root / 'labels.csv'}: other tables in the folder, ignored: ")
 
 
 def test_a_clip_of_several_tables_counts_once_if_they_agree(folder):
@@ -213,18 +211,14 @@ def test_tables_with_different_columns_are_not_read_together(folder):
 
 def test_several_tables_are_an_error_that_names_them(folder):
     root = folder(None, "a.wav", "one.csv", "two.csv")
-    with pytest.raises(
-        TarkibError, match=r"several tables, one\.csv, two\.csv; call the one with the labels labels\.csv"
-    ):
+    with pytest.raises(TarkibError, match=r"several tables, one\.csv, two\.csv; rename the one with .* labels\.csv"):
         testset.load(root)
 
 
-def test_a_table_may_be_named_itself(folder):
-    root = folder(None, "audio/a.wav", "one.csv")
-    (root / "two.csv").write_text("sample_id,ney\na,1\n")
-    test = testset.load(root / "two.csv")
-    assert test.paths == [root / "audio/a.wav"]
-    assert "let data.test be its folder" in test.notes[0]
+def test_a_test_set_is_a_folder_and_no_table(folder):
+    root = folder("sample_id,ney\na,1\n", "a.wav")
+    with pytest.raises(TarkibError, match=r"labels\.csv: is a file; set data\.test to its folder"):
+        testset.load(root / "labels.csv")
 
 
 def test_a_path_wins_over_a_bare_name(folder):
@@ -341,9 +335,9 @@ def test_decoding_leaves_out_what_cannot_be_decoded(folder):
     assert len(test.notes) == len(found.notes) + 2
 
 
-def test_hours_of_one_file_are_left_out_before_they_are_in_memory(folder):
+def test_hours_of_one_file_are_left_out_without_decoding(folder):
     root = folder("sample_id,ney\na,1\nb,0\n", "a.flac", "b.flac")
-    soundfile.write(root / "a.flac", np.zeros(8_000 * 3_661, np.int16), 8_000)
+    soundfile.write(root / "a.flac", np.zeros(4_000 * 3_661, np.int16), 4_000)
     soundfile.write(root / "b.flac", np.stack([np.arange(48_000) % 99, -(np.arange(48_000) % 99)], 1) / 99, 24_000)
     test, samples = testset.decoded(testset.load(root))
     assert test.ids == ["b"]
@@ -357,8 +351,3 @@ def test_nothing_to_decode(folder):
         TarkibError, match=r"not one of the test set's 2 audio files can be used, such as .*a\.wav: cannot"
     ):
         testset.decoded(testset.load(folder("sample_id,ney\na,1\nb,0\n", "a.wav", "b.wav")))
-
-
-def test_no_folder(tmp_path):
-    with pytest.raises(TarkibError, match=r"nowhere.labels\.csv: not there"):
-        testset.load(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Music that a test makes: no two seeds sound the same."""
+"""Synthetic music, different for each seed."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SECOND = audio.SAMPLE_RATE
 
 
 def melody(seconds, seed):
-    """Plucked notes of random pitch and length, as music is to a fingerprint."""
+    """Plucked notes of random pitch and length."""
     rng = np.random.default_rng(seed)
     sound = np.zeros(int(seconds * SECOND), np.float32)
     begin = 0

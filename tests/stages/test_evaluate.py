@@ -19,6 +19,8 @@ from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
 from .conftest import run_python, run_stage, set_parameters
 
+pytestmark = pytest.mark.slow
+
 HAMNAVA = "sample_id, difficulty, singer, tar, ney, setar, santour, kamancheh, tonbak, oud, daf\n"
 
 
@@ -50,33 +52,35 @@ def test_hamnava_is_scored_as_it_is(project, tmp_path):
     folder = with_test_set(project, tmp_path / "hamnava", rows)
     for k in range(1, 13):
         write(folder / f"data/test/audio/{k}.mp3", np.stack([noise(5.1, k, 44_100)] * 2, axis=1), 44_100, format="MP3")
-    said = run_stage(folder, "evaluate").stdout
-    found = report.PREDICTIONS.read(folder / "data/predictions.parquet")
-    assert len(found) == 120
-    by_cell = {(row["sample_id"], row["instrument"]): row["label"] for row in found}
+    output = run_stage(folder, "evaluate").stdout
+    predictions = report.PREDICTIONS.read(folder / "data/predictions.parquet")
+    assert len(predictions) == 120
+    by_cell = {(row["sample_id"], row["instrument"]): row["label"] for row in predictions}
     columns = ("avaz", "tar", "ney", "setar", "santur", "kamancheh", "tonbak", None, "daf")
     for k, row in enumerate(labels, start=1):
         assert [by_cell[str(k), name] for name in columns if name] == [bool(x) for x in np.delete(row, 7)]
     assert {by_cell["1", name] for name in ("piano", "violin")} == {None}
-    told = details(folder)
-    assert told["left_out"] == dict.fromkeys(("piano", "violin"), scores.NOT_LABELLED)
-    assert told["averaged"] == [name for name in INSTRUMENTS if name not in ("piano", "violin")]
+    written = details(folder)
+    assert written["left_out"] == dict.fromkeys(("piano", "violin"), scores.NOT_LABELLED)
+    assert written["averaged"] == [name for name in INSTRUMENTS if name not in ("piano", "violin")]
     table = Path("data/test/ground_truth.csv")
-    assert told["notes"] == [
+    assert written["notes"] == [
         f"{table}: columns that are none of the ten instruments, left out: difficulty, oud",
         f"{table}: instruments without a column, not labelled and so not scored: piano, violin",
     ]
-    assert all(note in said for note in told["notes"])
+    assert all(note in output for note in written["notes"])
 
 
 def test_one_clip_has_figures_without_intervals(project, tmp_path):
     folder = with_test_set(project, tmp_path / "one", "1, easy, 1, 0, 0, 0, 0, 0, 0, 0, 1\n")
     write(folder / "data/test/1.mp3", noise(5, 1), format="MP3")
-    said = run_stage(folder, "evaluate").stdout
-    assert "1 clip of 1 recording; with no other to resample there are no intervals." in said
+    output = run_stage(folder, "evaluate").stdout
+    assert (
+        "1 clip of 1 recording; with one recording there is nothing to resample, so there are no intervals." in output
+    )
     figures = details(folder)["figures"]
     assert 0 <= figures["accuracy"]["value"] <= 1
-    assert {one[end] for one in figures.values() for end in ("low", "high")} == {None}
+    assert {figure[end] for figure in figures.values() for end in ("low", "high")} == {None}
     written = json.loads((folder / "metrics/metrics.json").read_text())
     assert (written["clips"], written["classes"], written["roc_auc"]) == (1, 0, None)
 

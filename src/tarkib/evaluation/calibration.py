@@ -1,57 +1,49 @@
-"""Whether a confidence is the probability that it claims to be.
+"""Whether confidences are the probabilities of being right.
 
-Conventions
------------
-`confidence` has shape (n,), in [0, 1]; `right` has shape (n,), bool or 0/1. Bins are of equal width; a bin holds its
-upper edge, and the first its lower one too.
+`confidence` has shape (n,), in 0..1, and `right` shape (n,), bool or 0/1. Bins have equal width and include their upper
+edge, the first also its lower one.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Bin(NamedTuple):
-    """What was claimed and what was so, among the confidences that fall into one bin."""
+@dataclass(frozen=True)
+class Bin:
+    """A bin of a reliability diagram: mean confidence and share that was right, both NaN in an empty bin."""
 
     low: float
     high: float
     count: int
     claimed: float
-    """mean confidence; NaN in an empty bin"""
     right: float
-    """share that was right; NaN in an empty bin"""
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> list[Bin]:
-    """Claimed against observed, bin by bin: the figures behind a reliability diagram.
+    """Mean confidence against the share that was right, bin by bin.
 
-    Raises ValueError for shapes that differ or confidences outside [0, 1].
+    Raises ValueError for shapes that differ or confidences outside 0..1.
     """
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     if confidence.shape != right.shape or confidence.ndim != 1:
-        raise ValueError(f"confidence has shape {confidence.shape}, right {right.shape}; give two equal rows")
+        raise ValueError(f"confidence has shape {confidence.shape}, right {right.shape}; give equal vectors")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("a confidence is not between 0 and 1")
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    found = []
-    for k in range(bins):
-        inside = place == k
-        claimed, observed = (float(x[inside].mean()) if inside.any() else float("nan") for x in (confidence, right))
-        found.append(Bin(float(edges[k]), float(edges[k + 1]), int(inside.sum()), claimed, observed))
-    return found
+    place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        claimed, observed = (np.bincount(place, values, bins) / count for values in (confidence, right))
+    return list(map(Bin, *(column.tolist() for column in (edges[:-1], edges[1:], count, claimed, observed))))
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of claimed and observed, sum over bins of count / n * abs(right - claimed); NaN of nothing.
+    """Sum over bins of count / n * abs(right - claimed); NaN without values.
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3; for the probability of one class, as here,
-    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015. With few values it is
-    too high: chance alone keeps a bin's share from its probability.
+    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3; for binary labels as here, Naeini et al.,
+    "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015. Biased upwards for few values.
     """
-    found = reliability(confidence, right, bins)
-    total = sum(one.count for one in found)
-    if not total:
-        return float("nan")
-    return sum(one.count * abs(one.claimed - one.right) for one in found if one.count) / total
+    filled = [one for one in reliability(confidence, right, bins) if one.count]
+    total = sum(one.count for one in filled)
+    return sum(one.count * abs(one.claimed - one.right) for one in filled) / total if total else float("nan")

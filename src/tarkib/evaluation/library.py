@@ -1,6 +1,6 @@
-"""What lies in a test set's folder: its table of labels, and the audio files that the table's rows may call.
+"""Tables of labels and audio files in a test set's folder.
 
-Names from outside are only ever compared with names found in the folder, so none of them can reach another file.
+A name in a table is only compared with names in the folder, so that it cannot reach a file outside.
 """
 
 import os
@@ -14,7 +14,6 @@ from tarkib.recordings import folders
 from tarkib.runtime.text import printable, shown, some
 
 LABELS = "labels.csv"
-_CUT = "_bin"
 
 # A number as spreadsheets and programs write it: 7, 007, 7.0.
 _NUMBER = re.compile(r"0*([0-9]{1,18})(\.0+)?")
@@ -22,9 +21,9 @@ _NUMBER = re.compile(r"0*([0-9]{1,18})(\.0+)?")
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its table and the line it ends in, what it calls the clip and its file, and its labels, 0 to 1.
+    """A row of a table of labels: the clip's id, file and recording, and a label, 0 to 1, for each instrument column.
 
-    The labels are in the order of the classes that the table has a column for.
+    `line` is the last line of the row; `values` are in the order of `INSTRUMENTS`.
     """
 
     table: Path
@@ -38,18 +37,13 @@ class Row:
     def where(self) -> str:
         return f"{self.table}, line {self.line}"
 
-    def repeats(self, other: "Row") -> bool:
-        """Whether this says in one table what another says of the same clip in another table."""
-        return self.table != other.table and self.values == other.values
-
 
 def tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The tables of labels in a folder, and other tables beside them, which are not read.
+    """The tables of labels in a folder, and the CSV files beside them that are ignored.
 
-    It is `labels.csv` alone, else every CSV file but those beside which one of the same name and ``_bin`` lies: HamNava
-    posts each part of its labels twice, soft and cut. Where the folder holds none, those in folders directly below are
-    taken by the same rule. Where there is none at all, the first is where `labels.csv` should be.
-    Raises TarkibError, naming them, where several are called `labels.csv`.
+    The table is `labels.csv`, else all CSV files together. Of two called alike but for ``_bin`` that one is taken, as
+    HamNava publishes soft and binary labels. Tables in subfolders are taken where the folder has none; without any
+    table, the first result is the missing `labels.csv`. Raises TarkibError for several `labels.csv`.
     """
     for pattern in ("*", "*/*"):
         tables = sorted(
@@ -59,47 +53,44 @@ def tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
             and os.path.isfile(path)
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
-        called = [path for path in tables if path.name.lower() == LABELS]
-        if len(called) > 1:
-            raise several(folder, called)
-        cut = {_bare(path) for path in tables if _is_cut(path)}
-        chosen = called or [path for path in tables if _is_cut(path) or _bare(path) not in cut]
+        named = [path for path in tables if path.name.lower() == LABELS]
+        if len(named) > 1:
+            raise several(folder, named)
+        stems = {(path.parent, path.stem.lower()) for path in tables}
+        chosen = named or [path for path in tables if (path.parent, f"{path.stem.lower()}_bin") not in stems]
         if chosen:
             return chosen, [path for path in tables if path not in chosen]
     return [folder / LABELS], []
 
 
-def _is_cut(path: Path) -> bool:
-    return path.stem.lower().endswith(_CUT)
-
-
-def _bare(path: Path) -> Path:
-    return path.with_name(path.stem.lower().removesuffix(_CUT))
-
-
 def several(folder: Path, tables: list[Path], why: str = "") -> TarkibError:
-    """The error that says that one of several tables must be chosen."""
+    """The error that one of several tables must be chosen."""
     names = some(printable(path.relative_to(folder).as_posix()) for path in tables)
-    return TarkibError(f"{folder}: holds several tables, {names}; call the one with the labels {LABELS}{why}")
+    return TarkibError(f"{folder}: holds several tables, {names}; rename the one with the labels to {LABELS}{why}")
 
 
 class Library:
-    """The audio files in a folder and its sub-folders, by every name that a table of labels may call them."""
+    """The audio files in a folder and its subfolders, by the names that a table of labels may use.
+
+    files : paths of the files that can be read.
+    notes : sentences about files and links that cannot be read, or that DVC does not follow.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        found = folders.listing(folder)
-        self.files = [folder / entry.path for entry in found.entries if entry.problem is None]
-        self.problems = [f"{printable(entry.path)} {entry.problem}" for entry in found.entries if entry.problem]
-        self.remarks = folders.remarks(folder, found)
+        listing = folders.listing(folder)
+        self.files = [folder / entry.path for entry in listing.entries if entry.problem is None]
+        problems = [f"{printable(entry.path)} {entry.problem}" for entry in listing.entries if entry.problem]
+        self.notes = [f"{folder}: left out ({len(problems)}): {some(problems)}"] if problems else []
+        self.notes += folders.remarks(folder, listing)
         self._by_path: dict[str, list[Path]] = defaultdict(list)
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_number: dict[str, list[Path]] = defaultdict(list)
         for file in self.files:
-            relative = folders.form(self._path(file))
-            for keys, key in ((self._by_path, relative), (self._by_name, PurePosixPath(relative).name)):
-                keys[key].append(file)
-                keys[key[: -len(file.suffix)]].append(file)
+            path = folders.form(self._path(file))
+            for index, name in ((self._by_path, path), (self._by_name, PurePosixPath(path).name)):
+                index[name].append(file)
+                index[name[: -len(file.suffix)]].append(file)
             if number := _NUMBER.fullmatch(file.stem):
                 self._by_number[number[1]].append(file)
 
@@ -107,11 +98,11 @@ class Library:
         return file.relative_to(self.folder).as_posix()
 
     def find(self, row: Row) -> Path | None:
-        """The audio file of a row of a table, None where there is none.
+        """The audio file of a row, None where there is none.
 
-        The row's name as a path wins over a bare file name, and that over an equal number (7.0 and 007 are 7); of files
-        whose names are alike but for how letters are stored, the one that is called exactly so wins.
-        Raises TarkibError for a name that leads out of the folder or may mean several files.
+        A path wins over a bare file name, and that over an equal number (7.0 and 007 are 7). Of names that differ in
+        Unicode form only, the identical one wins. Raises TarkibError for a name that leads out of the folder or is
+        ambiguous.
         """
         name = folders.form(row.file)
         if ".." in name.split("/") or name.startswith("/") or PureWindowsPath(row.file).anchor:
@@ -120,13 +111,11 @@ class Library:
         if not files and (number := _NUMBER.fullmatch(name)):
             files = self._by_number.get(number[1], [])
         if len(files) > 1:
-            exactly = str(PurePosixPath(row.file))
-            files = [
-                file for file in files if exactly in (self._path(file), self._path(file)[: -len(file.suffix)])
-            ] or files
+            exact = str(PurePosixPath(row.file))
+            files = [file for file in files if exact in (self._path(file), self._path(file.with_suffix("")))] or files
         if len(files) > 1:
-            alike = some(printable(self._path(file)) for file in files)
+            names = some(printable(self._path(file)) for file in files)
             raise TarkibError(
-                f"{row.where}: {shown(row.file)} may be any of {alike}; write its path from the folder, with its ending"
+                f"{row.where}: {shown(row.file)} may be any of {names}; write its path from the folder, with extension"
             )
         return files[0] if files else None

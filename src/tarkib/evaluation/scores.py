@@ -1,31 +1,22 @@
-"""Scores: all that is said about one model's probabilities for one test set."""
+"""Scores of one model's probabilities on one test set, with 95 % intervals over the test recordings."""
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from tarkib.evaluation import bootstrap, calibration, metrics
 from tarkib.evaluation.statistics import BY_CLASS, BY_POLYPHONY, Statistic
 from tarkib.vocabulary import INSTRUMENTS
 
-HEADLINE = (
-    "accuracy",
-    "accuracy_at_half",
-    "exact_match",
-    "f1_macro",
-    "f1_micro",
-    "roc_auc",
-    "average_precision",
-)
-"""The figures that stand for an experiment; `roc_auc` and `average_precision` are macro."""
+HEADLINE = ("accuracy", "accuracy_at_half", "exact_match", "f1_macro", "f1_micro", "roc_auc", "average_precision")
+"""The figures that summarise an experiment; `roc_auc` and `average_precision` are macro."""
 
 CALIBRATION = "calibration_error"
-"""Expected calibration error of all labelled cells pooled: the lower the better, and without an interval.
+"""Expected calibration error of all labelled cells pooled, lower is better.
 
-Drawing clips anew adds chance to each bin, so that a resample's error is larger than the clips' own, and an interval of
-such errors would lie beside the figure that it belongs to.
+It has no interval: resampling adds noise to every bin, which biases the error upwards.
 """
 
 NOT_LABELLED = "not labelled in the test set"
@@ -37,88 +28,50 @@ _AT_HALF = ("exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure in 0..1 and the ends of its 95 % interval; each None where it is undefined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One class: its counts of labelled clips, and its figures where `left_out` does not say why there are none.
-
-    `predicted` counts the labelled clips in which the class was found, rightly or wrongly; precision is None where that
-    is none. `f1_at_half` is F1 at 0.5, all else that depends on a threshold is at `threshold`.
-    """
-
-    instrument: str
-    positives: int
-    negatives: int
-    predicted: int
-    threshold: float
-    left_out: str | None
-    precision: float | None
-    recall: float | None
-    f1: Estimate
-    f1_at_half: Estimate
-    roc_auc: Estimate
-    average_precision: Estimate
-
-
-@dataclass(frozen=True)
-class PolyphonyScore:
-    """The clips in which so many of the labelled classes play, and their pooled figures."""
-
-    instruments: int
-    clips: int
-    accuracy: Estimate
-    exact_match: Estimate
-    f1_micro: Estimate
-
-
-@dataclass(frozen=True)
 class Scores:
-    """Scores of one test set of `clips` clips out of `recordings` recordings.
+    """All scores of one test set; figures are in 0..1, NaN where undefined.
 
-    `figures` holds the headline, the `_at_half` figures and `CALIBRATION` by name. `all_negative_accuracy` is the
-    accuracy of answering that nothing plays, the floor to hold accuracy against. `targets` (NaN where not labelled or
-    not trained) and `probabilities`, both (n, c), are what was scored.
+    figures : columns value, value_low, value_high; one row for each of `HEADLINE`, the other `_at_half` figures, and
+        `CALIBRATION`.
+    classes : one row a class: positives, negatives and predicted (numbers of labelled clips), threshold, left_out (why
+        the class is in no macro figure, or None), precision, recall, and the figures `BY_CLASS`, each with its interval
+        in `<name>_low` and `<name>_high`.
+    polyphony : one row for each number of instruments that play in a clip: clips, and the figures `BY_POLYPHONY`.
+    all_negative_accuracy : accuracy of predicting no instrument.
+    targets, probabilities : what was scored, shape (n, c); targets are NaN where not labelled or not trained.
     """
 
     clips: int
     recordings: int
     rounds: int
-    figures: dict[str, Estimate]
-    all_negative_accuracy: float | None
-    classes: tuple[ClassScore, ...]
-    polyphony: tuple[PolyphonyScore, ...]
+    figures: pd.DataFrame
+    classes: pd.DataFrame
+    polyphony: pd.DataFrame
+    all_negative_accuracy: float
     targets: np.ndarray
     probabilities: np.ndarray
 
     @property
     def size(self) -> str:
-        """The test set's size in words, such as `372 clips of 41 recordings`."""
-        return (
-            f"{self.clips} clip{'s' * (self.clips != 1)} of {self.recordings} recording{'s' * (self.recordings != 1)}"
-        )
+        """The size of the test set, such as `372 clips of 41 recordings`."""
+        clips, recordings = "s" * (self.clips != 1), "s" * (self.recordings != 1)
+        return f"{self.clips} clip{clips} of {self.recordings} recording{recordings}"
 
     @property
     def averaged(self) -> list[str]:
-        """The classes that the macro figures are means of."""
-        return [one.instrument for one in self.classes if one.left_out is None]
+        """The classes in the macro figures."""
+        return list(self.classes.index[self.classes.left_out.isna()])
 
     @property
     def left_out(self) -> dict[str, str]:
         """The other classes, each with the reason."""
-        return {one.instrument: one.left_out for one in self.classes if one.left_out is not None}
+        return self.classes.left_out.dropna().to_dict()
 
 
 def score(
     targets: np.ndarray,
     probabilities: np.ndarray,
-    thresholds: np.ndarray,
+    thresholds: np.ndarray | float,
     *,
     groups: Sequence[str],
     rng: np.random.Generator,
@@ -126,13 +79,19 @@ def score(
     trained_classes: Collection[str] = INSTRUMENTS,
     classes: Sequence[str] = INSTRUMENTS,
 ) -> Scores:
-    """Score probabilities, shape (n, c), against targets, shape (n, c): 1, 0, or NaN where not labelled.
+    """Score probabilities against targets.
 
-    thresholds : one for each class, shape (c,), found on validation data (`metrics.best_thresholds`).
-    groups : each clip's recording, length n; recordings are what the intervals resample.
-    trained_classes : names of the classes that had training material; the others are left out of every figure, as are
-        classes without labels. A class without positives or without negatives is left out of the macro figures.
-    Raises TarkibError where there is no clip, ValueError for shapes, values or names that do not fit.
+    Parameters
+    ----------
+    targets : shape (n, c): 1 plays, 0 does not, NaN not labelled.
+    probabilities : shape (n, c).
+    thresholds : one, or one a class, chosen on validation data (`metrics.best_thresholds`).
+    groups : recording of each clip, length n; recordings are resampled for the intervals.
+    rounds : number of resamples.
+    trained_classes : classes with training material. The others are left out of all figures, as are classes without
+        labels; classes without positives or negatives are left out of the macro figures.
+
+    Raises TarkibError without clips, ValueError for shapes, values or names that do not fit.
     """
     labels, probabilities = metrics.validate(targets, probabilities)
     if len(classes) != labels.shape[1] or len(groups) != len(labels):
@@ -141,82 +100,62 @@ def score(
         raise ValueError(f"trained_classes: {sorted(unknown)} are none of {list(classes)}")
     trained = np.isin(classes, list(trained_classes))
     scored = np.where(trained, labels, np.nan)
-    thresholds = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(classes),))
-    played = np.sum(labels == 1, axis=1)
     decisions = metrics.predict(probabilities, thresholds)
+    played = np.sum(labels == 1, axis=1)
     statistic = Statistic(scored, probabilities, decisions, played)
     points = {name: values[0] for name, values in statistic(np.ones((1, len(labels)))).items()}
     ends = bootstrap.intervals(statistic, groups, rng, rounds=rounds)
     for name, lone in statistic.lone(groups).items():
         ends[name][:, lone] = np.nan
 
-    def estimate(name: str, *index: int) -> Estimate:
-        return Estimate(*(_number(part[index]) for part in (points[name], *ends[name])))
+    def estimates(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+        columns = {}
+        for name in names:
+            columns[name] = points[prefix + name]
+            columns[f"{name}_low"], columns[f"{name}_high"] = ends[prefix + name]
+        return columns
 
+    figures = {name: (points[name], *ends[name]) for name in (*HEADLINE, *_AT_HALF)}
     labelled = ~np.isnan(scored)
     error = calibration.expected_calibration_error(probabilities[labelled], scored[labelled])
-    counts = metrics.confusion(labels, decisions)
+    tp, fp, fn, tn = metrics.confusion(labels, decisions).values()
+    reasons = {
+        NOT_LABELLED: tp + fn + fp + tn == 0,
+        NOT_TRAINED: ~trained,
+        NO_POSITIVES: tp + fn == 0,
+        NO_NEGATIVES: fp + tn == 0,
+    }
+    reason = np.select(list(reasons.values()), list(reasons), "")
+    by_class = {
+        "positives": (tp + fn).astype(int),
+        "negatives": (fp + tn).astype(int),
+        "predicted": (tp + fp).astype(int),
+        "threshold": np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(classes)),
+        "left_out": [name or None for name in reason.tolist()],
+        "precision": np.where(reason == "", metrics.divide(tp, tp + fp), np.nan),
+        "recall": np.where(reason == "", metrics.divide(tp, tp + fn), np.nan),
+        **estimates("class_", BY_CLASS),
+    }
+    by_number = {"clips": [int(np.sum(played == number)) for number in statistic.numbers]}
     return Scores(
         clips=len(labels),
         recordings=len(set(groups)),
         rounds=rounds,
-        figures={
-            **{name: estimate(name) for name in (*HEADLINE, *_AT_HALF)},
-            CALIBRATION: Estimate(_number(error), None, None),
-        },
-        all_negative_accuracy=_number(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
-        classes=tuple(
-            _class_score(
-                name,
-                {part: int(values[k]) for part, values in counts.items()},
-                float(thresholds[k]),
-                bool(trained[k]),
-                {figure: estimate(f"class_{figure}", k) for figure in BY_CLASS},
-            )
-            for k, name in enumerate(classes)
+        figures=pd.DataFrame(
+            [*figures.values(), (error, np.nan, np.nan)],
+            index=[*figures, CALIBRATION],
+            columns=["value", "value_low", "value_high"],
         ),
-        polyphony=tuple(
-            PolyphonyScore(
-                instruments=int(number),
-                clips=int(np.sum(played == number)),
-                **{figure: estimate(f"polyphony_{figure}", i) for figure in BY_POLYPHONY},
-            )
-            for i, number in enumerate(statistic.numbers)
+        classes=pd.DataFrame(by_class, index=pd.Index(classes, name="instrument")),
+        polyphony=pd.DataFrame(
+            by_number | estimates("polyphony_", BY_POLYPHONY), index=pd.Index(statistic.numbers, name="instruments")
         ),
+        all_negative_accuracy=float(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
         targets=scored,
         probabilities=probabilities,
     )
 
 
-def _class_score(
-    name: str, counts: dict[str, int], threshold: float, trained: bool, figures: dict[str, Estimate]
-) -> ClassScore:
-    positives, negatives = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
-    predicted = counts["tp"] + counts["fp"]
-    left_out = _reason(positives, negatives, trained)
-    return ClassScore(
-        instrument=name,
-        positives=positives,
-        negatives=negatives,
-        predicted=predicted,
-        threshold=threshold,
-        left_out=left_out,
-        precision=counts["tp"] / predicted if predicted and not left_out else None,
-        recall=counts["tp"] / positives if not left_out else None,
-        **figures,
-    )
-
-
-def _reason(positives: int, negatives: int, trained: bool) -> str | None:
-    if positives + negatives == 0:
-        return NOT_LABELLED
-    if not trained:
-        return NOT_TRAINED
-    if positives == 0:
-        return NO_POSITIVES
-    return NO_NEGATIVES if negatives == 0 else None
-
-
-def _number(value: np.ndarray | float) -> float | None:
-    """A figure as a plain number, None for NaN."""
-    return None if math.isnan(value) else float(value)
+def text(value: float, low: float = np.nan, high: float = np.nan) -> str:
+    """A figure with its interval, such as `0.853 [0.812, 0.899]`; a dash where it is undefined."""
+    return "-" if np.isnan(value) else f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")

@@ -1,20 +1,20 @@
 """Compare a test set with the recordings that a classifier was trained on.
 
-Validation recordings count as training: the best epoch and the thresholds come from them. There are three kinds of
-evidence, from the strongest to the weakest; an excerpt is reported for the first that applies:
+Validation recordings count as training: the best epoch and the thresholds come from them. An excerpt is reported for
+the strongest of three kinds of evidence:
 
-* ``bytes``: the test file is a recording, byte for byte;
-* ``sound``: the excerpt sounds in a slice, in whatever format, rate and level (`tarkib.leakage.acoustic`);
-* ``name``: its file, id or recording has the name of a recording, up to case and file extension. Names that are plain
-  numbers are not compared: two collections share those by chance.
+* ``bytes``: its file is a recording, byte for byte;
+* ``sound``: it sounds in a slice, in whatever format, rate and level (`tarkib.leakage.acoustic`);
+* ``name``: its file, id or recording has the name of a recording, up to case and file extension. Plain numbers are not
+  compared, since unrelated collections share them.
 """
 
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,22 +27,19 @@ from tarkib.runtime import text
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.progress import progress
 
-KINDS = {
+_WARNINGS = {
     "bytes": "are training recordings, byte for byte",
     "sound": "sound in training recordings",
     "name": "have the name of a training recording",
 }
-"""Kinds of evidence, the strongest first."""
 
-_REMEDY = "if it is the same music, remove it from the test set or from data.raw"
+_Pair = tuple[str, str, float | None]  # test id, recording_id, start in the recording in seconds
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """A test excerpt that also occurs in a recording of the split ``train`` or ``validation``.
 
-    kind : one of `KINDS`.
-    start_s : seconds from the start of the recording to that of the excerpt; None unless the kind is ``sound``.
+    `start_s` is where the excerpt starts in the recording, in seconds; None unless `kind` is ``sound``.
     """
 
     excerpt: str
@@ -60,60 +57,50 @@ def find(test: TestSet, excerpts: Sequence[np.ndarray], folder: Path) -> list[Ma
     """
     slices = tables.SLICES.read(folder / "slices.parquet")
     splits = {row["recording_id"]: row["split"] for row in slices}
-    recordings = {
-        row["recording_id"]: {**row, "split": splits[row["recording_id"]]}
-        for row in tables.RECORDINGS.read(folder / "recordings.parquet")
-        if row["recording_id"] in splits
+    rows = tables.RECORDINGS.read(folder / "recordings.parquet")
+    recordings = {row["recording_id"]: row for row in rows if row["recording_id"] in splits}
+    evidence = {
+        "bytes": _same_bytes(test, recordings),
+        "sound": _same_sound(test, excerpts, slices, folder),
+        "name": _same_name(test, recordings),
     }
-    matches = [
-        *_same_bytes(test, recordings),
-        *_same_sound(test, excerpts, recordings, slices, folder),
-        *_same_name(test, recordings),
-    ]
     strongest: dict[str, str] = {}
-    for match in matches:
-        strongest.setdefault(match.excerpt, match.kind)
-    return [match for match in matches if match.kind == strongest[match.excerpt]]
+    return [
+        Match(excerpt, text.printable(recordings[recording_id]["path"]), splits[recording_id], kind, start_s)
+        for kind, pairs in evidence.items()
+        for excerpt, recording_id, start_s in pairs
+        if strongest.setdefault(excerpt, kind) == kind
+    ]
 
 
-def _match(excerpt: str, recording: Mapping, kind: str, start_s: float | None = None) -> Match:
-    return Match(excerpt, text.printable(recording["path"]), recording["split"], kind, start_s)
-
-
-def _same_bytes(test: TestSet, recordings: Mapping[str, Mapping]) -> Iterator[Match]:
-    by_sha = {row["sha256"]: row for row in recordings.values()}
+def _same_bytes(test: TestSet, recordings: Mapping[str, Mapping]) -> Iterator[_Pair]:
+    by_sha = {row["sha256"]: recording_id for recording_id, row in recordings.items()}
     for excerpt, path in zip(test.ids, test.paths, strict=True):
         with path.open("rb") as file:
             sha = hashlib.file_digest(file, "sha256").hexdigest()
         if sha in by_sha:
-            yield _match(excerpt, by_sha[sha], "bytes")
+            yield excerpt, by_sha[sha], None
 
 
 def _same_sound(
-    test: TestSet,
-    excerpts: Sequence[np.ndarray],
-    recordings: Mapping[str, Mapping],
-    slices: Sequence[Mapping],
-    folder: Path,
-) -> Iterator[Match]:
+    test: TestSet, excerpts: Sequence[np.ndarray], slices: Sequence[Mapping], folder: Path
+) -> Iterator[_Pair]:
     with ClipStore(folder) as store:
-        clips = (store.read(Place.of(row)) for row in slices)
-        for match in acoustic.find(excerpts, progress(clips, len(slices), "slices compared with the test set")):
+        clips = progress((store.read(Place.of(row)) for row in slices), len(slices), "slices compared")
+        for match in acoustic.find(excerpts, clips):
             row = slices[match.clip]
-            start_s = round(max(0.0, row["start_s"] + match.lag_s), 3)
-            yield _match(test.ids[match.excerpt], recordings[row["recording_id"]], "sound", start_s)
+            yield test.ids[match.excerpt], row["recording_id"], round(max(0.0, row["start_s"] + match.lag_s), 3)
 
 
-def _same_name(test: TestSet, recordings: Mapping[str, Mapping]) -> Iterator[Match]:
-    by_name = defaultdict(list)
+def _same_name(test: TestSet, recordings: Mapping[str, Mapping]) -> Iterator[_Pair]:
+    by_name = defaultdict(set)
     for recording_id, row in recordings.items():
-        for name in {_plain(recording_id), _plain(row["path"]), _plain(PurePosixPath(row["path"]).name)}:
-            by_name[name].append(row)
+        for name in (recording_id, row["path"], PurePosixPath(row["path"]).name):
+            by_name[_plain(name)].add(recording_id)
     for excerpt, path, recording in zip(test.ids, test.paths, test.recordings, strict=True):
-        names = {_plain(name) for name in (recording, excerpt, path.name)}
-        namesakes = {row["path"]: row for name in names if not name.isdecimal() for row in by_name.get(name, [])}
-        for _, row in sorted(namesakes.items()):
-            yield _match(excerpt, row, "name")
+        names = {_plain(name) for name in (excerpt, path.name, recording)}
+        for recording_id in sorted(set().union(*(by_name[name] for name in names if not name.isdecimal()))):
+            yield excerpt, recording_id, None
 
 
 def _plain(name: str) -> str:
@@ -125,26 +112,23 @@ def _plain(name: str) -> str:
 
 def warnings(matches: Sequence[Match]) -> Iterator[str]:
     """One sentence for each kind of evidence: how many excerpts match, and the first of them."""
-    for kind, description in KINDS.items():
-        of_kind = [match for match in matches if match.kind == kind]
-        if of_kind:
-            count = len({match.excerpt for match in of_kind})
-            names = text.some(text.printable(f"{match.excerpt} = {_place(match)}") for match in of_kind)
-            yield f"warning: test excerpts that {description} ({count}): {names}; {_REMEDY}"
+    for kind, description in _WARNINGS.items():
+        found = [match for match in matches if match.kind == kind]
+        if found:
+            pairs = text.some(text.printable(f"{match.excerpt} = {match.recording} ({match.split})") for match in found)
+            yield (
+                f"warning: test excerpts that {description} ({_count(matches, kind)}): {pairs}; "
+                "if it is the same music, remove it from the test set or from data.raw"
+            )
 
 
-def _place(match: Match) -> str:
-    start = "" if match.start_s is None else f" at {text.clock(match.start_s)}"
-    return f"{match.recording} ({match.split}){start}"
+def _count(matches: Sequence[Match], kind: str) -> int:
+    return len({match.excerpt for match in matches if match.kind == kind})
 
 
 def write(path: Path, excerpts: int, matches: Sequence[Match]) -> None:
-    """Write leakage.json: the number of excerpts compared, of those that match by kind, and every match.
-
-    The counts (`excerpts`, `same_bytes`, `same_sound`, `same_name`) are what `dvc metrics` shows; `matches` is a list
-    of `Match`.
-    """
-    counts = {f"same_{kind}": len({match.excerpt for match in matches if match.kind == kind}) for kind in KINDS}
-    content = {"excerpts": excerpts, **counts, "matches": [asdict(match) for match in matches]}
+    """Write leakage.json: the number of excerpts compared, of those that match by kind, and every match."""
+    counts = {f"same_{kind}": _count(matches, kind) for kind in _WARNINGS}
+    content = {"excerpts": excerpts, **counts, "matches": [match._asdict() for match in matches]}
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
