@@ -36,7 +36,7 @@ def test_it_learns_and_the_history_tells_it(tmp_path):
 
 
 def test_processes_that_load_the_data_end_with_the_training(tmp_path):
-    """All loaders have what tests/test_lifeline.py shows to end them."""
+    """All loaders have what tests/runtime/test_parent_watch.py shows to end them."""
     loaders = {}
 
     class Loaders(Watch):
