@@ -4,19 +4,15 @@ import signal
 
 
 class TarkibError(Exception):
-    """Something that the user can put right.
-
-    The message names the file, the value and the remedy; it is printed alone, without a traceback. Anything else that
-    is raised is a defect of this project (`tarkib.runtime.program`).
-    """
+    """An error that the user can fix; the message names file, value and remedy, and is printed without a traceback."""
 
     def __str__(self) -> str:
-        # A process that loads for torch hands on its whole traceback as the message; the message itself ends it.
+        # A DataLoader's worker hands on its whole traceback as the message, which ends with the message itself.
         return super().__str__().rpartition(f"{__name__}.{type(self).__name__}: ")[2].rstrip()
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process is asked to end by a signal: Ctrl-C, or another of `tarkib.runtime.program.SIGNALS`."""
+    """A signal asks the process to end: Ctrl-C or another of `tarkib.runtime.program.SIGNALS`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

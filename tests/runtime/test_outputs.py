@@ -118,8 +118,8 @@ def test_a_second_writer_waits_with_a_line(tmp_path, capsys, kind):
             waiting.start()
             assert printed.wait(WITHIN_S)
         waiting.join(WITHIN_S)
-    said = capsys.readouterr().err
-    assert said == f"{target}: another process (pid {os.getpid()}) is writing it; waiting\n"
+    printed = capsys.readouterr().err
+    assert printed == f"{target}: another process (pid {os.getpid()}) is writing it; waiting\n"
     # It began when the first had cleared up, and its result stays.
     assert [len(names) for names in others] == [int(kind is atomic_dir)]
     assert (target / "second" if target.is_dir() else target).read_text() == "second"
@@ -139,10 +139,10 @@ def test_a_lock_that_is_deleted_keeps_out_all_the_same(tmp_path):
                 inside.pop()
 
     threads = [threading.Thread(target=enter) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(WITHIN_S)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WITHIN_S)
     assert most == [1] * 400
     assert not path.exists()
 
@@ -152,15 +152,15 @@ def test_without_locks_nobody_is_kept_out_and_no_partial_is_shared(tmp_path, mon
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with atomic_dir(tmp_path / "slices") as one:
-        (one / "one").touch()
+    with atomic_dir(tmp_path / "slices") as first:
+        (first / "first").touch()
         with atomic_dir(tmp_path / "slices") as other:
             (other / "other").touch()
-            assert one != other
-        assert (one / "one").exists()
+            assert first != other
+        assert (first / "first").exists()
         assert [p.name for p in (tmp_path / "slices").iterdir()] == ["other"]
     assert capsys.readouterr().err == f"{tmp_path}: the file system has no locks; run one process at a time there\n"
-    assert [p.name for p in (tmp_path / "slices").iterdir()] == ["one"]
+    assert [p.name for p in (tmp_path / "slices").iterdir()] == ["first"]
     assert not list(tmp_path.glob(".*.partial"))
 
 
@@ -217,4 +217,4 @@ def test_a_name_may_be_as_long_as_names_may_be(tmp_path):
     path = tmp_path / ("ن" * 127)  # 254 bytes
     with atomic_file(path) as partial:
         partial.write_text("new")
-    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -38,8 +38,8 @@ def test_processes_that_load_data_end_with_a_killed_training(tmp_path):
     training.kill()
     training.wait(WITHIN_S)
     left = psutil.wait_procs(workers, WITHIN_S)[1]
-    for one in left:
-        one.kill()
+    for process in left:
+        process.kill()
     assert not left
 
 

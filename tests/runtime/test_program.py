@@ -90,9 +90,9 @@ def test_a_terminal_is_not_controlled_nor_flooded(capsys):
 def test_debug_shows_the_traceback_of_the_unforeseen_alone(capsys, monkeypatch):
     monkeypatch.setenv(program.DEBUG, "1")
     program.guard(raising(ValueError("nobody thought of this")))
-    said = capsys.readouterr().err
-    assert said.startswith("Traceback")
-    assert "in run" in said
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert "in run" in printed
     program.guard(raising(TarkibError("a.wav: is empty")))
     assert capsys.readouterr().err == "error: a.wav: is empty\n"
 
@@ -105,9 +105,9 @@ def test_a_command_has_an_option_for_it(capsys, monkeypatch, debug):
     monkeypatch.setenv(program.DEBUG, "")  # so that it is put back
     monkeypatch.setattr("tarkib.cli.verify.run", break_down)
     assert cli.main([*debug, "verify", "data/mixtures"]) == 1
-    said = capsys.readouterr().err
-    assert ("Traceback" in said) == bool(debug)
-    assert "error: unforeseen ValueError: nobody thought of this" in said
+    printed = capsys.readouterr().err
+    assert ("Traceback" in printed) == bool(debug)
+    assert "error: unforeseen ValueError: nobody thought of this" in printed
 
 
 def started(code: str) -> subprocess.Popen:
@@ -182,24 +182,24 @@ raise SystemExit(program.guard(run))
     ],
 )
 def test_a_signal_ends_a_program_whatever_it_is_doing(code, number):
-    one = started(code)
-    folder = one.stdout.readline().strip()
-    one.send_signal(number)
-    assert one.wait(WITHIN_S) == 128 + number
-    assert one.stderr.read() == f"{program.INTERRUPTED}\n"
+    process = started(code)
+    folder = process.stdout.readline().strip()
+    process.send_signal(number)
+    assert process.wait(WITHIN_S) == 128 + number
+    assert process.stderr.read() == f"{program.INTERRUPTED}\n"
     assert not os.path.exists(folder)
 
 
 def test_a_signal_that_is_ignored_stays_so():
-    one = started(f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{LOADING}")
-    one.stdout.readline()
-    one.send_signal(signal.SIGHUP)
-    one.communicate("\n", timeout=WITHIN_S)
-    assert one.returncode == 0
+    process = started(f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{LOADING}")
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate("\n", timeout=WITHIN_S)
+    assert process.returncode == 0
 
 
 def test_a_signal_to_a_forked_process_is_its_own():
-    one = started(
+    process = started(
         """
 import os, signal
 def run():
@@ -212,20 +212,20 @@ program.start()
 raise SystemExit(program.guard(run))
 """
     )
-    said, complaint = one.communicate(timeout=WITHIN_S)
-    assert (one.returncode, said, complaint) == (0, f"{-signal.SIGTERM}\n", "")
+    printed, complaint = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, printed, complaint) == (0, f"{-signal.SIGTERM}\n", "")
 
 
 def test_an_error_while_modules_are_loaded_is_a_line():
-    one = started("program.start()\nimport nowhere_at_all")
-    complaint = one.communicate(timeout=WITHIN_S)[1]
-    assert one.returncode == 1
+    process = started("program.start()\nimport nowhere_at_all")
+    complaint = process.communicate(timeout=WITHIN_S)[1]
+    assert process.returncode == 1
     assert complaint.startswith("error: unforeseen ModuleNotFoundError: No module named 'nowhere_at_all'; ")
     assert len(complaint.splitlines()) == 1
 
 
 def test_a_reader_that_has_enough_is_no_error():
-    one = started("program.start()\nraise SystemExit(program.guard(lambda: print('x' * 10**6)))")
-    one.stdout.close()
-    assert one.wait(WITHIN_S) == 1
-    assert one.stderr.read() == ""
+    process = started("program.start()\nraise SystemExit(program.guard(lambda: print('x' * 10**6)))")
+    process.stdout.close()
+    assert process.wait(WITHIN_S) == 1
+    assert process.stderr.read() == ""

@@ -35,9 +35,9 @@ RAW = Path("data/raw")
 def test_data_that_nobody_knows_are_refused_in_an_experiment_alone(project, monkeypatch):
     git("init")
     words = "data/raw: not under DVC, so an experiment would put it into Git or run without it; dvc add data/raw"
-    with pytest.raises(TarkibError) as told:
+    with pytest.raises(TarkibError) as error:
         versioning.check(RAW)
-    assert str(told.value) == words
+    assert str(error.value) == words
     with pytest.raises(TarkibError, match="dvc add"):
         versioning.check(project / RAW)
     monkeypatch.delenv("DVC_EXP_NAME")

@@ -60,20 +60,22 @@ def test_declared_data_is_what_is_read_and_written(stage):
     """data.raw and data.test come from params.yaml; all other data has its name in the package `stages`."""
     tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
     imported = {
-        one.name
+        alias.name
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "stages"
-        for one in node.names
+        for alias in node.names
     }
     outputs = [
         name
         for kind in ("outs", "metrics")
-        for one in STAGES[stage].get(kind, [])
-        for name in list(one if isinstance(one, dict) else [one])
+        for output in STAGES[stage].get(kind, [])
+        for name in (output if isinstance(output, dict) else [output])
     ]
-    inputs = [one for one in STAGES[stage]["deps"] if not one.startswith(("src/", "stages/", "${"))]
+    inputs = [path for path in STAGES[stage]["deps"] if not path.startswith(("src/", "stages/", "${"))]
     # A folder that DVC does not take whole stands for its files.
-    declared = {str(Path(one).parent) if one.startswith(f"{PLACES['METRICS']}/") else one for one in inputs + outputs}
+    declared = {
+        str(Path(path).parent) if path.startswith(f"{PLACES['METRICS']}/") else path for path in inputs + outputs
+    }
     assert {PLACES[name] for name in imported & PLACES.keys()} == declared
 
 
@@ -83,9 +85,9 @@ def imports(path: str) -> set[str]:
     for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [one.name for one in node.names]
+            names = [alias.name for alias in node.names]
         for package, *parts in (name.split(".") for name in names):
             for candidate in ("/".join([*parts, "__init__.py"]), "/".join(parts) + ".py"):
                 if package == "tarkib" and parts and parts[0] not in WITHOUT_EFFECT and has_code(SOURCE / candidate):
@@ -103,14 +105,14 @@ def modules_used(script: str) -> set[str]:
     used, new = set(), imports(script)
     while new:
         used |= new
-        new = {further for one in new for further in imports(f"src/tarkib/{one}")} - used
+        new = {further for path in new for further in imports(f"src/tarkib/{path}")} - used
     return used
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_modules_are_those_that_are_used(stage):
-    declared = {one.removeprefix("src/tarkib/") for one in STAGES[stage]["deps"] if one.startswith("src/tarkib/")}
-    used = {one if one in declared else one.split("/")[0] for one in modules_used(f"stages/{stage}.py")}
+    declared = {path.removeprefix("src/tarkib/") for path in STAGES[stage]["deps"] if path.startswith("src/tarkib/")}
+    used = {path if path in declared else path.split("/")[0] for path in modules_used(f"stages/{stage}.py")}
     assert declared == used
 
 

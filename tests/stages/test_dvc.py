@@ -75,26 +75,25 @@ def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Chec
     for name in ("raw", "test"):
         shutil.copytree(recordings / name, folder / "data" / name)
     set_parameters(folder)
-    one = Checkout(folder)
-    one.run("git", "init", "-q")
-    one.run("dvc", "add", "-q", "data/raw", "data/test")
-    one.commit("own recordings")
+    project = Checkout(folder)
+    project.run("git", "init", "-q")
+    project.run("dvc", "add", "-q", "data/raw", "data/test")
+    project.commit("own recordings")
     # The demo is nobody's input here, so it is not made.
-    said = one.run("dvc", "repro", "evaluate")
-    assert "Running stage 'demo'" not in said
-    one.commit("first results")
-    return one
+    assert "Running stage 'demo'" not in project.run("dvc", "repro", "evaluate")
+    project.commit("first results")
+    return project
 
 
 def test_all_that_is_written_lies_in_the_project(checkout):
-    assert [one.name for one in checkout.folder.parent.iterdir()] == [checkout.folder.name]
+    assert [path.name for path in checkout.folder.parent.iterdir()] == [checkout.folder.name]
     assert (checkout.folder / "mlflow.db").is_file()
     assert (checkout.folder / "mlruns").is_dir()
 
 
 def test_nothing_to_do_a_second_time_nor_with_other_run_settings(checkout):
-    said = checkout.run("dvc", "repro", "evaluate")
-    assert "Running stage" not in said
+    printed = checkout.run("dvc", "repro", "evaluate")
+    assert "Running stage" not in printed
     assert checkout.run("git", "status", "--porcelain") == ""
     set_parameters(checkout.folder, run={"workers": 2})
     assert "Running stage" not in checkout.run("dvc", "repro", "evaluate")
@@ -105,8 +104,8 @@ def test_a_queued_experiment(checkout):
     """It reruns what its parameter touches, is tracked in the same store, and leaves the workspace alone."""
     before, known = checkout.metrics(), len(checkout.tracked_runs())
     checkout.run("dvc", "exp", "run", "--queue", "-n", "same-tempo", "-S", "augment.mode=bpm", "evaluate")
-    said = checkout.run("dvc", "exp", "run", "--run-all")
-    assert [line for line in said.splitlines() if line.startswith("Running stage")] == [
+    printed = checkout.run("dvc", "exp", "run", "--run-all")
+    assert [line for line in printed.splitlines() if line.startswith("Running stage")] == [
         f"Running stage '{stage}':" for stage in ("mix", "train", "evaluate")
     ]
     runs = checkout.tracked_runs()
@@ -130,8 +129,8 @@ def encodings(chart: dict) -> dict[str, dict]:
 
 def test_plots_compare_experiments(checkout, tmp_path):
     """Each picture has a title and named axes, and both revisions' figures in colours of their own."""
-    said = checkout.run("dvc", "plots", "diff", "--json", "-o", str(tmp_path), "HEAD", "same-tempo")
-    shown = json.loads(said)["data"]
+    printed = checkout.run("dvc", "plots", "diff", "--json", "-o", str(tmp_path), "HEAD", "same-tempo")
+    shown = json.loads(printed)["data"]
     declared = yaml.safe_load((checkout.folder / "dvc.yaml").read_text())["plots"]
     charts = {name: about for one in declared if isinstance(one, dict) for name, about in one.items()}
     assert {name for name in shown if not name.endswith(".png")} == set(charts)
@@ -206,12 +205,12 @@ def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
 def clone(checkout, recordings, tmp_path) -> Checkout:
     """A clone of the checkout as its next owner has it: DVC's cache is empty, and the recordings are brought along."""
     subprocess.run(["git", "clone", "-q", checkout.folder, tmp_path / "clone"], check=True)
-    one = Checkout(tmp_path / "clone")
+    project = Checkout(tmp_path / "clone")
     for name in ("raw", "test"):
-        shutil.copytree(recordings / name, one.folder / "data" / name)
-    one.run("git", "config", "user.name", "t")
-    one.run("git", "config", "user.email", "t@example.org")
-    return one
+        shutil.copytree(recordings / name, project.folder / "data" / name)
+    project.run("git", "config", "user.name", "t")
+    project.run("git", "config", "user.email", "t@example.org")
+    return project
 
 
 def test_a_new_clone_serves_for_any_target(clone):
@@ -228,15 +227,15 @@ def test_data_that_dvc_does_not_know_stay_out_of_git(clone, recordings):
     (clone.folder / "data/raw.dvc").unlink()
     shutil.copytree(recordings / "raw", clone.folder / "mine")
     for folder in ("data/raw", "mine"):
-        said = clone.run("dvc", "exp", "run", "-n", "lost", "-S", f"data.raw={folder}", "-f", "slice", fails=True)
+        printed = clone.run("dvc", "exp", "run", "-n", "lost", "-S", f"data.raw={folder}", "-f", "slice", fails=True)
         words = f"error: {folder}: not under DVC, so an experiment would put it into Git or run without it; dvc add"
-        assert f"{words} {folder}" in said.splitlines()
+        assert f"{words} {folder}" in printed.splitlines()
         assert "lost" not in clone.experiments()
         clone.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
     sound = clone.run("git", "hash-object", *map(str, (clone.folder / "mine").rglob("*.flac"))).split()
     stored = clone.run("git", "cat-file", "--batch-all-objects", "--batch-check")
     assert sound
-    assert not [one for one in sound if one in stored]
+    assert not [checksum for checksum in sound if checksum in stored]
     # Made before as no experiment, it is no stage's turn to ask.
     clone.run("dvc", "repro", "slice")
     clone.run("dvc", "exp", "run", "-n", "kept", "-S", "annotate.min_bpm=55", "annotate")
@@ -262,28 +261,30 @@ def test_an_experiment_in_a_copy_measures_what_is_there(clone):
 def test_without_git(checkout, recordings, tmp_path):
     """A ZIP of the project: `make repro` runs, experiments say what they need, and then they have it."""
     checkout.run("git", "archive", "--format=tar", f"--output={tmp_path}/tarkib.tar", "HEAD")
-    one = Checkout(tmp_path / "tarkib")
-    shutil.unpack_archive(tmp_path / "tarkib.tar", one.folder)
+    project = Checkout(tmp_path / "tarkib")
+    shutil.unpack_archive(tmp_path / "tarkib.tar", project.folder)
     for name in ("raw", "test"):
-        shutil.copytree(recordings / name, one.folder / "data" / name)
+        shutil.copytree(recordings / name, project.folder / "data" / name)
     # The environment is made already: this one.
-    (one.folder / ".venv/bin").mkdir(parents=True)
+    (project.folder / ".venv/bin").mkdir(parents=True)
     for name, call in (("python", ""), ("dvc", "-m dvc")):
-        program = one.folder / ".venv/bin" / name
+        program = project.folder / ".venv/bin" / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {call} "$@"\n')
         program.chmod(0o755)
-    (one.folder / ".venv/bin/.installed").touch()
-    one.run("dvc", "repro", "slice", fails=True)
-    said = one.run("make", "--eval", "try: ; dvc repro slice", "try")
-    assert "Running stage 'slice'" in said
-    said = one.run("python", "-c", "import stages; from tarkib import cli; exit(cli.main(['compare']))", fails=True)
-    assert said == (
+    (project.folder / ".venv/bin/.installed").touch()
+    project.run("dvc", "repro", "slice", fails=True)
+    printed = project.run("make", "--eval", "try: ; dvc repro slice", "try")
+    assert "Running stage 'slice'" in printed
+    printed = project.run(
+        "python", "-c", "import stages; from tarkib import cli; exit(cli.main(['compare']))", fails=True
+    )
+    assert printed == (
         "error: experiments need a Git repository with a commit; call in the project's folder: "
         "git init && git add -A && git commit -m start\n"
     )
-    one.run("git", "init", "-q")
-    one.commit("start")
-    one.run("git", "config", "user.name", "t")
-    one.run("git", "config", "user.email", "t@example.org")
-    one.run("dvc", "exp", "run", "-n", "first", "-S", "slice.min_seconds=2.5", "slice")
-    assert "first" in one.experiments()
+    project.run("git", "init", "-q")
+    project.commit("start")
+    project.run("git", "config", "user.name", "t")
+    project.run("git", "config", "user.email", "t@example.org")
+    project.run("dvc", "exp", "run", "-n", "first", "-S", "slice.min_seconds=2.5", "slice")
+    assert "first" in project.experiments()

@@ -70,8 +70,8 @@ class Held:
             yield process, family
         finally:
             os.close(hold)
-            for one in psutil.wait_procs(family[1:], WITHIN_S)[1]:
-                one.kill()
+            for orphan in psutil.wait_procs(family[1:], WITHIN_S)[1]:
+                orphan.kill()
             process.communicate()
 
 
@@ -91,11 +91,11 @@ def undisturbed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> H
         file.write(f"{HELD}\nCLIPS_PER_SHARD = 20\n")
     shutil.copytree(recordings / "raw", folder / "data/raw")
     set_parameters(folder, run={"workers": 2})
-    one = Held(folder)
-    assert one.run("git", "init", "-q").returncode == 0
-    done = one.run("dvc", "repro", "-s", "slice")
+    project = Held(folder)
+    assert project.run("git", "init", "-q").returncode == 0
+    done = project.run("dvc", "repro", "-s", "slice")
     assert done.returncode == 0, done.stderr
-    return one
+    return project
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ def test_dvc_is_killed_and_run_again_at_once(project, undisturbed):
 
 def test_a_stage_is_killed_and_its_workers_end(project, undisturbed):
     with project.held("dvc", "repro", "-s", "slice") as (dvc, family):
-        (stage,) = (one for one in family if one.cmdline()[-2:] == ["-m", "stages.slice"])
-        workers = [one for one in stage.children() if "spawn_main" in " ".join(one.cmdline())]
+        (stage,) = (member for member in family if member.cmdline()[-2:] == ["-m", "stages.slice"])
+        workers = [child for child in stage.children() if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 2
         stage.kill()
         assert not alive(workers)

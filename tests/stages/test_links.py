@@ -38,7 +38,7 @@ def linked(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_stages_read_what_dvc_keeps_behind_links(linked, recordings):
-    said = run_stage(linked, "slice").stdout
+    printed = run_stage(linked, "slice").stdout
     rows = tables.RECORDINGS.read(linked / "data/slices/recordings.parquet")
     assert {row["status"] for row in rows} == {"ok"}
     files = recordings / "raw"
@@ -46,7 +46,7 @@ def test_the_stages_read_what_dvc_keeps_behind_links(linked, recordings):
         path.relative_to(files).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files.rglob("*.flac")
     }
-    assert "link" not in said
+    assert "link" not in printed
     run_stage(linked, "annotate")
     run_stage(linked, "evaluate")
     assert {row["sample_id"] for row in report.PREDICTIONS.read(linked / "data/predictions.parquet")} == {
@@ -55,9 +55,9 @@ def test_the_stages_read_what_dvc_keeps_behind_links(linked, recordings):
 
 
 def test_commands_and_pre_training_read_them_too(linked, tmp_path, capsys):
-    found = corpus.find(linked / "data/raw")
-    assert found
-    assert not any(one.problem for one in found)
+    entries = corpus.find(linked / "data/raw")
+    assert entries
+    assert not any(entry.problem for entry in entries)
     call = ["predict", str(linked / "data/test"), "--model", str(linked / "models/classifier"), "--hop", "5"]
     assert main([*call, "--out", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == sum(
@@ -80,13 +80,13 @@ def test_odd_names_end_no_stage_and_reach_the_terminal_escaped(recordings, tmp_p
     archive = tmp_path / "archive"
     shutil.move(raw / "tar", archive)
     (raw / "tar").symlink_to(archive)
-    said = run_stage(project, "slice")
-    assert "\x1b" not in said.stdout + said.stderr
-    assert "ney/caf\\xe9.flac: its name is not UTF-8 text; rename it" in said.stdout
-    assert "ney/red \\u001b[31m\\u000aok.flac: cannot be decoded" in said.stdout
-    assert "ney/loop: leads to the folder .; no folder is read twice" in said.stdout
-    assert "data/raw/tar: a link to a folder, read, but DVC neither keeps" in said.stdout
+    printed = run_stage(project, "slice")
+    assert "\x1b" not in printed.stdout + printed.stderr
+    assert "ney/caf\\xe9.flac: its name is not UTF-8 text; rename it" in printed.stdout
+    assert "ney/red \\u001b[31m\\u000aok.flac: cannot be decoded" in printed.stdout
+    assert "ney/loop: leads to the folder .; no folder is read twice" in printed.stdout
+    assert "data/raw/tar: a link to a folder, read, but DVC neither keeps" in printed.stdout
     rows = {row["path"]: row for row in tables.RECORDINGS.read(project / "data/slices/recordings.parquet")}
     assert rows[moved.relative_to(raw).as_posix()]["status"] == "ok"
-    said = run_stage(project, "annotate")
-    assert "\x1b" not in said.stdout + said.stderr + (project / "data/suspects.csv").read_text()
+    printed = run_stage(project, "annotate")
+    assert "\x1b" not in printed.stdout + printed.stderr + (project / "data/suspects.csv").read_text()

@@ -173,10 +173,10 @@ def test_bad_recordings_are_rows_and_the_rest_is_sliced(recordings, tmp_path):
     shutil.copytree(recordings / "raw", tmp_path / "data/raw")
     write(tmp_path / "data/raw/guitar/a.wav", noise(6))
     (tmp_path / "data/raw/tar/empty.wav").touch()
-    said = run_stage(tmp_path, "slice").stdout
-    assert "guitar/a.wav: unknown instrument (folder 'guitar')" in said
-    assert "tar/empty.wav: the file is empty" in said
-    assert "left out of the mixing: kamancheh, daf, piano, violin, setar, avaz" in said
+    printed = run_stage(tmp_path, "slice").stdout
+    assert "guitar/a.wav: unknown instrument (folder 'guitar')" in printed
+    assert "tar/empty.wav: the file is empty" in printed
+    assert "left out of the mixing: kamancheh, daf, piano, violin, setar, avaz" in printed
     rows = tables.RECORDINGS.read(tmp_path / "data/slices/recordings.parquet")
     assert {row["path"] for row in rows if row["status"] == "rejected"} == {"guitar/a.wav", "tar/empty.wav"}
 
@@ -191,13 +191,13 @@ def test_labels_that_name_absent_files_are_printed(project):
 
 
 def test_a_folder_of_any_name(project, tmp_path):
-    """What MLflow keeps lies in the project and nowhere else, and is found there."""
+    """What MLflow keeps lies in the project and nowhere else, and is used from there."""
     folder = project("models", "mlflow.db", "mlruns").rename(tmp_path / "a?b#c%41 ترکیب")
     for stage in ("train", "evaluate"):
         assert run_stage(folder, stage).stdout.count("MLflow") == 0
-    assert [one.name for one in tmp_path.iterdir()] == [folder.name]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert (folder / "mlflow.db").is_file()
     predict = ["predict", "--model", "models:/tarkib@best", str(next((folder / "data/test").rglob("*.flac")))]
     done = run_python(folder, f"import stages\nfrom tarkib import cli\nraise SystemExit(cli.main({predict}))")
     assert done.returncode == 0, done.stderr
-    assert [one.name for one in tmp_path.iterdir()] == [folder.name]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -29,25 +29,25 @@ def test_tables_alone(mixed, capsys):
     assert "measured" not in capsys.readouterr().out
 
 
-def test_a_broken_promise_is_told(mixed, tmp_path, capsys):
+def test_a_broken_promise_is_printed(mixed, tmp_path, capsys):
     copied = copy(mixed, tmp_path)
     table = copied / "data/mixtures/components.parquet"
     rows = tables.COMPONENTS.read(table)
     rows[0]["gain_db"] = 17.0
     tables.COMPONENTS.write(table, rows)
     assert verify(copied) == 1
-    said = capsys.readouterr()
-    assert "1 broken promises" in said.out
-    assert said.err.startswith("train-000000: gain: ")
-    assert "gain 17.0 dB, augment.gain_range_db is 6.0" in said.err
+    printed = capsys.readouterr()
+    assert "1 broken promises" in printed.out
+    assert printed.err.startswith("train-000000: gain: ")
+    assert "gain 17.0 dB, augment.gain_range_db is 6.0" in printed.err
 
 
-def test_other_sound_is_told(mixed, tmp_path, capsys):
+def test_other_sound_is_printed(mixed, tmp_path, capsys):
     copied = copy(mixed, tmp_path)
     table = copied / "data/mixtures/mixtures.parquet"
     rows = tables.MIXTURES.read(table)
     place = ("shard", "offset", "size")
-    rows[0], rows[1] = ({**one, **{name: other[name] for name in place}} for one, other in (rows[:2], rows[1::-1]))
+    rows[0], rows[1] = ({**row, **{name: other[name] for name in place}} for row, other in (rows[:2], rows[1::-1]))
     tables.MIXTURES.write(table, rows)
     assert verify(copied) == 1
     said = capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_other_parameters_than_they_were_made_with(mixed, tmp_path, capsys):
     ],
 )
 def test_what_is_no_data_set_of_mixtures(mixed, capsys, options, message):
-    options = [one.replace("DATA", str(mixed / "data")) for one in options]
+    options = [option.replace("DATA", str(mixed / "data")) for option in options]
     assert main([*options, "--params", str(mixed / "params.yaml")]) == 1
     assert message in capsys.readouterr().err
 
