@@ -49,6 +49,13 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 lock: $(BIN)/.installed
 	uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --upgrade --quiet \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+	$(MAKE) versions.yaml
+
+# What stages compute with, for dvc.yaml: another version of one of these makes their outputs out of date.
+COMPUTE := librosa|numpy|peft|pyarrow|python-stretch|scikit-learn|scipy|soundfile|soxr|torch|torchaudio|transformers
+versions.yaml: requirements.lock
+	awk -F '==| ' '/^($(COMPUTE))==/ {v[$$1] = v[$$1] sep[$$1] $$2; sep[$$1] = ", "} \
+		END {for (name in v) print name ": \"" v[name] "\""}' requirements.lock | sort >$@
 
 clean:
 	rm -rf .venv .cache
