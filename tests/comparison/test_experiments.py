@@ -322,7 +322,7 @@ def test_experiments_of_an_earlier_commit_count(clean, compared):
 
 
 def test_data_changed_since_dvc_add_are_named(clean):
-    """DVC would run with the new data, under a name that stands for the old ones."""
+    """DVC would run with the new data under the name of the old ones."""
     git("rm", "-q", "--cached", "data/raw")
     try:
         dvc("add", "-q", "data/raw")
