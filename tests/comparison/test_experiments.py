@@ -128,7 +128,8 @@ def _run(modes: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[list[Experimen
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(experiments, "PAUSES_S", (0.05, 0.2))
-        changed.setattr(experiments, "LOST_S", 6.0)
+        changed.setattr(experiments, "LOST_S", 10.0)
+        changed.setattr(experiments, "ANSWER_S", 20.0)
         result = experiments.run(provenance.read({}), modes, seeds, {}, jobs=2, devices="cpu", report=lines.append)
     return result, lines
 
@@ -321,7 +322,7 @@ def test_experiments_of_an_earlier_commit_count(clean, compared):
 
 
 def test_data_changed_since_dvc_add_are_named(clean):
-    """DVC would run with the new data, under a name that stands for the old ones."""
+    """DVC would run with the new data under the name of the old ones."""
     git("rm", "-q", "--cached", "data/raw")
     try:
         dvc("add", "-q", "data/raw")

@@ -10,9 +10,12 @@ from pathlib import Path
 from tarkib.errors import TarkibError
 
 
-def dvc(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run this environment's DVC and return what it printed; TarkibError with DVC's message if it fails."""
-    return _run("dvc", [sys.executable, "-m", "dvc"], arguments, environment or {})
+def dvc(*arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> str:
+    """Run this environment's DVC and return what it printed; TarkibError with DVC's message if it fails.
+
+    After `timeout_s` it is killed, which counts as a failure.
+    """
+    return _run("dvc", [sys.executable, "-m", "dvc"], arguments, environment or {}, timeout_s)
 
 
 def git(*arguments: str) -> str:
@@ -20,7 +23,13 @@ def git(*arguments: str) -> str:
     return _run("git", ["git"], arguments, {})
 
 
-def _run(name: str, program: list[str], arguments: tuple[str, ...], environment: Mapping[str, str]) -> str:
+def _run(
+    name: str,
+    program: list[str],
+    arguments: tuple[str, ...],
+    environment: Mapping[str, str],
+    timeout_s: float | None = None,
+) -> str:
     # DVC starts `dvc` and `python` by name: they must be those of this environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # Files, not pipes: the workers that DVC leaves behind keep pipes open. A session of its own: Ctrl-C must not reach
@@ -38,6 +47,9 @@ def _run(name: str, program: list[str], arguments: tuple[str, ...], environment:
         except FileNotFoundError as error:
             raise TarkibError(f"{name}: not installed; install it") from error
         try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.wait()
         except KeyboardInterrupt:
             process.wait()

@@ -30,6 +30,9 @@ DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running",
 _COMMITS = "10"  # as many of the last ones as queued experiments may have started from
 _TRIES = 20
 
+ANSWER_S = 60.0
+"""DVC may fail to show the queue, or hang, while it clears an experiment away: it is asked again after so long."""
+
 PAUSES_S = (1.0, 15.0)
 """Shortest and longest pause between two looks at the queue; it grows while nothing happens."""
 
@@ -67,15 +70,15 @@ class Task(NamedTuple):
 
 def queue() -> dict[str, Task]:
     """The tasks in DVC's queue by the experiment's name."""
-    arguments = ("exp", "show", "--json", "--num", _COMMITS, "--hide-workspace")
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         try:
-            commits = json.loads(dvc(*arguments))
+            shown = dvc("exp", "show", "--json", "--num", _COMMITS, "--hide-workspace", timeout_s=ANSWER_S)
             break
-        except TarkibError:  # an experiment is just being cleared away
+        except TarkibError:
+            if not left:
+                raise
             time.sleep(1.0)
-    else:
-        commits = json.loads(dvc(*arguments))
+    commits = json.loads(shown)
     tasks: dict[str, Task] = {}
     for experiment in (one for commit in commits for one in commit["experiments"] or ()):
         if executor := experiment["executor"]:
