@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from tarkib import audio
 from tarkib.app.table import Table, exclusively, put
+from tarkib.audio import decoding
 from tarkib.errors import TarkibError
 from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
 from tarkib.recordings import spreadsheets
@@ -171,7 +172,7 @@ def _key(name: str) -> str:
 def _remark(file: Path) -> str:
     """What the pipeline does with an excerpt that is not a sound of five seconds."""
     try:
-        audio.check_file(file)
+        decoding.check_file(file)
     except (TarkibError, OSError) as error:
         return f"The pipeline leaves this file out: {error}."
     seconds = audio.seconds(file)

@@ -152,8 +152,8 @@ def _is_running(folder: Path) -> bool:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    sizes = _read(checkpoint / _COMPLETE).get("files")
-    files = {name: checkpoint / name for name in sizes or ()}
+    sizes = _read(checkpoint / _COMPLETE).get("files") or {}
+    files = {name: checkpoint / name for name in sizes}
     return bool(sizes) and all(file.is_file() and file.stat().st_size == sizes[name] for name, file in files.items())
 
 

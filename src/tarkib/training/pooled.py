@@ -5,6 +5,7 @@ The head sees of a clip only its hidden states averaged over time, `[L, H]`: in 
 and backbone. Further epochs, and further trainings on the same clips, cost only the head's time.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class PooledSet(ClipSet):
             for start in tqdm(range(0, len(data), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
                 block = range(start, min(start + _BLOCK, len(data)))
                 name = fingerprint.of(*key, block.start, block.stop)
-                blocks.append(cache.get_or_make(name, lambda b=block: compute(b)) if cache else compute(block))
+                blocks.append(cache.get_or_make(name, functools.partial(compute, block)) if cache else compute(block))
         if cache and cache.problem:
             say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
         classifier.cpu()
