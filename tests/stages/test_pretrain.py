@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from stages.conftest import run_python, run_stage
 from tarkib.models import load_backbone
 
-SMALL = {"recordings": "heard", "steps": 2, "batch_size": 2, "clusters": 4}
+SMALL = {"recordings": "unlabelled", "steps": 2, "batch_size": 2, "clusters": 4}
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def folder(tmp_path: Path) -> Path:
     content["pretrain"].update(SMALL)
     content["run"].update({"workers": 1, "devices": "cpu"})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    (tmp_path / "heard").mkdir()
+    (tmp_path / "unlabelled").mkdir()
     for name in ("one", "second"):
         samples = 0.1 * np.random.default_rng(len(name)).standard_normal(150_000)
-        soundfile.write(tmp_path / f"heard/{name}.flac", samples, 24_000)
-    (tmp_path / "heard/bad.wav").write_bytes(b"RIFF, but no more")
+        soundfile.write(tmp_path / f"unlabelled/{name}.flac", samples, 24_000)
+    (tmp_path / "unlabelled/bad.wav").write_bytes(b"RIFF, but no more")
     return tmp_path
 
 
@@ -56,16 +56,18 @@ for _ in range(2):
     with suppress(SystemExit):
         stages.run(pretrain.main)
     import shutil
-    shutil.rmtree("heard", ignore_errors=True)
+    shutil.rmtree("unlabelled", ignore_errors=True)
 """
 
 
-def test_failures_are_told_and_leave_the_backbone_that_was_there(folder):
+def test_failures_are_one_line_and_leave_the_previous_backbone(folder):
     (folder / "models/backbone").mkdir(parents=True)
     (folder / "models/backbone/config.json").write_text("the old one")
     done = run_python(folder, FAILURES)
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told[0].startswith("error: No space left on device; make room")
-    assert told[1].startswith("error: heard: no such folder; put recordings there or point pretrain.recordings to them")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith("error: No space left on device; make room")
+    assert errors[1].startswith(
+        "error: unlabelled: no such folder; put recordings there or point pretrain.recordings to them"
+    )
     assert (folder / "models/backbone/config.json").read_text() == "the old one"
     assert [path.name for path in (folder / "models").iterdir()] == ["backbone"]
