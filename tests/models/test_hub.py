@@ -53,7 +53,7 @@ def test_a_published_model_is_downloaded_once_without_its_python(served, folder,
 
 
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])
-def test_the_source_names_the_commit_whatever_the_revision(served, folder, revision):
+def test_the_source_names_the_commit_for_any_revision(served, folder, revision):
     assert load_backbone(NAME, seed=0, revision=revision).source == {
         "name": NAME,
         "revision": COMMIT,

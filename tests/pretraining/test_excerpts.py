@@ -33,7 +33,7 @@ def test_an_item_depends_on_the_seed_and_its_number_alone(corpus):
 
 
 def test_every_piece_comes_once_in_a_pass_and_is_not_cut_short(tmp_path):
-    # A level for each recording, and within it a rise: a clip tells where it is from.
+    # A level for each recording, and within it a rise: so a clip shows its origin.
     for number, seconds in enumerate((12.0, 5.0, 23.0, 3.0)):
         ramp = np.linspace(0, 0.02, int(seconds * 24_000), dtype=np.float32)
         write(tmp_path / f"in/{number}.wav", 0.1 + 0.1 * number + ramp, subtype="FLOAT")
