@@ -4,7 +4,6 @@ import pytest
 
 from tarkib import vocabulary
 
-
 INSTRUMENTS = {
     "santur": ["santour", "Santoor"],
     "kamancheh": ["kamanche", "kamancha"],
