@@ -6,7 +6,6 @@ is checked in the same way.
 
 import argparse
 from pathlib import Path
-from typing import Any, cast
 
 from tarkib.errors import TarkibError
 
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{name}: a directory, nothing to download")
     backbone, weights = load_backbone(name, revision=revision, seed=0), find_weights(folder)
-    source = cast(dict[str, Any], backbone.source)
+    source = backbone.source
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     licence = source.get("weights_licence")
     terms = f"{licence}: no commercial use, nor of what is made from it" if licence else "the directory's own"
