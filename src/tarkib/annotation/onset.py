@@ -46,7 +46,7 @@ class OnsetDetector:
     def add(self, segment: Segment) -> None:
         """Analyse the next segment."""
         spectra = scipy.fft.rfft(segment.frames(FFT_SIZE, HOP, before=FFT_SIZE // 2) * _window())
-        mel = (_filterbank() @ np.abs(spectra).T).T
+        mel = (_filterbank() @ np.sqrt(spectra.real**2 + spectra.imag**2).T).T
         self._mels.append(mel)
         self._peaks.append(max(float(mel.max()), _QUIET))
         if len(self._mels) > _REACH + 1:
@@ -68,7 +68,9 @@ class OnsetDetector:
         frames = len(self._flux) * _SEGMENT + np.arange(len(mel))
         loudest = scipy.ndimage.maximum_filter1d(self._peaks, 2 * _REACH + 1, mode="nearest")
         loudness = np.interp(frames + 0.5, (np.arange(len(loudest)) + 0.5) * _SEGMENT, loudest).astype(np.float32)
-        level = np.concatenate([self._before, np.log1p(mel * (_COMPRESSION / loudness[:, None]))])
+        # In double precision, since processors differ in the last bit of a logarithm.
+        compressed = np.log1p(mel * (_COMPRESSION / loudness[:, None]), dtype=np.float64).astype(np.float32)
+        level = np.concatenate([self._before, compressed])
         rising = np.maximum(level[_LAG:] - scipy.ndimage.maximum_filter1d(level[:-_LAG], 3, axis=1), 0.0)
         self._flux.append(np.add.reduceat(rising, _EDGES, axis=1) / np.float32(_BANDS))
         self._before = level[-_LAG:]

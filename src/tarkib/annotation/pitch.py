@@ -80,7 +80,7 @@ class Pitch(NamedTuple):
         A frame counts by the square root of its amplitude: all long notes show the scale, not only the loud ones.
         """
         held = self.held
-        return _shares(_classes(self.cents[held], self.power[held] ** 0.25))
+        return _shares(_classes(self.cents[held], self.power[held].astype(float) ** 0.25))
 
     def profile(self) -> np.ndarray:
         """Pitch-class profile, shape (`BINS`,), sum at most 1: fundamentals with some spectral peaks."""
@@ -110,7 +110,7 @@ class PitchDetector:
         lag, clarity, power = np.concatenate(self._frames, axis=1)
         voiced = (clarity >= _CLARITY) & _sounding(power)
         cents = np.full(len(lag), np.nan, np.float32)
-        cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ)
+        cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ, dtype=np.float64)
         return Pitch(cents, power, np.stack(self._spectral).astype(np.float32))
 
 
@@ -162,7 +162,8 @@ def _peak_classes(frames: np.ndarray) -> np.ndarray:
     """Pitch classes of the frames' spectral peaks between 100 and 2,000 Hz, by the square root of their amplitudes."""
     window = np.hanning(_PEAK_WINDOW + 1)[:-1].astype(np.float32)
     low, high = (int(hz * _PEAK_WINDOW / SAMPLE_RATE) for hz in _PEAK_RANGE_HZ)
-    spectra = np.abs(scipy.fft.rfft(frames * window)[:, low - 1 : high + 2])
+    spectra = scipy.fft.rfft(frames * window)[:, low - 1 : high + 2]
+    spectra = np.sqrt(spectra.real**2 + spectra.imag**2)
     left, middle, right = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
     floor = np.maximum(_PEAK_FLOOR * middle.max(axis=1, keepdims=True), _PEAK_SILENCE)
     row, column = np.nonzero((middle > left) & (middle > right) & (middle > floor))

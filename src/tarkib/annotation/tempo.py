@@ -57,7 +57,7 @@ class Combs(NamedTuple):
     """The fitted values of combs.json."""
 
     ratios: np.ndarray  # shape (ratios,): of the tempo's period
-    weights: np.ndarray  # float32 of shape ((1 + ranges) * ratios, combs), rows in the order of `levels`
+    weights: np.ndarray  # float64 of shape ((1 + ranges) * ratios, combs), rows in the order of `levels`
     unmetred: float  # score of no metre
     calibration: tuple[float, float]  # offset and factor of the log-odds of a tempo's probability
 
@@ -65,7 +65,7 @@ class Combs(NamedTuple):
 def _read_combs() -> Combs:
     fitted = json.loads(resources.files(__package__).joinpath("combs.json").read_text(encoding="utf-8"))
     ratios = np.array([float(Fraction(ratio)) for ratio in fitted["weights"]])
-    weights = np.array(list(fitted["weights"].values()), np.float32)  # shape (ratios, combs, 1 + ranges)
+    weights = np.array(list(fitted["weights"].values()))  # shape (ratios, combs, 1 + ranges)
     rows = weights.transpose(2, 0, 1).reshape(-1, weights.shape[1])
     return Combs(ratios, rows, fitted["unmetred"], tuple(fitted["calibration"]))
 
@@ -158,7 +158,8 @@ def scores(onset: np.ndarray, bpm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for first in range(0, seconds, _BLOCK):
         part = slice(first, first + _BLOCK)
         windows = sliding_window_view(pulses, size, axis=1)[:, starts[part]]
-        score[part] = np.logaddexp.reduce(levels(windows, bpm) @ COMBS.weights, axis=-1)
+        # In double precision, since matrix products of two processors differ in their last bits.
+        score[part] = np.logaddexp.reduce(levels(windows, bpm).astype(np.float64) @ COMBS.weights, axis=-1)
         moves[part] = (windows[0] ** 2).mean(axis=1) > _FLOOR
     return score, moves
 

@@ -198,7 +198,7 @@ def _refined(score: np.ndarray, best: int) -> float:
 
 def _octave(pitch: Pitch, tonic_cents: float) -> float:
     """The tonic in the octave where it is held most, or else in the one nearest to the middle of the held notes."""
-    cents, weight = pitch.cents[pitch.held], pitch.power[pitch.held] ** 0.25
+    cents, weight = pitch.cents[pitch.held], pitch.power[pitch.held].astype(float) ** 0.25
     octave = np.round((cents - tonic_cents) / 1200.0)
     near = np.abs(cents - tonic_cents - 1200.0 * octave) <= _SAME_TONIC_CENTS
     if not near.any():

@@ -30,16 +30,18 @@ def draw(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def response(rt60_s: float, wet_db: float) -> np.ndarray:
-    """Impulse response, float32 of shape (n,): 1 for the direct sound, then the tail; equal for equal rooms."""
+    """Impulse response, float64 of shape (n,): 1 for the direct sound, then the tail; equal for equal rooms."""
     rng = np.random.default_rng([Stream.MIX_REVERB, round(rt60_s * 1_000), round(-wet_db * 1_000)])
     time = np.arange(int((_GAP_S + rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _GAP_S
     tail = np.where(time >= 0, rng.standard_normal(time.size) * 10 ** (-3 * time / rt60_s), 0.0)
     tail = signal.lfilter([1 - _DULLNESS], [1, -_DULLNESS], tail)
     tail *= audio.amplitude(wet_db) / np.linalg.norm(tail)
     tail[0] = 1.0
-    return tail.astype(np.float32)
+    return tail
 
 
 def reverberate(samples: np.ndarray, rt60_s: float, wet_db: float) -> np.ndarray:
     """Samples, shape (n,), in the room, shape (n,): the reverberation after their end is cut off."""
-    return signal.fftconvolve(samples, response(rt60_s, wet_db))[: samples.size].astype(np.float32)
+    # In double precision, where the last bits in which processors differ do not reach the 16 bits of a file.
+    sound = signal.fftconvolve(samples.astype(np.float64), response(rt60_s, wet_db))
+    return sound[: samples.size].astype(np.float32)

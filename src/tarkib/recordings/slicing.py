@@ -58,7 +58,7 @@ def cut(pieces: Iterable[np.ndarray], params: Slice, folder: Path) -> Iterator[C
     levels: list[tuple[int, float]] = []
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)) as waiting:
         for number, piece in enumerate(pieces):
-            level = audio.decibels(audio.rms(piece))
+            level = round(audio.decibels(audio.rms(piece)), 3)
             if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
                 levels.append((number, level))
                 waiting.write(audio.fit(piece).astype(np.float32, copy=False).tobytes())
