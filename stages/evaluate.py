@@ -19,7 +19,7 @@ _BATCH = 16
 
 
 def main() -> None:
-    """Predict, score, tell."""
+    """Predict, score, and write figures, plots and predictions."""
     settings = params.load()
     versioning.check(Path(settings.data.test))
     model = models.load(CLASSIFIER)

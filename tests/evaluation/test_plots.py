@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from single_clip import one_clip
 
 from tarkib.evaluation import plots, scores
 from tarkib.vocabulary import INSTRUMENTS
@@ -56,9 +57,9 @@ def test_thinning_spreads_points_along_the_curve():
     assert np.array_equal(plots.thin(corner[:10]), corner[:10])
 
 
-def test_the_picture_shows_bars_and_curves_where_there_are_any(one_clip, tmp_path):
-    assert plots.roc(one_clip) == plots.precision_recall(one_clip) == {}
-    for name, result in (("many", made(60)), ("one", one_clip)):
+def test_the_picture_shows_bars_and_curves_where_there_are_any(tmp_path):
+    assert plots.roc(one_clip()) == plots.precision_recall(one_clip()) == {}
+    for name, result in (("many", made(60)), ("one", one_clip())):
         plots.draw_overview(tmp_path / f"{name}.png", result)
     many, one = (image.imread(tmp_path / f"{name}.png") for name in ("many", "one"))
     assert many.shape == one.shape == (750, 1500, 4)

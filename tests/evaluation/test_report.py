@@ -4,6 +4,7 @@ import json
 import matplotlib
 import numpy as np
 import pytest
+from single_clip import one_clip
 
 from tarkib.evaluation import plots, report, scores, testset
 from tarkib.evaluation.testset import TestSet
@@ -41,9 +42,9 @@ def test_metrics_are_flat_and_rounded(result, tmp_path):
     assert written == {name: round(result.figures.value[name], 4) for name in written}
 
 
-def test_undefined_figures_are_null(one_clip, tmp_path):
-    report.write_metrics(tmp_path / "metrics.json", one_clip)
-    report.write_details(tmp_path / "details.json", one_clip)
+def test_undefined_figures_are_null(tmp_path):
+    report.write_metrics(tmp_path / "metrics.json", one_clip())
+    report.write_details(tmp_path / "details.json", one_clip())
     assert json.loads((tmp_path / "metrics.json").read_text())["roc_auc"] is None
     details = json.loads((tmp_path / "details.json").read_text())
     assert details["figures"]["accuracy"] == {"value": 0.9, "low": None, "high": None}
@@ -89,8 +90,8 @@ def test_plot_data(result, tmp_path):
     assert float(polyphony[1]["f1_micro"]) == pytest.approx(result.polyphony.f1_micro.iloc[1], abs=1e-6)
 
 
-def test_plots_without_an_averaged_class_have_headings(one_clip, tmp_path):
-    report.write_plots(tmp_path, one_clip)
+def test_plots_without_an_averaged_class_have_headings(tmp_path):
+    report.write_plots(tmp_path, one_clip())
     assert (tmp_path / "roc.csv").read_text() == "instrument,false_positive_rate,true_positive_rate\n"
     assert (tmp_path / "per_class.csv").read_text().startswith("instrument,positives,negatives,threshold,precision,")
 
@@ -133,8 +134,8 @@ def test_summary_is_a_table_to_read(result):
     assert max(map(len, lines)) <= 132
 
 
-def test_summary_warns_of_few_recordings(labels, one_clip):
-    assert "no intervals" in report.summary(one_clip)
+def test_summary_warns_of_few_recordings(labels):
+    assert "no intervals" in report.summary(one_clip())
     groups = [str(i // 20) for i in range(60)]
     few = scores.score(labels, np.full((60, 10), 0.5), 0.5, groups=groups, rng=np.random.default_rng(1), rounds=2)
     assert "narrower than they should be" in report.summary(few)

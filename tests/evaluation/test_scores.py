@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from single_clip import one_clip
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import calibration, metrics, scores
@@ -124,11 +125,11 @@ def test_the_accuracy_of_predicting_nothing():
     assert scored(targets, probabilities, groups).all_negative_accuracy == pytest.approx(1 - targets.mean())
 
 
-def test_one_clip_has_figures_without_intervals(one_clip):
-    assert one_clip.figures.loc["accuracy"].tolist() == pytest.approx([0.9, np.nan, np.nan], nan_ok=True)
-    assert one_clip.figures.loc["roc_auc"].isna().all()
-    assert one_clip.averaged == []
-    assert one_clip.size == "1 clip of 1 recording"
+def test_one_clip_has_figures_without_intervals():
+    assert one_clip().figures.loc["accuracy"].tolist() == pytest.approx([0.9, np.nan, np.nan], nan_ok=True)
+    assert one_clip().figures.loc["roc_auc"].isna().all()
+    assert one_clip().averaged == []
+    assert one_clip().size == "1 clip of 1 recording"
 
 
 def test_no_clips_is_an_error_for_the_user():

@@ -44,6 +44,6 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
     Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3; for binary labels as here, Naeini et al.,
     "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015. Biased upwards for few values.
     """
-    filled = [one for one in reliability(confidence, right, bins) if one.count]
-    total = sum(one.count for one in filled)
-    return sum(one.count * abs(one.claimed - one.right) for one in filled) / total if total else float("nan")
+    filled = [each for each in reliability(confidence, right, bins) if each.count]
+    total = sum(each.count for each in filled)
+    return sum(each.count * abs(each.claimed - each.right) for each in filled) / total if total else float("nan")

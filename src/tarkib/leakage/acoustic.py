@@ -1,4 +1,4 @@
-"""Find excerpts in clips by their sound, whatever the file format, sample rate or level.
+"""Find excerpts in clips by their sound, in any file format, at any sample rate and level.
 
 Audio fingerprints (after Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002) propose pairs
 of an excerpt and a clip with a lag; the cross-correlation of the samples confirms them. A fingerprint has `_BITS`

@@ -4,7 +4,7 @@ Validation recordings count as training: the best epoch and the thresholds come 
 the strongest of three kinds of evidence:
 
 * ``bytes``: its file is a recording, byte for byte;
-* ``sound``: it sounds in a slice, in whatever format, rate and level (`tarkib.leakage.acoustic`);
+* ``sound``: it sounds in a slice, in any format, rate and level (`tarkib.leakage.acoustic`);
 * ``name``: its file, id or recording has the name of a recording, up to case and file extension. Plain numbers are not
   compared, since unrelated collections share them.
 """
