@@ -17,6 +17,7 @@ FLOORS = (
     {"annotation"},
     {"mixing"},
     {"evaluation"},
+    {"leakage"},
     {"models"},
     {"training"},
     {"pretraining"},
@@ -56,7 +57,7 @@ def room(module: str) -> str:
 
 
 def test_every_room_has_a_floor():
-    assert {room(name) for name in IMPORTS} <= set(FLOOR)
+    assert {room(name) for name in IMPORTS} - set(FLOOR) == set()
 
 
 def test_no_module_imports_from_a_higher_floor():
