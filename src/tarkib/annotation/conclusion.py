@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib.annotation import SECONDS_DECIMALS, tempo, tonality
+from tarkib.annotation import tempo, tonality
 from tarkib.annotation.conflicts import TEMPO_TOLERANCE
 from tarkib.annotation.evidence import Evidence
 from tarkib.annotation.labels import Labels
+from tarkib.annotation.precision import SECONDS_DECIMALS
 from tarkib.annotation.tempo import TempoTrack
 from tarkib.annotation.tonality import Tonality
 from tarkib.audio import CLIP_SECONDS

@@ -26,8 +26,8 @@ import scipy.ndimage
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import expit, logit
 
-from tarkib.annotation import BPM_DECIMALS, CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.annotation.onset import FRAME_RATE
+from tarkib.annotation.precision import BPM_DECIMALS, CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from tarkib.annotation import CONFIDENCE_DECIMALS, HZ_DECIMALS, MAX_CONFIDENCE
 from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
+from tarkib.annotation.precision import CONFIDENCE_DECIMALS, HZ_DECIMALS, MAX_CONFIDENCE
 from tarkib.vocabulary import DASTGAHS, SCALES
 
 RADIF_SHARES = {

@@ -37,7 +37,8 @@ def untracked(data: Path) -> str | None:
     if outputs.intersection(_inside(data)):
         return None
     in_git = {Path(name).absolute() for name in _git("ls-files", "-z", "--", str(data)).split("\0")}
-    files = [path for path in data.rglob("*") if path.is_file() and path.suffix != ".dvc" and path.name != ".gitignore"]
+    files = [path for path in (data, *data.rglob("*")) if path.is_file()]
+    files = [path for path in files if path.suffix != ".dvc" and path.name != ".gitignore"]
     if files and all(file.absolute() in in_git or _pointer(file) for file in files):
         return None
     return f"{data}: not under DVC, so an experiment would put it into Git or run without it; dvc add {data}"
