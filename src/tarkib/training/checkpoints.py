@@ -1,8 +1,7 @@
 """Checkpoints on disk: which training they belong to, which are complete, which may be deleted.
 
-Each training has its own folder, named by a checksum of everything that defines it. It holds `run.json` (that
-definition) and the `checkpoint-<step>` folders of `transformers.Trainer`. A checkpoint counts only with the file
-`complete`, written last, and only while the sizes of all its files are as listed there.
+Each training has its own folder, named by a checksum of everything that defines it (run.json). A `checkpoint-<step>` of
+`transformers.Trainer` counts only with the file `complete`, written last, and while its files have the sizes in there.
 """
 
 import hashlib
@@ -131,12 +130,8 @@ def _report_unfinished(folder: Path) -> None:
         other, before, last = path.parent, _read(path), newest(path.parent)
         if other == folder or not before or last is None or _is_running(other):
             continue
-        differences = []
-        for name in sorted(before.keys() | identity.keys()):
-            old, new = before.get(name), identity.get(name)
-            if old != new:
-                are_checksums = all(isinstance(value, str) and len(value) == 64 for value in (old, new))
-                differences.append(name if are_checksums else f"{name} ({old}, now {new})")
+        values = {name: (before.get(name), identity.get(name)) for name in sorted(before.keys() | identity.keys())}
+        differences = [f"{name} ({old!s:.16}, now {new!s:.16})" for name, (old, new) in values.items() if old != new]
         say(
             f"an unfinished training with other {', '.join(differences)} stopped at step {_step(last)}; this one starts"
             f" at step 0, so delete {other} unless you return to those settings"
@@ -152,7 +147,7 @@ def _is_running(folder: Path) -> bool:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    sizes = _read(checkpoint / _COMPLETE).get("files") or {}
+    sizes = _read(checkpoint / _COMPLETE).get("files", {})
     files = {name: checkpoint / name for name in sizes}
     return bool(sizes) and all(file.is_file() and file.stat().st_size == sizes[name] for name, file in files.items())
 

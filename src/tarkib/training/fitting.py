@@ -120,19 +120,12 @@ def train(
     with kept.open_run(checkpoints, identity) as (folder, latest):
         if model.frozen:
             cache.sweep()
-            train_set, validation_set = (
-                PooledSet(
-                    model,
-                    clips,
-                    content=fingerprint.of(identity.get("data"), identity.get("code"), split),
-                    # Without a checksum these clips cannot be distinguished from others.
-                    cache=cache if "data" in identity else None,
-                    device=machine.devices,
-                    batch_size=params.batch_size,
-                    workers=machine.loaders or 0,
-                )
-                for split, clips in (("train", train_set), ("validation", validation_set))
-            )
+            pooled: list[ClipSet] = []
+            for split, clips in (("train", train_set), ("validation", validation_set)):
+                known = fingerprint.of(identity["data"], identity.get("code"), split) if "data" in identity else None
+                size = params.batch_size
+                pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
+            train_set, validation_set = pooled
             network, chosen = PooledHead(model), devices.Devices(chosen.kind, 1)
             machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))

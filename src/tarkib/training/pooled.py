@@ -1,11 +1,10 @@
 """Training the head alone: a frozen backbone's hidden states are computed once and cached.
 
-The head sees of a clip only its hidden states averaged over time, `[L, H]`: in half precision 50 KiB for 25 states of
-1024. They are the same in every epoch, so one pass computes them, and the cache keeps them under a checksum of clips
-and backbone. Further epochs, and further trainings on the same clips, cost only the head's time.
+The head sees of a clip only its hidden states averaged over time, `[L, H]`: 50 KiB in half precision for 25 states of
+1024. Further epochs, and further trainings on the same clips, cost only the head's time.
 """
 
-import functools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from tarkib.models.classifier import InstrumentClassifier
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
 from tarkib.training import checkpoints, devices, prediction
-from tarkib.training.compute import enough_memory
+from tarkib.training.compute import ComputeConfig, enough_memory
 from tarkib.training.datasets import ClipSet
 from tarkib.training.progress import say
 
@@ -42,46 +41,41 @@ class PooledSet(ClipSet):
     Parameters
     ----------
     classifier : its backbone computes the states; left on the CPU, in evaluation mode.
-    data : the clips.
-    content : checksum of the clips.
-    cache : keeps the states; None: not kept.
-    device : as in `run.devices`; a single device is used.
-    batch_size : clips per batch.
-    workers : processes that load clips.
+    clips : the data set.
+    content : checksum of the clips; None: unknown, so the states are not cached.
     """
 
     def __init__(
         self,
         classifier: InstrumentClassifier,
-        data: ClipSet,
+        clips: ClipSet,
         *,
-        content: str,
-        cache: Cache | None,
-        device: str,
+        content: str | None,
+        cache: Cache,
+        machine: ComputeConfig,
         batch_size: int,
-        workers: int,
     ):
-        self.ids = getattr(data, "ids", None)
-        place = devices.first(device)
-        precision = "bfloat16" if devices.has_bfloat16(place) else "float32"
+        self.ids = getattr(clips, "ids", None)
+        device, workers = devices.first(machine.devices), machine.loaders or 0
+        precision = "bfloat16" if devices.has_bfloat16(device) else "float32"
         key = ("pooled states", content, checkpoints.digest(classifier.backbone), precision)
-        classifier.to(place).eval()
+        classifier.to(device).eval()
 
         def compute(block: range) -> dict[str, np.ndarray]:
             states, labels = [], []
-            subset = Subset(data, block)
-            for batch, output in prediction.outputs(classifier.pooled_states, subset, batch_size, place, workers):
+            subset = Subset(clips, block)
+            for batch, output in prediction.outputs(classifier.pooled_states, subset, batch_size, device, workers):
                 states.append(output.half().cpu())
                 labels.append(batch["labels"])
             return {"states": torch.cat(states).numpy(), "labels": torch.cat(labels).numpy()}
 
         blocks = []
         with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
-            for start in tqdm(range(0, len(data), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
-                block = range(start, min(start + _BLOCK, len(data)))
+            for start in tqdm(range(0, len(clips), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
+                block = range(start, min(start + _BLOCK, len(clips)))
                 name = fingerprint.of(*key, block.start, block.stop)
-                blocks.append(cache.get_or_make(name, functools.partial(compute, block)) if cache else compute(block))
-        if cache and cache.problem:
+                blocks.append(cache.get_or_make(name, partial(compute, block)) if content else compute(block))
+        if cache.problem:
             say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
         classifier.cpu()
         self.states, self.labels = (np.concatenate([block[name] for block in blocks]) for name in ("states", "labels"))
