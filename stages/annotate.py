@@ -18,7 +18,6 @@ def main() -> None:
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     recording_rows = tables.RECORDINGS.read(SLICES / "recordings.parquet")
     cache = Cache(project.cache("annotation"))
-    cache.sweep()
     work = jobs.plan(Path(settings.data.raw), recording_rows, slice_rows, cache, settings.annotate)
     results = list(
         parallel.map_jobs(

@@ -111,8 +111,8 @@ def work(model, fifo):
         sum(range(1_000))
 
 if __name__ == "__main__":
-    program.start(program.COMMAND)
-    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1]), program.COMMAND))
+    program.start()
+    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1])))
 """
 
 
@@ -133,7 +133,7 @@ def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
     assert not alive
     printed = launcher.communicate()[1]
     if number != signal.SIGKILL:
-        assert (launcher.returncode, printed) == (128 + number, "interrupted\n")
+        assert (launcher.returncode, printed) == (128 + number, f"{program.INTERRUPTED}\n")
 
 
 def test_an_error_in_a_process_keeps_its_message(tmp_path):

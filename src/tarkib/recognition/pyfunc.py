@@ -45,7 +45,7 @@ HOP_S = 1.0
 """Default seconds from window to window."""
 
 REQUIREMENTS = (
-    *("mlflow", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "safetensors", "scipy"),
+    *("filelock", "mlflow", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "safetensors", "scipy"),
     *("soundfile", "soxr", "torch", "torchaudio", "transformers"),
 )
 """The packages that a prediction needs."""

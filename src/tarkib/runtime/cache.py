@@ -57,6 +57,3 @@ class Cache:
         arrays = make()
         self.put(key, arrays)
         return arrays
-
-    def sweep(self) -> None:
-        """Nothing is left to delete."""

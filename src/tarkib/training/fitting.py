@@ -119,7 +119,6 @@ def train(
     }
     with kept.open_run(checkpoints, identity) as (folder, latest):
         if model.frozen:
-            cache.sweep()
             pooled: list[ClipSet] = []
             for split, clips in (("train", train_set), ("validation", validation_set)):
                 known = fingerprint.of(identity["data"], identity.get("code"), split) if "data" in identity else None
