@@ -80,7 +80,7 @@ def checkout(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Chec
     project.run("dvc", "add", "-q", "data/raw", "data/test")
     project.commit("own recordings")
     # The demo is nobody's input here, so it is not made.
-    assert "Running stage 'demo'" not in project.run("dvc", "repro", "evaluate")
+    assert "Running stage 'demo'" not in project.run("dvc", "repro", "evaluate", "leakage")
     project.commit("first results")
     return project
 
@@ -92,18 +92,18 @@ def test_all_that_is_written_lies_in_the_project(checkout):
 
 
 def test_nothing_to_do_a_second_time_nor_with_other_run_settings(checkout):
-    printed = checkout.run("dvc", "repro", "evaluate")
+    printed = checkout.run("dvc", "repro", "evaluate", "leakage")
     assert "Running stage" not in printed
     assert checkout.run("git", "status", "--porcelain") == ""
     set_parameters(checkout.folder, run={"workers": 2})
-    assert "Running stage" not in checkout.run("dvc", "repro", "evaluate")
+    assert "Running stage" not in checkout.run("dvc", "repro", "evaluate", "leakage")
     checkout.run("git", "checkout", "-q", "params.yaml")
 
 
 def test_a_queued_experiment(checkout):
     """It reruns what its parameter touches, is tracked in the same store, and leaves the workspace alone."""
     before, known = checkout.metrics(), len(checkout.tracked_runs())
-    checkout.run("dvc", "exp", "run", "--queue", "-n", "same-tempo", "-S", "augment.mode=bpm", "evaluate")
+    checkout.run("dvc", "exp", "run", "--queue", "-n", "same-tempo", "-S", "augment.mode=bpm", "evaluate", "leakage")
     printed = checkout.run("dvc", "exp", "run", "--run-all")
     assert [line for line in printed.splitlines() if line.startswith("Running stage")] == [
         f"Running stage '{stage}':" for stage in ("mix", "train", "evaluate")
@@ -194,8 +194,10 @@ def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
     checkout.run("git", "clone", "-q", str(checkout.folder), str(tmp_path / "clone"))
     clone = Checkout(tmp_path / "clone")
     clone.run("dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
-    clone.run("dvc", "pull", "-q", "data/raw.dvc", "data/test.dvc", "slice", "annotate", "mix", "train", "evaluate")
-    assert "Running stage" not in clone.run("dvc", "repro", "evaluate")
+    clone.run(
+        "dvc", "pull", "-q", "data/raw.dvc", "data/test.dvc", "slice", "annotate", "mix", "train", "evaluate", "leakage"
+    )
+    assert "Running stage" not in clone.run("dvc", "repro", "evaluate", "leakage")
     assert (clone.folder / "models/classifier/model.safetensors").read_bytes() == (
         checkout.folder / "models/classifier/model.safetensors"
     ).read_bytes()
@@ -279,7 +281,7 @@ def test_without_git(checkout, recordings, tmp_path):
         "python", "-c", "import stages; from tarkib import cli; exit(cli.main(['compare']))", fails=True
     )
     assert printed == (
-        "error: experiments need a Git repository with a commit; call in the project's folder: "
+        "error: experiments need a Git repository with a commit; run in the project's folder: "
         "git init && git add -A && git commit -m start\n"
     )
     project.run("git", "init", "-q")

@@ -83,7 +83,7 @@ def undisturbed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> H
         ["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if name.startswith(("src/", "stages/", ".dvc", ".gitignore", "dvc.yaml", "data/.gitignore")):
+        if name.startswith(("src/", "stages/", ".dvc", ".gitignore", "dvc.yaml", "versions.yaml", "data/.gitignore")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, folder / name)
     with (folder / "src/tarkib/audio/clips.py").open("a") as file:

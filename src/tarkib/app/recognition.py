@@ -22,7 +22,7 @@ from tarkib import audio
 from tarkib.app import sound
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition, formats
-from tarkib.runtime.entry import unforeseen
+from tarkib.runtime.program import unforeseen
 from tarkib.runtime.text import printable
 
 _COLUMNS = 1_200  # more than a screen shows; of a longer recording each shows its maximum

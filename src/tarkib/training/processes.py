@@ -42,7 +42,7 @@ def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[...
             local_addr="localhost",
             max_restarts=0,
             monitor_interval=0.1,
-            # `tarkib.runtime.entry` handles the others: the launcher ends its processes on any exception.
+            # `tarkib.runtime.program` handles the others: the launcher ends its processes on any exception.
             signals_to_handle="SIGQUIT",
         )
         try:
