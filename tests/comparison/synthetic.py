@@ -11,16 +11,11 @@ from tarkib.vocabulary import INSTRUMENTS
 FIXED = {"data.raw": "data/demo/raw", "data.test": "data/demo/test", "evaluate.seed": 1, "model.revision": None}
 
 
-def clips(recordings: int = 24, each: int = 3, classes: Sequence[str] = INSTRUMENTS, seed: int = 0) -> Clips:
+def clips(recordings: int = 24, each: int = 3, seed: int = 0) -> Clips:
     """A test set of recordings with some clips each, in which a third of the classes play."""
-    rng = np.random.default_rng(seed)
-    count = recordings * each
-    return Clips(
-        tuple(f"clip-{k:03d}" for k in range(count)),
-        tuple(f"recording-{k // each:02d}" for k in range(count)),
-        tuple(classes),
-        (rng.random((count, len(classes))) < 0.3).astype(float),
-    )
+    targets = np.random.default_rng(seed).random((recordings * each, len(INSTRUMENTS))) < 0.3
+    names = tuple(f"recording-{k // each:02d}" for k in range(len(targets)))
+    return Clips(tuple(f"clip-{k:03d}" for k in range(len(targets))), names, INSTRUMENTS, targets.astype(float))
 
 
 def predicted(of: Clips, skill: float, seed: int, noise: float = 1.0) -> Predictions:

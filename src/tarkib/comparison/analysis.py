@@ -1,7 +1,7 @@
 """The comparison in numbers: every mode's figures, its paired differences to one mode, and how sure each is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from tarkib.comparison import significance
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.significance import Interval
+from tarkib.errors import TarkibError
 from tarkib.evaluation import bootstrap, calibration, metrics
 from tarkib.evaluation.scores import CALIBRATION, NOT_TRAINED
 from tarkib.evaluation.statistics import Statistic
@@ -31,7 +32,7 @@ ROUNDS = 9_999
 p-values are whole multiples of 2/10,000 (Davison and Hinkley, 1997, section 4.2.5)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Mean:
     """A mean over seeds, of a figure or of its difference to the reference; each part is None where undefined.
 
@@ -43,7 +44,6 @@ class Mean:
     value: float | None
     recordings: Interval | None
     seeds: Interval | None
-    by_seed: dict[int, float | None]
     p: float | None = None
     corrected: float | None = None
     seeds_corrected: float | None = None
@@ -57,10 +57,10 @@ Means = dict[tuple[Any, ...], Mean]
 class Comparison:
     """All numbers of a comparison.
 
-    `differences` has no entries of the reference; they are over the seeds that both modes have (`paired`). `family` is
-    the number of differences that p-values are corrected for, `floor` the accuracy of answering that nothing plays,
-    `positives` the clips of each class, `polyphony` the clips of each number of instruments, `left_out` the classes
-    without figures, with reasons.
+    `seeds` are those of each mode, the reference first; `paired` those that another mode and the reference both have,
+    which `differences` are over. `family` is the number of differences that p-values are corrected for, `floor` the
+    accuracy of answering that nothing plays, `positives` the clips of each class, `polyphony` the clips of each number
+    of instruments, `left_out` the classes without figures, with reasons.
     """
 
     clips: int
@@ -68,8 +68,8 @@ class Comparison:
     rounds: int
     family: int
     reference: str
-    seeds: dict[str, tuple[int, ...]]
-    paired: dict[str, tuple[int, ...]]
+    seeds: dict[str, list[int]]
+    paired: dict[str, list[int]]
     floor: float | None
     positives: dict[str, int]
     left_out: dict[str, str]
@@ -77,11 +77,6 @@ class Comparison:
     means: Means
     differences: Means
     reliability: dict[str, list[calibration.Bin]]
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """The modes, the reference first."""
-        return tuple(self.seeds)
 
     @property
     def compared(self) -> list[str]:
@@ -92,26 +87,18 @@ class Comparison:
 def compare(
     predictions: Mapping[Run, Predictions], modes: Sequence[str], rng: np.random.Generator, rounds: int = ROUNDS
 ) -> Comparison:
-    """Compare experiments on the same clips, by the same resamples for all.
+    """Compare experiments on the same clips, by the same resamples for all; TarkibError if the clips differ.
 
-    Parameters
-    ----------
-    predictions : by mode and seed, at least one.
-    modes : their order; the reference is `random`, or the first that has predictions.
-
-    Raises
-    ------
-    ValueError
-        if the clips are not the same.
+    The reference is `random`, or the first of `modes` that has predictions.
     """
     clips = next(iter(predictions.values())).clips
-    if not all(one.clips.same_as(clips) for one in predictions.values()):
-        raise ValueError("the experiments were not scored on the same clips")
-    scored_modes = [mode for mode in modes if any(run[0] == mode for run in predictions)]
-    reference = "random" if "random" in scored_modes else scored_modes[0]
-    scored_modes.sort(key=lambda mode: mode != reference)
-    seeds = {mode: tuple(sorted(seed for other, seed in predictions if other == mode)) for mode in scored_modes}
-    paired = {mode: tuple(s for s in seeds[mode] if s in seeds[reference]) for mode in scored_modes[1:]}
+    for (mode, seed), one in predictions.items():
+        if not one.clips.same_as(clips):
+            raise TarkibError(f"{mode}, seed {seed}: not scored on the clips of the others; dvc exp remove it")
+    seeds = {mode: sorted(seed for other, seed in predictions if other == mode) for mode in modes}
+    seeds = {mode: seeds[mode] for mode in sorted(modes, key=lambda mode: mode != "random") if seeds[mode]}
+    reference, *others = seeds
+    paired = {mode: [seed for seed in seeds[mode] if seed in seeds[reference]] for mode in others}
 
     left_out = {name: why for one in predictions.values() for name, why in one.left_out.items()}
     # A class that some had no training material for is scored in none, so that all are scored on the same.
@@ -121,66 +108,61 @@ def compare(
         left_out[name] = f"{NOT_TRAINED} in {', '.join(sorted(lacking))}"
     targets = np.where(np.isin(clips.classes, untrained), np.nan, clips.targets)
     played = np.sum(clips.targets == 1, axis=1)
+    polyphony = {int(number): int(count) for number, count in zip(*np.unique(played, return_counts=True), strict=True)}
     statistics = {run: Statistic(targets, one.probabilities, one.decisions, played) for run, one in predictions.items()}
-    # What to take the mean of over seeds: a mode's figures (False), or their differences to the reference (True).
-    contrasts: dict[tuple[bool, str], dict[int, list[Run]]] = {
-        **{(False, mode): {seed: [(mode, seed)] for seed in seeds[mode]} for mode in scored_modes},
-        **{(True, mode): {s: [(mode, s), (reference, s)] for s in paired[mode]} for mode in paired if paired[mode]},
-    }
-    draws: list[dict[Any, np.ndarray]] = []
+    keys: list[tuple[Any, ...]] = [(name,) for name in HEADLINE]
+    keys += [(name, item) for name in BY_CLASS for item in clips.classes]
+    keys += [(name, number) for name in BY_POLYPHONY for number in polyphony]
+    drawn: list[dict[tuple[bool, str], np.ndarray]] = []
+
+    def over_seeds(weights: np.ndarray) -> dict[tuple[bool, str], np.ndarray]:
+        """The figures `keys` of a mode (False) or its differences (True) for weights (r, n): shape (seeds, r, keys)."""
+        figures = {
+            run: np.column_stack([each[name] for name in (*HEADLINE, *BY_CLASS, *BY_POLYPHONY)])
+            for run, each in ((run, statistic(weights)) for run, statistic in statistics.items())
+        }
+        of_modes = {(False, mode): np.stack([figures[mode, seed] for seed in seeds[mode]]) for mode in seeds}
+        return of_modes | {
+            (True, mode): np.stack([figures[mode, seed] - figures[reference, seed] for seed in common])
+            for mode, common in paired.items()
+            if common
+        }
 
     def resampled(weights: np.ndarray) -> dict[Any, np.ndarray]:
-        figures = {run: statistic(weights) for run, statistic in statistics.items()}
-        draws.append({})
-        for contrast, by_seed in contrasts.items():
-            for name in (*HEADLINE, *BY_CLASS, *BY_POLYPHONY):
-                values = [_difference([figures[run][name] for run in pair]) for pair in by_seed.values()]
-                draws[-1][*contrast, name] = np.mean(values, axis=0)
-        return draws[-1]
+        drawn.append({contrast: values.mean(axis=0) for contrast, values in over_seeds(weights).items()})
+        return drawn[-1]
 
     recordings = len(set(clips.recordings))
     level = significance.expanded_level(recordings) if recordings > 1 else bootstrap.LEVEL
     intervals: dict[Any, np.ndarray] = bootstrap.intervals(resampled, clips.recordings, rng, rounds=rounds, level=level)
     lone = next(iter(statistics.values())).lone(clips.recordings)  # the same for all: they have the same clips
-    points = {
-        run: {name: values[0] for name, values in statistic(np.ones((1, len(played)))).items()}
-        for run, statistic in statistics.items()
-    }
-    numbers = [int(number) for number in np.unique(played)]
-    # What the values of a figure are called, and where they are in its array.
-    of_class = [((name,), (k,)) for k, name in enumerate(clips.classes)]
-    of_polyphony = [((number,), (k,)) for k, number in enumerate(numbers)]
-    cells: dict[str, list] = dict.fromkeys(BY_CLASS, of_class) | dict.fromkeys(BY_POLYPHONY, of_polyphony)
+    alone = np.concatenate([np.zeros(len(HEADLINE), bool), *(lone[name] for name in (*BY_CLASS, *BY_POLYPHONY))])
     means: Means = {}
     differences: Means = {}
-    for (is_difference, mode, name), (low, high) in intervals.items():
-        for key, index in cells.get(name, [((), ())]):
-            by_seed = contrasts[is_difference, mode]
-            values = {s: _difference([points[run][name][index] for run in pair]) for s, pair in by_seed.items()}
-            has_interval = not (np.isnan(low[index]) or (index and name in lone and lone[name][index]))
-            interval = (float(low[index]), float(high[index])) if has_interval else None
-            (differences if is_difference else means)[mode, name, *key] = _mean(values, interval)
-
-    family = [(mode, name) for is_difference, mode in contrasts if is_difference for name in HEADLINE]
-    # `bootstrap.intervals` asks for the clips themselves last.
-    drawn = [np.concatenate([block[True, mode, name] for block in draws[:-1]]) for mode, name in family]
-    p_values = [significance.bootstrap_p(one, recordings) for one in drawn]
-    of_seeds = [significance.over_seeds(list(differences[key].by_seed.values()))[1] for key in family]
-    tests = zip(p_values, significance.holm(p_values), significance.holm(of_seeds), strict=True)
-    for key, (p, corrected, seeds_corrected) in zip(family, tests, strict=True):
-        differences[key] = replace(
-            differences[key], p=_number(p), corrected=_number(corrected), seeds_corrected=_number(seeds_corrected)
-        )
+    family: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for (is_difference, mode), values in over_seeds(np.ones((1, len(played)))).items():
+        low, high = np.where(alone, np.nan, intervals[is_difference, mode])
+        # `bootstrap.intervals` asks for the clips themselves last.
+        draws = np.concatenate([block[is_difference, mode] for block in drawn[:-1]])
+        for k, key in enumerate(keys):
+            mean = _mean(values[:, 0, k], None if np.isnan(low[k]) else (float(low[k]), float(high[k])))
+            (differences if is_difference else means)[mode, *key] = mean
+            if is_difference and key[0] in HEADLINE:
+                p = significance.bootstrap_p(draws[:, k], recordings)
+                family[mode, *key] = p, significance.over_seeds(values[:, 0, k])[1]
+    p_values, of_seeds = np.reshape(list(family.values()), (-1, 2)).T
+    corrected = zip(family, p_values, significance.holm(p_values), significance.holm(of_seeds), strict=True)
+    for key, *figures in corrected:
+        differences[key].p, differences[key].corrected, differences[key].seeds_corrected = map(_number, figures)
 
     scored = ~np.isnan(targets)
     reliability = {}
-    for mode in scored_modes:
-        given = {seed: predictions[mode, seed].probabilities[scored] for seed in seeds[mode]}
-        errors = {s: calibration.expected_calibration_error(row, targets[scored]) for s, row in given.items()}
+    for mode in seeds:
+        given = [predictions[mode, seed].probabilities[scored] for seed in seeds[mode]]
+        errors = [calibration.expected_calibration_error(row, targets[scored]) for row in given]
         # No interval over recordings: the error of a resample is larger than that of the clips themselves.
-        means[mode, CALIBRATION] = _mean(errors, None)
-        pooled = np.concatenate(list(given.values()))
-        reliability[mode] = calibration.reliability(pooled, np.tile(targets[scored], len(given)))
+        means[mode, CALIBRATION] = _mean(np.array(errors), None)
+        reliability[mode] = calibration.reliability(np.concatenate(given), np.tile(targets[scored], len(given)))
     return Comparison(
         clips=len(clips.ids),
         recordings=recordings,
@@ -192,22 +174,15 @@ def compare(
         floor=_number(metrics.accuracy(targets, np.zeros(targets.shape, dtype=bool))),
         positives={name: int(np.sum(clips.targets[:, k] == 1)) for k, name in enumerate(clips.classes)},
         left_out=left_out,
-        polyphony={number: int(np.sum(played == number)) for number in numbers},
+        polyphony=polyphony,
         means=means,
         differences=differences,
         reliability=reliability,
     )
 
 
-def _difference(figures: Sequence[np.ndarray]) -> np.ndarray:
-    """The first less the second, if there is one."""
-    return figures[0] - figures[1] if len(figures) > 1 else figures[0]
-
-
-def _mean(by_seed: Mapping[int, Any], recordings: Interval | None) -> Mean:
-    values = [float(value) for value in by_seed.values()]
-    named = {seed: _number(value) for seed, value in by_seed.items()}
-    return Mean(_number(np.mean(values)), recordings, significance.over_seeds(values)[0], named)
+def _mean(values: np.ndarray, recordings: Interval | None) -> Mean:
+    return Mean(_number(np.mean(values)), recordings, significance.over_seeds(values)[0])
 
 
 def _number(value: Any) -> float | None:

@@ -17,9 +17,7 @@ from typing import NamedTuple
 
 import psutil  # comes with DVC
 
-from tarkib.comparison.commands import dvc, git
-from tarkib.comparison.notation import counted
-from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Project
+from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Project, dvc, git
 from tarkib.errors import TarkibError
 from tarkib.runtime import project as root
 from tarkib.runtime.locks import file_lock
@@ -78,9 +76,8 @@ def queue() -> dict[str, Task]:
             if not left:
                 raise
             time.sleep(1.0)
-    commits = json.loads(shown)
     tasks: dict[str, Task] = {}
-    for experiment in (one for commit in commits for one in commit["experiments"] or ()):
+    for experiment in (one for commit in json.loads(shown) for one in commit["experiments"] or ()):
         if executor := experiment["executor"]:
             local = executor["local"] or {}
             # DVC lists running experiments first, failed ones last.
@@ -121,33 +118,21 @@ def run(
 ) -> list[Experiment]:
     """Run what is missing or failed, wait for it and for what is queued, and return as `collect` does.
 
-    Parameters
-    ----------
-    overrides : parameters as for `provenance.read`.
-    jobs : experiments at a time; None for what `shares` finds for this machine.
-    devices : as in `run.devices`.
-    report : receives lines of progress.
+    `jobs` is the number of experiments at a time, None for what `shares` finds; `report` receives lines of progress.
     """
     # A second comparison that starts meanwhile must see in the queue what is put there, and not queue it again.
     with exclusively():
         experiments = collect(project, modes, seeds)
-        waiting = {one.name: one for one in experiments if one.state in (RUNNING, QUEUED)}
-        lacking = [one for one in experiments if one.state in (FAILED, MISSING)]
-        done = len(experiments) - len(waiting) - len(lacking)
-        at_once, threads = shares(devices, len(experiments) - done, jobs)
+        waiting = {one.name: one for one in experiments if one.state != DONE}
+        lacking = [one for one in waiting.values() if one.state in (FAILED, MISSING)]
+        at_once, threads = shares(devices, len(waiting), jobs)
         report(
-            f"{len(experiments)} experiments: {done} done, {len(waiting)} in the queue, {len(lacking)} to run; "
-            f"{at_once} at a time" + (f", {counted(threads, 'thread')} each" if threads else "")
+            f"{len(experiments)} experiments: {len(experiments) - len(waiting)} done, {len(waiting) - len(lacking)} "
+            f"in the queue, {len(lacking)} to run; {at_once} at a time"
         )
         _enqueue(lacking, overrides)
-    waiting.update({one.name: one for one in lacking})
-
-    def start() -> None:
-        environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        dvc("queue", "start", "--jobs", str(at_once), environment=environment)
-
     try:
-        _watch(waiting, start, lambda lost: _enqueue([lost], overrides), report)
+        _watch(waiting, overrides, at_once, threads, report)
     except KeyboardInterrupt:
         report("the experiments go on in the background; `dvc queue stop --kill` ends them")
         raise
@@ -167,8 +152,9 @@ def _enqueue(experiments: Sequence[Experiment], overrides: Mapping[str, str]) ->
 
 def _watch(
     waiting: dict[str, Experiment],
-    start: Callable[[], None],
-    enqueue: Callable[[Experiment], None],
+    overrides: Mapping[str, str],
+    at_once: int,
+    threads: int | None,
     report: Callable[[str], None],
 ) -> None:
     """Keep workers busy until none of `waiting` is in the queue, and report what ends."""
@@ -186,9 +172,9 @@ def _watch(
                 elif now - alive[name] > LOST_S:
                     report(f"{waiting[name].title}: its process is gone; queued again")
                     dvc("queue", "kill", name)  # DVC finds no process, and marks the task as failed
-                    enqueue(waiting[name])
+                    _enqueue([waiting[name]], overrides)
             if QUEUED in states.values():
-                start()  # as many workers as are not there yet
+                dvc("queue", "start", "--jobs", str(at_once), threads=threads)  # as many workers as are not there yet
         for name, state in states.items():
             if state not in (RUNNING, QUEUED):
                 experiment, changed = waiting.pop(name), now
@@ -200,7 +186,7 @@ def _watch(
 
 
 def exclusively() -> AbstractContextManager[object]:
-    """Keep out other comparisons of this project, which would change the queue or write the same report."""
+    """Keep out other comparisons of this project."""
     return file_lock(root.cache("comparison.lock"))
 
 
@@ -220,23 +206,15 @@ def shares(devices: str, count: int, jobs: int | None) -> tuple[int, int | None]
     return at_once, None if gpu or "OMP_NUM_THREADS" in os.environ else max(1, cores // at_once)
 
 
-def last_error(log: Sequence[str]) -> str:
-    """The line of a log that says why it ends: the stage's own error, else an exception, else DVC's error.
-
-    >>> last_error(["training", "error: data/raw: no recordings", "ERROR: failed to reproduce 'slice'"])
-    'data/raw: no recordings'
-    """
-    lines = [line.strip() for line in log if line.strip()]
-    for pattern in (r"error: (.+)", r"([\w.]*(?:Error|Exception|Interrupt)\b.*)", r"ERROR: (.+)", r"(.+)"):
-        for k, line in reversed(list(enumerate(lines))):
-            if match := re.match(pattern, line):
-                # An error of several values names the first of them in the next line.
-                return " ".join([match[1], *lines[k + 1 : k + 2]]) if line.endswith(":") else match[1]
-    return "nothing was printed"
-
-
 def _failure(task: Task) -> str:
+    """Why a task failed, by its log: the stage's own error, else an exception, else DVC's error, else the last line."""
     try:
-        return last_error(Path(task.log or "").read_text("utf-8", errors="replace").splitlines())
+        log = Path(task.log or "").read_text("utf-8", errors="replace")
     except OSError:
         return "it failed before its first stage; `dvc exp run` with its parameters shows the error"
+    # An error of several values names the first of them in the next line.
+    own, exception = r"^error: (.+(?:(?<=:)\n.+)?)", r"^([\w.]*(?:Error|Exception|Interrupt)\b.*)"
+    for pattern in (own, exception, r"^ERROR: (.+)", r"^(.*\S.*)"):
+        if found := re.findall(pattern, log, re.MULTILINE):
+            return " ".join(found[-1].split())
+    return "nothing was printed"

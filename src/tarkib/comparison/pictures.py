@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tarkib.comparison.analysis import BY_CLASS, HEADLINE, Comparison
-from tarkib.comparison.notation import counted, value
-from tarkib.comparison.words import Support, excludes_0, support
+from tarkib.comparison.words import Support, counted, excludes_0, support, value
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
 from tarkib.runtime import plotting
@@ -35,9 +34,6 @@ class Paper(NamedTuple):
 # Paul Tol's "muted" scheme and its brighter colours: distinct with any colour vision, as are the marks.
 LIGHT = Paper("#ffffff", "#1f1b16", "#665d52", "#d8d2c6", ("#777777", "#332288", "#117733", "#CC6677"))
 DARK = Paper("#1c1f25", "#ece7dd", "#a8a196", "#3a3f48", ("#AAAAAA", "#88CCEE", "#DDCC77", "#EE99AA"))
-PAPERS = (LIGHT, DARK)
-
-_MARKS = ("s", "o", "D", "^")
 
 
 def shown(comparison: Comparison) -> list[str]:
@@ -48,7 +44,7 @@ def shown(comparison: Comparison) -> list[str]:
 
 def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
     """Draw a picture of the page (`shown`), or `comparison`: the figures and ROC-AUC by instrument side by side."""
-    rows = -(-len(comparison.modes) // 2)  # of reliability diagrams, two in each
+    rows = -(-len(comparison.seeds) // 2)  # of reliability diagrams, two in each
     width = 11.0 if name == "comparison" else 6.4
     height = {"comparison": 5.4, "headline": 5.2, "reliability": 3.1 * rows}.get(name, 6.0)
     texts = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
@@ -62,7 +58,9 @@ def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
     }
     png = io.BytesIO()
     with plotting.picture(png, width, height, dpi=160, settings=settings) as figure:
-        if name == "comparison":
+        if name == "reliability":
+            _reliability(figure, comparison, paper)
+        elif name == "comparison":
             left, right = figure.subplots(1, 2)
             _differences(left, comparison, "headline", paper)
             _differences(right, comparison, "class_roc_auc", paper)
@@ -71,8 +69,6 @@ def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
             size = f"{counted(comparison.clips, 'clip')} of {counted(comparison.recordings, 'recording')}"
             title = f"Differences to {comparison.reference} on {size}, with 95 % intervals over recordings"
             figure.suptitle(title, fontsize=12)
-        elif name == "reliability":
-            _reliability(figure, comparison, paper)
         else:
             _differences(figure.subplots(), comparison, name, paper)
         if name != "reliability":
@@ -82,10 +78,13 @@ def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
 
 
 def _reliability(figure: Figure, comparison: Comparison, paper: Paper) -> None:
-    modes = comparison.modes
-    columns = min(2, len(modes))
-    cells = list(figure.subplots(-(-len(modes) // columns), columns, squeeze=False, sharex=True, sharey=True).flat)
-    for axes, mode in zip(cells, modes, strict=False):
+    columns = min(2, len(comparison.seeds))
+    rows = -(-len(comparison.seeds) // columns)
+    cells = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    for axes, mode in itertools.zip_longest(cells, comparison.seeds):
+        if mode is None:
+            axes.set_visible(False)
+            continue
         bins = [b for b in comparison.reliability[mode] if b.count]
         total = sum(b.count for b in bins)
         axes.plot((0, 1), (0, 1), color=paper.soft, linewidth=0.8, linestyle=":")
@@ -94,8 +93,6 @@ def _reliability(figure: Figure, comparison: Comparison, paper: Paper) -> None:
         axes.plot([b.claimed for b in bins], [b.right for b in bins], **_look(mode, paper), markersize=5)
         axes.set_title(f"{mode}: ECE {value(comparison.means[mode, CALIBRATION].value)}")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    for axes in cells[len(modes) :]:
-        axes.set_visible(False)
     figure.supxlabel("probability given (bars: share of all)", fontsize=10)
     figure.supylabel("share that plays", fontsize=10)
 
@@ -110,20 +107,19 @@ def _differences(axes: Axes, comparison: Comparison, name: str, paper: Paper) ->
     modes = comparison.compared
     offsets = np.linspace(-0.25, 0.25, len(modes)) if len(modes) > 1 else [0.0]
     farthest = 0.0
-    for y, (mode, offset) in itertools.product(range(len(rows)), zip(modes, offsets, strict=True)):
-        look = _look(mode, paper)
-        mean = comparison.differences[mode, *list(rows.values())[y]]
-        if mean.value is None:
-            continue
-        farthest = max(farthest, abs(mean.value), *map(abs, mean.recordings or ()))
-        if mean.recordings:
-            axes.hlines(y + offset, *mean.recordings, color=look["color"], linewidth=1.8)
-        if headline and mean.seeds:
-            axes.hlines(y + offset + 0.1, *mean.seeds, color=look["color"], linewidth=1.0, linestyle=(0, (1, 2)))
-        filled = support(mean) > Support.NONE if headline else excludes_0(mean.recordings)
-        face = look["color"] if filled else paper.ground
-        axes.plot(mean.value, y + offset, **look, markersize=6, markerfacecolor=face)
     for y, key in enumerate(rows.values()):
+        for mode, offset in zip(modes, offsets, strict=True):
+            look, mean = _look(mode, paper), comparison.differences[mode, *key]
+            if mean.value is None:
+                continue
+            farthest = max(farthest, abs(mean.value), *map(abs, mean.recordings or ()))
+            if mean.recordings:
+                axes.hlines(y + offset, *mean.recordings, color=look["color"], linewidth=1.8)
+            if headline and mean.seeds:
+                axes.hlines(y + offset + 0.1, *mean.seeds, color=look["color"], linewidth=1.0, linestyle=(0, (1, 2)))
+            filled = support(mean) > Support.NONE if headline else excludes_0(mean.recordings)
+            face = look["color"] if filled else paper.ground
+            axes.plot(mean.value, y + offset, **look, markersize=6, markerfacecolor=face)
         if y % 2:
             axes.axhspan(y - 0.5, y + 0.5, color=paper.line, alpha=0.28, linewidth=0)
         if why := comparison.left_out.get(key[-1]):
@@ -140,4 +136,4 @@ def _differences(axes: Axes, comparison: Comparison, name: str, paper: Paper) ->
 def _look(mode: str, paper: Paper) -> dict[str, Any]:
     """Colour and mark of a mode."""
     place = MODES.index(mode)
-    return {"color": paper.modes[place], "marker": _MARKS[place]}
+    return {"color": paper.modes[place], "marker": "soD^"[place]}

@@ -2,10 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from tarkib.errors import TarkibError
 from tarkib.evaluation.report import PREDICTIONS
 
 FILE = "data/predictions.parquet"
-DETAILS = "metrics/details.json"
 
 Run = tuple[str, int]
 """Mode and seed."""
@@ -58,27 +56,20 @@ def read(revision: str) -> Predictions:
         local = Path(folder) / Path(FILE).name
         try:
             files.get_file(FILE, str(local))
-            details = json.loads(files.read_text(DETAILS))
+            details = json.loads(files.read_text("metrics/details.json"))
         except (DvcException, OSError, ValueError) as error:
-            why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-            raise TarkibError(f"{FILE}: cannot be read{why}; dvc pull it, or dvc exp remove the experiment") from error
+            raise TarkibError(f"{FILE}: cannot be read; dvc pull it, or dvc exp remove the experiment") from error
         rows = PREDICTIONS.read(local)
-    return from_rows(rows, details.get("left_out", {}))
-
-
-def from_rows(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> Predictions:
-    """Turn rows of `PREDICTIONS` into arrays; TarkibError unless they hold every class of every clip in order."""
     classes = tuple(dict.fromkeys(row["instrument"] for row in rows))
-    heads = rows[:: max(1, len(classes))]
-    ids = tuple(row["sample_id"] for row in heads)
-    expected = [(clip, name) for clip in ids for name in classes]
+    clips = rows[:: max(1, len(classes))]
+    expected = [(clip["sample_id"], name) for clip in clips for name in classes]
     if not rows or [(row["sample_id"], row["instrument"]) for row in rows] != expected:
         raise TarkibError(f"{FILE}: does not hold every class of every clip once; make it again with dvc repro")
-    shape = (len(ids), len(classes))
-    labels = [np.nan if row["label"] is None else float(row["label"]) for row in rows]
-    return Predictions(
-        Clips(ids, tuple(row["recording"] for row in heads), classes, np.reshape(labels, shape)),
-        np.reshape([row["probability"] for row in rows], shape),
-        np.reshape([row["predicted"] for row in rows], shape),
-        left_out,
+    labels, probabilities, decisions = (
+        np.reshape([row[name] for row in rows], (len(clips), len(classes)))
+        for name in ("label", "probability", "predicted")
     )
+    ids, recordings = (tuple(clip[name] for clip in clips) for name in ("sample_id", "recording"))
+    # A label that is not there becomes NaN.
+    test_set = Clips(ids, recordings, classes, labels.astype(float))
+    return Predictions(test_set, probabilities, decisions, details.get("left_out", {}))

@@ -6,6 +6,11 @@ never counts as one of now. What DVC already ran in other experiments it takes f
 
 import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +18,9 @@ from string import Template
 from typing import Any
 
 from tarkib import params
-from tarkib.comparison.commands import dvc, git
 from tarkib.errors import TarkibError
 from tarkib.runtime import versioning, yaml12
-from tarkib.runtime.text import bounded
+from tarkib.runtime.text import bounded, some
 
 TARGET = "evaluate"
 """The stage whose predictions are compared."""
@@ -52,10 +56,10 @@ def read(overrides: Mapping[str, str]) -> Project:
     """
     values = _values(overrides)
     try:
-        git("rev-parse", "--verify", "HEAD")
-    except TarkibError as error:
+        tracked = git("ls-tree", "HEAD", "dvc.yaml")
+    except (TarkibError, FileNotFoundError) as error:
         raise TarkibError(f"experiments need a Git repository with a commit; {_START}") from error
-    if not git("ls-files", "dvc.yaml"):
+    if not tracked:
         raise TarkibError(f"dvc.yaml: not in Git, which experiments need; {_START}")
     stages = yaml12.read(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outputs = [path for stage in stages.values() for path in _paths(stage.get("outs"), values)]
@@ -63,10 +67,7 @@ def read(overrides: Mapping[str, str]) -> Project:
     sources = sorted(path for path in dependencies if not any(path.is_relative_to(output) for output in outputs))
     inside = [path for path in sources if path.absolute().is_relative_to(Path.cwd()) and not path.is_symlink()]
     if unknown := git("ls-files", "--others", "--exclude-standard", "--", *map(str, inside)).splitlines():
-        more = f" and {len(unknown) - 1} more" if unknown[1:] else ""
-        raise TarkibError(
-            f"{unknown[0]}{more}: not in Git, so experiments would run without it; git add it (data: dvc add)"
-        )
+        raise TarkibError(f"{some(unknown)}: not in Git, so experiments would run without; git add (data: dvc add)")
     for data in {Path(values["data.raw"]), Path(values["data.test"])}.intersection(sources):
         if not data.exists():
             raise TarkibError(f"{data}: missing; restore it (dvc pull, git checkout)")
@@ -77,9 +78,8 @@ def read(overrides: Mapping[str, str]) -> Project:
     tree = git("stash", "create").strip() if git("diff", "HEAD", "--name-only") else "HEAD"
     tracked = git("ls-tree", "-r", "-z", tree, "--", *map(str, inside), *pointers)
     data_files = [name for line in tracked.split("\0") if (name := line.partition("\t")[2]).endswith(".dvc")]
-    changed = json.loads(dvc("status", "--json", *data_files)) if data_files else {}
-    for name in changed:
-        raise TarkibError(f"{name}: its data changed since dvc add; dvc add them again, or dvc checkout {name}")
+    if changed := json.loads(dvc("status", "--json", *data_files)) if data_files else {}:
+        raise TarkibError(f"{some(changed)}: data changed since dvc add; dvc add them again, or dvc checkout")
     outside = [file for path in sources if path not in inside for file in sorted([path, *path.rglob("*")])]
     declared = {name for stage in stages.values() for name in stage.get("params", ())}
     fixed = {
@@ -117,3 +117,42 @@ def _paths(entries: Any, values: Mapping[str, Any]) -> list[Path]:
     """Paths of a stage's dependencies or outputs, each written as text or as a key with options."""
     names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries or ()]
     return [Path(_Path(name).substitute(values)) for name in names]
+
+
+def git(*arguments: str) -> str:
+    """Run Git in the project and return what it printed; TarkibError with Git's message if it fails."""
+    return _run(["git"], arguments)
+
+
+def dvc(*arguments: str, threads: int | None = None, timeout_s: float | None = None) -> str:
+    """Run this environment's DVC as `git` does.
+
+    threads : OMP_NUM_THREADS of what it starts. After `timeout_s` it is killed, which counts as a failure.
+    """
+    threaded = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return _run([sys.executable, "-m", "dvc"], arguments, timeout_s, **threaded)
+
+
+def _run(program: list[str], arguments: tuple[str, ...], timeout_s: float | None = None, **environment: str) -> str:
+    # DVC starts `dvc` and `python` by name: they must be those of this environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    options: dict[str, Any] = {"env": {**os.environ, "PATH": path, **environment}, "start_new_session": True}
+    # Files, not pipes: the workers that DVC leaves behind keep pipes open. A session of its own: Ctrl-C must not reach
+    # the workers, nor DVC while it queues, because it has then put the user's changes aside.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        command = [*program, *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **options)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        finally:
+            process.wait()
+        out.seek(0)
+        err.seek(0)
+        if process.returncode == 0:
+            return out.read()
+        printed = err.read()
+    reasons = re.findall("^(?:ERROR|fatal): (.+)", printed, re.MULTILINE) or printed.split("\n")[-2:]
+    ended = " ".join(reasons).strip() or f"ended with {process.returncode}"
+    raise TarkibError(f"{' '.join([program[-1], *arguments])}: {ended}")

@@ -1,7 +1,4 @@
-"""The report: predictions gathered, compared, and written as an HTML page, Markdown and a picture.
-
-The templates report.html and report.md hold the text around the tables.
-"""
+"""The report: predictions gathered, compared, and written as an HTML page, Markdown and a picture."""
 
 import json
 import shlex
@@ -11,22 +8,19 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup
 
 from tarkib.comparison import analysis, predictions, words
 from tarkib.comparison.analysis import BY_CLASS, BY_POLYPHONY, HEADLINE, Comparison, Mean, Means
 from tarkib.comparison.experiments import FAILED, Experiment
-from tarkib.comparison.notation import NONE, counted, interval, p_value, seed_counts, value
 from tarkib.comparison.predictions import Predictions, Run
-from tarkib.comparison.words import Support, Words
+from tarkib.comparison.words import NONE, Support, Words, counted, interval, value
 from tarkib.errors import TarkibError
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.runtime import pages
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.streams import Stream, generator
 
-TITLE = "Which way of mixing teaches best"
 PACKAGE = "tarkib.comparison"
 
 _SUPPORT = {
@@ -59,32 +53,26 @@ class Report:
     fixed: dict[str, object]
     command: str
     made: str
-    subtitle: str
 
 
 def gather(experiments: Sequence[Experiment]) -> tuple[list[Experiment], dict[Run, Predictions]]:
-    """Read the predictions of the experiments that are done, on the test set that most of them share.
+    """Read the predictions of the experiments that are done; TarkibError if there are none.
 
-    Returns the experiments, those whose predictions cannot be used marked as failed, and the predictions. Raises
-    TarkibError if there are none.
+    Returns the experiments, those whose predictions cannot be read marked as failed, and the predictions.
     """
-    checked = {(one.mode, one.seed): one for one in experiments}
+    checked: list[Experiment] = []
     read: dict[Run, Predictions] = {}
-    for run, one in checked.items():
-        if one.revision is not None:
-            try:
-                read[run] = predictions.read(one.revision)
-            except TarkibError as error:
-                checked[run] = replace(one, state=FAILED, reason=str(error))
-    alike = {run: [other for other in read if read[other].clips.same_as(read[run].clips)] for run in read}
-    most = max(alike.values(), key=len, default=[])
-    for run in read.keys() - most:
-        checked[run] = replace(checked[run], state=FAILED, reason="scored on another test set than most experiments")
-        del read[run]
+    for one in experiments:
+        try:
+            if one.revision is not None:
+                read[one.mode, one.seed] = predictions.read(one.revision)
+            checked.append(one)
+        except TarkibError as error:
+            checked.append(replace(one, state=FAILED, reason=str(error)))
     if not read:
-        reasons = [f"{one.title}: {one.reason or one.state}" for one in checked.values()]
+        reasons = [f"{one.title}: {one.reason or one.state}" for one in checked]
         raise TarkibError("no experiment to report:\n  " + "\n  ".join(reasons))
-    return list(checked.values()), read
+    return checked, read
 
 
 def make(
@@ -104,8 +92,7 @@ def make(
     comparison = analysis.compare(read, modes, rng, rounds)
     paper = json.loads(resources.files(PACKAGE).joinpath("paper.json").read_text("utf-8"))
     command = ["tarkib", "compare", "--modes", ",".join(modes), "--seeds", ",".join(map(str, seeds))]
-    for key, text in overrides.items():
-        command += ["-S", f"{key}={text}"]
+    command += [part for key, text in overrides.items() for part in ("-S", f"{key}={text}")]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tarkib", "torch", "dvc"))
     return Report(
         comparison,
@@ -115,33 +102,38 @@ def make(
         {name: "null" if setting is None else setting for name, setting in fixed.items()},
         shlex.join(command),
         f"Written with {versions}.",
-        f"{', '.join(comparison.modes)}, each with {seed_counts(comparison.seeds.values())}, on "
-        f"{counted(comparison.clips, 'test clip')} of {counted(comparison.recordings, 'recording')}",
     )
 
 
 def _tables(comparison: Comparison, experiments: Sequence[Experiment], paper: Mapping[str, Any]) -> dict[str, Table]:
+    def grid(title: str, corner: str, rows: Mapping[str, tuple], columns: Mapping[str, tuple[str, Means]]) -> Table:
+        """A table of means, by figure (and instrument, or number of them) in rows, by mode in columns."""
+        cells = [
+            [(row,), *(_cell(means[mode, *key], means is comparison.differences) for mode, means in columns.values())]
+            for row, key in rows.items()
+        ]
+        return Table(title, [corner, *columns], cells)
+
     figures = {title: (name,) for name, title in HEADLINE.items()}
-    seeds = [f"{mode} ({counted(len(seeds), 'seed')})" for mode, seeds in comparison.seeds.items()]
-    means = {heading: (mode, comparison.means, False) for heading, mode in zip(seeds, comparison.modes, strict=True)}
-    differences = {f"{mode}, difference": (mode, comparison.differences, True) for mode in comparison.compared}
-    tables = {"means": _grid("The modes", "figure", {**figures, "ECE": (CALIBRATION,)}, means)}
+    means = {f"{mode} ({counted(len(s), 'seed')})": (mode, comparison.means) for mode, s in comparison.seeds.items()}
+    differences = {f"{mode}, difference": (mode, comparison.differences) for mode in comparison.compared}
+    tables = {"means": grid("The modes", "figure", {**figures, "ECE": (CALIBRATION,)}, means)}
     rows: list[list[Cell]] = [
         [(mode,), (value(row["accuracy"]),), (value(row["roc_auc"]),)] for mode, row in paper.items()
     ]
     tables["paper"] = Table("The paper’s own figures", ["mode", "accuracy", "ROC-AUC"], rows)
     if differences:
-        tables["differences"] = _grid(f"Differences to {comparison.reference}", "figure", figures, differences)
-    reference = {comparison.reference: (comparison.reference, comparison.means, False)}
+        tables["differences"] = grid(f"Differences to {comparison.reference}", "figure", figures, differences)
+    reference = {comparison.reference: (comparison.reference, comparison.means)}
     for name, title in BY_CLASS.items():
         classes = {f"{item}, {counted(clips, 'clip')}": (name, item) for item, clips in comparison.positives.items()}
-        tables[name] = _grid(f"{title} by instrument", "instrument", classes, reference | differences)
+        tables[name] = grid(f"{title} by instrument", "instrument", classes, reference | differences)
     numbers = {
         f"{counted(number, 'instrument')}, {counted(clips, 'clip')}: {title}": (name, number)
         for number, clips in comparison.polyphony.items()
         for name, title in BY_POLYPHONY.items()
     }
-    tables["polyphony"] = _grid("By the number of instruments that play", "playing", numbers, means)
+    tables["polyphony"] = grid("By the number of instruments that play", "playing", numbers, means)
     rows = [
         [(one.title,), (": ".join(filter(None, (one.state, one.reason))),), (one.name,), ((one.revision or NONE)[:9],)]
         for one in experiments
@@ -150,26 +142,17 @@ def _tables(comparison: Comparison, experiments: Sequence[Experiment], paper: Ma
     return tables
 
 
-def _grid(title: str, corner: str, rows: Mapping[str, tuple], columns: Mapping[str, tuple[str, Means, bool]]) -> Table:
-    """A table of means, by figure (and instrument, or number of them) in rows, by mode in columns."""
-    cells = [
-        [(row,), *(_cell(means[mode, *key], signed) for mode, means, signed in columns.values())]
-        for row, key in rows.items()
-    ]
-    return Table(title, [corner, *columns], cells)
-
-
 def _cell(mean: Mean, signed: bool) -> Cell:
     """A mean, its interval over recordings in square brackets, that over seeds in round ones, p-values, the verdict."""
     lines = [value(mean.value, signed)]
     if mean.recordings:
-        lines.append(interval(mean.recordings, signed))
+        lines.append(f"[{interval(mean.recordings, signed)}]")
     if mean.seeds:
-        lines.append(f"({interval(mean.seeds, signed)[1:-1]})")
-    if mean.p is not None:
+        lines.append(f"({interval(mean.seeds, signed)})")
+    if mean.p is not None and mean.corrected is not None:
         degree = words.support(mean)
-        verdict = f"{'better' if words.better(mean) else 'worse'}, " if degree > Support.NONE else ""
-        lines += [f"p {p_value(mean.p)}, Holm {p_value(mean.corrected)}", verdict + _SUPPORT[degree]]
+        verdict = f"{words.better(mean)}, " if degree > Support.NONE else ""
+        lines += [f"p {mean.p:.3g}, Holm {mean.corrected:.3g}", verdict + _SUPPORT[degree]]
     return tuple(lines)
 
 
@@ -177,33 +160,36 @@ def write(report: Report, out: Path) -> list[Path]:
     """Write the page to `out`, and beside it the Markdown and the picture; return what was written."""
     from tarkib.comparison import pictures
 
-    text, picture = out.with_suffix(".md"), out.with_suffix(".png")
-    fields = {**vars(report), "title": TITLE, "by_class": BY_CLASS, "value": value, "picture": picture.name}
-    drawn = {
-        name: [pages.data_url(pictures.draw(name, report.comparison, paper), "image/png") for paper in pictures.PAPERS]
-        for name in pictures.shown(report.comparison)
+    comparison, text, picture = report.comparison, out.with_suffix(".md"), out.with_suffix(".png")
+    fields = {
+        **vars(report),
+        "title": "Which way of mixing teaches best",
+        "subtitle": f"{', '.join(comparison.seeds)}, on {counted(comparison.clips, 'test clip')} of "
+        f"{counted(comparison.recordings, 'recording')}",
+        "by_class": BY_CLASS,
+        "picture": picture.name,
+        "pictures": {
+            name: [
+                pages.data_url(pictures.draw(name, comparison, paper), "image/png")
+                for paper in (pictures.LIGHT, pictures.DARK)
+            ]
+            for name in pictures.shown(comparison)
+        },
+        "css": pages.asset(PACKAGE, "page.css"),
     }
-    page = pages.environment(PACKAGE).get_template("report.html")
-    markdown = jinja2.Environment(
-        loader=jinja2.PackageLoader(PACKAGE, "."),
-        finalize=_plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    ).get_template("report.md")
+    page = pages.environment(PACKAGE)
+    markdown = page.overlay(autoescape=False, finalize=_plain, keep_trailing_newline=True)
+    contents = {out: page.get_template("report.html").render(fields).encode()}
+    contents[text] = markdown.get_template("report.md").render(fields).encode()
+    if comparison.compared:
+        contents[picture] = pictures.draw("comparison", comparison)
     try:
-        with atomic_file(out) as partial:
-            partial.write_text(page.render(**fields, pictures=drawn, css=pages.asset(PACKAGE, "page.css")), "utf-8")
-        with atomic_file(text) as partial:
-            partial.write_text(markdown.render(**fields), "utf-8")
-        if not report.comparison.compared:
-            return [out, text]
-        with atomic_file(picture) as partial:
-            partial.write_bytes(pictures.draw("comparison", report.comparison))
+        for path, content in contents.items():
+            with atomic_file(path) as partial:
+                partial.write_bytes(content)
     except OSError as error:
         raise TarkibError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error
-    return [out, text, picture]
+    return list(contents)
 
 
 def _plain(text: object) -> object:

@@ -1,10 +1,7 @@
 """How sure a mean or a difference is: over test recordings, over seeds, and among many comparisons.
 
-Draws are a figure in each of r resamples of the recordings (`tarkib.evaluation.bootstrap`), shape ``(r,)``, NaN where
-it is undefined. p-values are two-sided, of the hypothesis that the figure is 0.
+p-values are two-sided, of the hypothesis that the figure is 0.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -14,8 +11,8 @@ from tarkib.evaluation.bootstrap import LEVEL
 Interval = tuple[float, float]
 
 
-def expanded_level(clusters: int, level: float = LEVEL) -> float:
-    """Level of a percentile interval from resampling `clusters` recordings that covers as often as `level` promises.
+def expanded_level(clusters: int) -> float:
+    """Level of a percentile interval from resampling two or more recordings that covers as often as `LEVEL` promises.
 
     A bootstrap distribution is too narrow by sqrt((n - 1) / n) and has normal tails instead of Student's; the expanded
     percentile interval corrects both (Hesterberg, "What teachers should know about the bootstrap", The American
@@ -24,14 +21,12 @@ def expanded_level(clusters: int, level: float = LEVEL) -> float:
     >>> round(expanded_level(60), 3), round(expanded_level(5), 3)
     (0.956, 0.998)
     """
-    if clusters < 2:
-        raise ValueError(f"clusters must be at least 2, found {clusters}")
-    reach = np.sqrt(clusters / (clusters - 1)) * stats.t.ppf((1 + level) / 2, clusters - 1)
+    reach = np.sqrt(clusters / (clusters - 1)) * stats.t.ppf((1 + LEVEL) / 2, clusters - 1)
     return float(1 - 2 * stats.norm.sf(reach))
 
 
 def bootstrap_p(draws: np.ndarray, clusters: int) -> float:
-    """Two-sided p-value from draws of a difference: 1 - the level of the widest expanded interval without 0.
+    """p-value from draws of a difference, NaN where undefined: 1 - the level of the widest expanded interval without 0.
 
     Twice the share of draws on the far side of 0, one added to both counts so that it is never 0 (Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, section 4.2), then expanded as in `expanded_level`. Draws of
@@ -46,33 +41,25 @@ def bootstrap_p(draws: np.ndarray, clusters: int) -> float:
     return float(2 * stats.t.sf(reach, clusters - 1))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values corrected so that the chance of any false rejection among all of them stays at the level.
 
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. NaN
     stays NaN and does not count.
-
-    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-    [0.03, 0.06, 0.06]
     """
-    corrected = np.array(p_values, dtype=np.float64)
+    corrected = p_values.copy()
     count = np.sum(~np.isnan(corrected))
     order = np.argsort(corrected, kind="stable")[:count]  # NaN comes last
-    steps = np.arange(count, 0, -1) * corrected[order]
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(np.arange(count, 0, -1) * corrected[order]))
     return corrected
 
 
-def over_seeds(seeds: Sequence[float | None]) -> tuple[Interval | None, float]:
+def over_seeds(values: np.ndarray) -> tuple[Interval | None, float]:
     """Student's interval for the mean of values, one a seed, at `LEVEL`, and the p-value of a mean of 0.
 
-    None and NaN for fewer than two values or if one is undefined (NaN, None). The p-value is NaN for equal values too:
-    they are the same draw, and say nothing about another.
-
-    >>> over_seeds([0.01, 0.03])
-    ((-0.107..., 0.147...), 0.295...)
+    None and NaN for fewer than two values or if one is undefined. The p-value is NaN for equal values too: they are the
+    same draw, and say nothing about another.
     """
-    values = np.array(seeds, dtype=np.float64)
     if len(values) < 2 or np.isnan(values).any():
         return None, float("nan")
     if np.ptp(values) < 1e-12:  # the same but for rounding

@@ -1,4 +1,4 @@
-"""What the numbers support, in words, and what they do not.
+"""What the numbers support, in words, and what they do not; how numbers and lists are written.
 
 A difference is supported if its p-value over test recordings is below 0.05 after Holm's correction for all differences
 of the table: it holds on other recordings of the kind, for these trained models. It is supported for another draw of
@@ -6,22 +6,22 @@ mixtures and training too if also the p-value of a t-test over seeds, corrected 
 intervals lie on the same side of 0. Nothing else is called a difference. The caveats are in caveats.txt.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import jinja2
-import numpy as np
-from scipy import stats
 
-from tarkib.comparison import notation, significance
-from tarkib.comparison.analysis import BY_CLASS, HEADLINE, Comparison, Mean
+from tarkib.comparison.analysis import HEADLINE, Comparison, Mean
 from tarkib.comparison.experiments import DONE, Experiment
-from tarkib.comparison.notation import counted, interval, listed, value
 from tarkib.comparison.significance import Interval
 from tarkib.evaluation.report import FEW_RECORDINGS
+from tarkib.runtime.pages import number
 
 LEVEL = 0.05
+
+NONE = "–"
+"""In place of an undefined number."""
 
 
 class Support(IntEnum):
@@ -33,13 +33,46 @@ class Support(IntEnum):
     BOTH = 3
 
 
-@dataclass(frozen=True)
-class Words:
+_SCOPE = {
+    Support.RECORDINGS: "on recordings like these, with these models; for another draw of mixtures and training the "
+    "seeds do not show it",
+    Support.BOTH: "on recordings like these, with these models and with another draw of mixtures and training",
+}
+
+
+class Words(NamedTuple):
     """A headline, what is found of each mode, and caveats."""
 
     headline: str
     findings: dict[str, str]
     caveats: list[str]
+
+
+def value(figure: float | None, signed: bool = False) -> str:
+    """A figure to three decimals.
+
+    >>> value(0.7892), value(-0.01234, signed=True), value(-0.0001, signed=True), value(None)
+    ('0.789', '−0.012', '0.000', '–')
+    """
+    if figure is None:
+        return NONE
+    return number(figure, 3, signed) if round(figure, 3) else "0.000"
+
+
+def interval(ends: Interval, signed: bool = False) -> str:
+    """Both ends of an interval, with a comma between them."""
+    return ", ".join(value(end, signed) for end in ends)
+
+
+def listed(parts: Iterable[object]) -> str:
+    """Parts of a sentence: "a, b and c"."""
+    *most, last = map(str, parts)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 seed", "1,200 clips"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def support(difference: Mean) -> Support:
@@ -49,8 +82,7 @@ def support(difference: Mean) -> Support:
     if difference.corrected >= LEVEL or not excludes_0(difference.recordings):
         return Support.NONE
     steady = difference.seeds_corrected is not None and difference.seeds_corrected < LEVEL
-    low, high = difference.seeds or (0.0, 0.0)
-    same_side = low > 0 if better(difference) else high < 0
+    same_side = difference.seeds is not None and min(end * difference.value for end in difference.seeds) > 0
     return Support.BOTH if steady and same_side else Support.RECORDINGS
 
 
@@ -59,9 +91,9 @@ def excludes_0(ends: Interval | None) -> bool:
     return ends is not None and (ends[0] > 0 or ends[1] < 0)
 
 
-def better(difference: Mean) -> bool:
-    """Whether a difference is one for the better."""
-    return difference.value is not None and difference.value > 0
+def better(difference: Mean) -> str:
+    """Which of the two a difference says: better or worse."""
+    return "better" if (difference.value or 0.0) > 0 else "worse"
 
 
 def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool) -> Words:
@@ -69,105 +101,44 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
 
     `experiments` are all that were asked for, and `demo` says whether the test set is the built-in one.
     """
-    findings = {mode: _finding(comparison, mode) for mode in comparison.compared}
-    return Words(_headline(comparison), findings, _caveats(comparison, experiments, demo))
-
-
-def _headline(comparison: Comparison) -> str:
-    reference = comparison.reference
-    if len(comparison.modes) == 1:
-        return f"Only {reference} was scored: there is nothing to compare it with."
-    if not comparison.compared:
-        return f"No mode has a seed in common with {reference}: nothing can be compared."
-    groups = {mode: _groups(comparison, mode) for mode in comparison.compared}
-    if all(degree == Support.UNKNOWN for group in groups.values() for degree, _ in group):
-        return f"{counted(comparison.recordings, 'recording')} cannot show whether a mode differs from {reference}."
-    sentences = [
-        f"{mode} scores {'better' if is_better else 'worse'} than {reference} in {listed(figures)} "
-        f"{_scope(comparison, mode, degree)}."
-        for mode, group in groups.items()
-        for (degree, is_better), figures in group.items()
-        if degree > Support.NONE
-    ]
-    return " ".join(sentences) or f"No mode is shown to differ from {reference}."
-
-
-def _groups(comparison: Comparison, mode: str) -> dict[tuple[Support, bool], dict[str, Mean]]:
-    """A mode's differences by title, grouped by how far they are supported and whether for the better.
-
-    Those that are not supported are grouped by whether their interval excludes 0.
-    """
-    groups: dict[tuple[Support, bool], dict[str, Mean]] = {}
-    for name, title in HEADLINE.items():
-        difference = comparison.differences[mode, name]
-        degree = support(difference)
-        upper = better(difference) if degree > Support.NONE else excludes_0(difference.recordings)
-        groups.setdefault((degree, upper), {})[title] = difference
-    return groups
-
-
-def _scope(comparison: Comparison, mode: str, degree: Support) -> str:
-    if degree == Support.BOTH:
-        return "on recordings like these, with these models and with another draw of mixtures and training"
-    seeds = counted(len(comparison.paired[mode]), "seed")
-    return (
-        f"on recordings like these, with these models; {seeds} cannot show it for another draw of mixtures and training"
-    )
-
-
-def _finding(comparison: Comparison, mode: str) -> str:
-    sentences = []
-    for (degree, upper), group in sorted(_groups(comparison, mode).items(), reverse=True):
-        values = listed([f"{title} ({value(mean.value, signed=True)})" for title, mean in group.items()])
-        ends = listed([f"{title} {interval(mean.recordings, signed=True)}" for title, mean in group.items()])
-        if degree > Support.NONE:
-            sentences.append(f"{'Better' if upper else 'Worse'} in {values} {_scope(comparison, mode, degree)}.")
-        elif degree == Support.UNKNOWN:
-            sentences.append(f"Undefined, or without an interval: {listed(group)}.")
-        elif upper:
-            family = counted(comparison.family, "difference")
-            sentences.append(f"Only a hint in {ends}: the interval excludes 0, but not after correction for {family}.")
-        else:
-            sentences.append(f"No difference is shown in {ends}; differences beyond these intervals are unlikely.")
-    return " ".join(sentences)
-
-
-def _caveats(comparison: Comparison, experiments: Sequence[Experiment], demo: bool) -> list[str]:
-    fewest = min(map(len, comparison.seeds.values()))
-    reference_seeds = set(comparison.seeds[comparison.reference])
-    least_p = float("nan")
-    if 2 <= comparison.recordings < FEW_RECORDINGS:
-        least_p = significance.bootstrap_p(np.ones(comparison.rounds), comparison.recordings) * comparison.family
-    no_better = [
-        mode
-        for mode in comparison.modes
-        if (accuracy := comparison.means[mode, "accuracy"].value) is not None
-        and comparison.floor is not None
-        and accuracy <= comparison.floor
-    ]
-    by_class = [mean for key, mean in comparison.differences.items() if key[1] in BY_CLASS and mean.recordings]
+    reference, findings, headline = comparison.reference, {}, []
+    for mode in comparison.compared:
+        sentences = _findings(comparison, mode)
+        headline += [f"{mode} scores {text}." for text, is_supported in sentences.items() if is_supported]
+        findings[mode] = " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
+    if len(comparison.seeds) == 1:
+        headline = [f"Only {reference} was scored: there is nothing to compare it with."]
+    elif not headline:
+        headline = [f"No mode is shown to differ from {reference}."]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tarkib.comparison", "."), trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    text = environment.get_template("caveats.txt").render(
+    environment.filters.update(counted=counted, listed=listed, value=value)
+    caveats = environment.get_template("caveats.txt").render(
         comparison=comparison,
         demo=demo,
         few_recordings=FEW_RECORDINGS,
-        least_p=least_p,
-        level=LEVEL,
-        fewest=fewest,
-        single=[mode for mode, seeds in comparison.seeds.items() if len(seeds) < 2],
-        narrower=_half_width(fewest) / _half_width(5) if fewest > 1 else None,
-        unpaired={mode: sorted(set(comparison.seeds[mode]) ^ reference_seeds) for mode in comparison.paired},
-        by_class=len(by_class),
-        hints=sum(excludes_0(mean.recordings) for mean in by_class),
+        fewest=min(map(len, comparison.seeds.values())),
         lacking=[experiment for experiment in experiments if experiment.state != DONE],
-        no_better=no_better,
-        notation=notation,
     )
-    return [line for line in text.splitlines() if line.strip()]
+    return Words(" ".join(headline), findings, [line for line in caveats.splitlines() if line.strip()])
 
 
-def _half_width(seeds: int) -> float:
-    """Half the width of a t-interval over seeds, in standard deviations."""
-    return float(stats.t.ppf(0.975, seeds - 1) / seeds**0.5)
+def _findings(comparison: Comparison, mode: str) -> dict[str, bool]:
+    """Sentences on a mode's differences, without their full stop, and whether they state a supported difference."""
+    groups: dict[tuple[str, bool], list[str]] = {}
+    for name, title in HEADLINE.items():
+        difference = comparison.differences[mode, name]
+        degree = support(difference)
+        figure = f"{title} [{interval(difference.recordings, signed=True)}]" if difference.recordings else title
+        if degree in _SCOPE:
+            sentence = f"{better(difference)} than {comparison.reference} in {{}} {_SCOPE[degree]}"
+            figure = f"{title} ({value(difference.value, signed=True)})"
+        elif degree == Support.UNKNOWN:
+            sentence = "undefined, or without an interval: {}"
+        elif excludes_0(difference.recordings):
+            sentence = f"only a hint in {{}}: not after correction for {comparison.family} differences"
+        else:
+            sentence = "no difference is shown in {}; differences beyond these intervals are unlikely"
+        groups.setdefault((sentence, degree in _SCOPE), []).append(figure)
+    return {sentence.format(listed(figures)): is_supported for (sentence, is_supported), figures in groups.items()}
