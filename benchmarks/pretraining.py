@@ -1,4 +1,4 @@
-"""Whether a backbone that has heard music learns the demo better than one started at random.
+"""Whether a pre-trained backbone learns the demo better than one with random weights.
 
     python -m benchmarks.pretraining         # an hour and more; prints, and writes into docs/pretraining.md
 
@@ -153,7 +153,7 @@ def main() -> None:
     settings = params.load()
     folder = project.cache("benchmark-pretraining")
     heard = str(hear(settings, folder))
-    starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", heard: "`mert-tiny`, which has heard"}
+    starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", heard: "`mert-tiny`, pre-trained"}
     runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
     basis = fingerprint.of(fingerprint.of_files([MIXTURES]), fingerprint.of_files([TEST]), code_of(_SCORES))
     found = {run: fine_tune(run, settings, folder, basis) for run in runs}

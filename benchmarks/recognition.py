@@ -1,4 +1,4 @@
-"""How fast recordings are heard, beside the plain way, and how much memory that takes.
+"""Speed and memory of recognition, beside the plain way.
 
     python -m benchmarks.recognition         # some minutes; prints, and writes into docs/performance.md
 

@@ -25,7 +25,7 @@ _PIPELINE = {
         "mix": {
             "cmd": "python pipeline.py mix",
             "deps": ["pipeline.py", "${data.raw}"],
-            "params": ["augment"],
+            "params": ["augment", {"versions.yaml": ["numpy"]}],
             "outs": ["data/mixtures"],
         },
         "evaluate": {
@@ -89,6 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     changed.setenv("OMP_NUM_THREADS", "1")
     params = (REPOSITORY / "params.yaml").read_text("utf-8").replace("data/demo/raw", "data/raw")
     (folder / "params.yaml").write_text(params)
+    (folder / "versions.yaml").write_text("numpy: 2.3.5\n")
     (folder / "pipeline.py").write_text(_CODE)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(_PIPELINE))
     (folder / "data/raw").write_text("recordings")

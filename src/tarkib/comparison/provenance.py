@@ -63,7 +63,11 @@ def read(overrides: Mapping[str, str]) -> Project:
         raise TarkibError(f"dvc.yaml: not in Git, which experiments need; {_START}")
     stages = yaml12.read(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outputs = [path for stage in stages.values() for path in _paths(stage.get("outs"), values)]
-    dependencies = {path for stage in stages.values() for path in _paths(stage.get("deps"), values)}
+    # A parameter is a name in params.yaml, or another file with names in it.
+    declared = [param for stage in stages.values() for param in stage.get("params", ())]
+    names = {param for param in declared if isinstance(param, str)}
+    dependencies = {Path(file) for param in declared if isinstance(param, dict) for file in param}
+    dependencies |= {path for stage in stages.values() for path in _paths(stage.get("deps"), values)}
     sources = sorted(path for path in dependencies if not any(path.is_relative_to(output) for output in outputs))
     inside = [path for path in sources if path.absolute().is_relative_to(Path.cwd()) and not path.is_symlink()]
     if unknown := git("ls-files", "--others", "--exclude-standard", "--", *map(str, inside)).splitlines():
@@ -81,11 +85,10 @@ def read(overrides: Mapping[str, str]) -> Project:
     if changed := json.loads(dvc("status", "--json", *data_files)) if data_files else {}:
         raise TarkibError(f"{some(changed)}: data changed since dvc add; dvc add them again, or dvc checkout")
     outside = [file for path in sources if path not in inside for file in sorted([path, *path.rglob("*")])]
-    declared = {name for stage in stages.values() for name in stage.get("params", ())}
     fixed = {
         name: values[name]
         for name in sorted(values)
-        if name not in (MODE, *SEEDS) and not declared.isdisjoint((name, name.partition(".")[0]))
+        if name not in (MODE, *SEEDS) and not names.isdisjoint((name, name.partition(".")[0]))
     }
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in outside]
     made_of = json.dumps([fixed, stages, tracked, stamps], sort_keys=True)
