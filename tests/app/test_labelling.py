@@ -2,7 +2,6 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,11 +67,11 @@ def test_a_new_file_is_what_the_pipeline_reads(folder):
     assert (state["count"], state["labelled_count"], state["first_unlabelled"]) == (6, 0, page.keys[0])
     assert not (folder / "labels.csv").exists()
     page.set(0, "tar")
-    assert text_of(folder) == f"{HEADING}\na,,0,1,0,0,0,0,0,0,0,0\n"
     page.set(5, "avaz")
     state = page.change(0, recording="  golha,\n  012 ")
     assert (state["recording"], state["recordings"]) == ("golha, 012", ["golha, 012"])
-    assert text_of(folder).splitlines()[1:] == ['a,"golha, 012",0,1,0,0,0,0,0,0,0,0', "more/f,,0,0,0,0,0,0,0,0,0,1"]
+    rows = ('a,"golha, 012",0,1,0,0,0,0,0,0,0,0', "more/f,,0,0,0,0,0,0,0,0,0,1")
+    assert text_of(folder) == "\n".join([HEADING, *rows, ""])
     test = testset.load(folder)
     assert [path.name for path in test.paths] == ["a.wav", "f.wav"]
     assert test.recordings == ["golha, 012", "more/f"]
@@ -84,9 +83,6 @@ def test_nothing_plays_differs_from_not_labelled(folder):
     assert (page.state(1)["labelled"], page.state(1)["values"]) == (False, [None] * 10)
     assert page.change(1)["values"] == [0] * 10
     assert list(read_back(folder)) == ["b.wav"]
-    before = text_of(folder)
-    page.change(1)
-    assert text_of(folder) == before
     # Opened again, the page continues at the first excerpt without labels.
     page.change(0)
     assert Labels(folder).state()["key"] == page.keys[2]
@@ -96,40 +92,22 @@ def test_nothing_plays_differs_from_not_labelled(folder):
 
 
 def test_what_a_file_from_elsewhere_holds_stays(folder):
-    put(
-        folder,
-        "\ufeffsep=;\r\ndifficulty; sample_id ;Santoor;oud;tar;voice;note\r\n"
+    before = (
+        "\ufeffsep=;\r\ndifficulty;sample_id;Santoor;oud;tar;voice;note\r\n"
         '3;b.wav;0.5;1;0.50;0;"hard; the ""tar""\r\nis far"\r\n'
-        "\r\n"
-        "1;absent;1.0;;0;1; spaces  \r\n"
-        ";;;;;;\r\n"
-        '2; "a";0;0;1;0;x',
+        "1;absent;1.0;;0;1;spaces\r\n"
+        "2;a;0;0;1;0;x\r\n"
     )
+    put(folder, before)
     page = Page(folder)
     state = page.state(1)
     assert state["labelled_count"] == 2
-    assert [state["values"][INSTRUMENTS.index(name)] for name in ("santur", "tar", "avaz", "ney")] == [
-        0.5,
-        0.5,
-        0,
-        None,
-    ]
-    assert [name for name, there in zip(INSTRUMENTS, state["columns"], strict=True) if there] == [
-        "tar",
-        "santur",
-        "avaz",
-    ]
+    values = {name: value for name, value in zip(INSTRUMENTS, state["values"], strict=True) if value is not None}
+    assert values == {"tar": 0.5, "santur": 0.5, "avaz": 0}
+    assert [name for name, there in zip(INSTRUMENTS, state["columns"], strict=True) if there] == list(values)
     page.set(1, "santur")
     page.set(4, "tar")
-    assert text_of(folder) == (
-        "\ufeffsep=;\r\ndifficulty; sample_id ;Santoor;oud;tar;voice;note\r\n"
-        '3;b.wav;1;1;0.50;0;"hard; the ""tar""\r\nis far"\r\n'
-        "\r\n"
-        "1;absent;1.0;;0;1; spaces  \r\n"
-        ";;;;;;\r\n"
-        '2; "a";0;0;1;0;x\r\n'
-        ";e;0;;1;0;\r\n"
-    )
+    assert text_of(folder) == before.replace("b.wav;0.5", "b.wav;1") + ";e;0;;1;0;\r\n"
     assert read_back(folder)["b.wav"][INSTRUMENTS.index("tar")] == 1
     for changes, column in (({"instrument": "ney", "plays": True}, "ney"), ({"recording": "golha"}, "recording")):
         with pytest.raises(TarkibError, match=f"no column {column}; add one"):
@@ -148,7 +126,7 @@ def test_rows_are_named_by_id_and_matched_by_path(folder):
 DAMAGED = {
     "sample_id,tar\na,1\nb,2\n": "line 3: tar is '2'; write 1",
     "sample_id,tar\na,1,1\n": "line 2: 3 values where the heading has 2",
-    'sample_id,tar\n"a,1\n': "line 2: not valid CSV .*; correct it in an editor",
+    'sample_id,tar\n"a,1\n': "line 2: not valid CSV",
     "sample_id,tar\na,1\na,0\n": "line 3: 'a' is already in line 2; keep one",
     "name,tar\na,1\n": "no column sample_id",
 }
@@ -167,25 +145,14 @@ def test_a_damaged_file_is_named_and_never_written(folder, text):
         with pytest.raises(TarkibError, match=DAMAGED[text]):
             action()
     assert text_of(folder) == text
-    put(folder, "sample_id,tar\nb,1\n")
-    page.set(1, "tar", False)
-    assert text_of(folder) == "sample_id,tar\nb,0\n"
 
 
-@pytest.mark.parametrize(("codec", "mark"), [("cp1256", b""), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")])
-def test_a_table_keeps_its_encoding(folder, codec, mark):
-    def stored(value: str) -> bytes:
-        return mark + f"sample_id;تار;شهر\r\na;{value};اصفهان\r\n".encode(codec)
-
-    (folder / "labels.csv").write_bytes(stored("1"))
-    page = Page(folder)
-    page.set(0, "tar", False)
-    assert (folder / "labels.csv").read_bytes() == stored("0")
-    if codec == "cp1256":
-        # A name with a letter that the code page lacks.
-        (folder / "b.wav").rename(folder / "نی.wav")
-        Page(folder).set(5, "tar")
-        assert (folder / "labels.csv").read_bytes() == (stored("0").decode(codec) + "نی;1;\r\n").encode("utf-8-sig")
+@pytest.mark.parametrize(("codec", "mark"), [("cp1256", b""), ("utf-16-le", b"\xff\xfe")])
+def test_a_table_in_another_encoding_becomes_utf_8_with_a_mark(folder, codec, mark):
+    text = "sample_id;تار;شهر\r\na;1;اصفهان\r\n"
+    (folder / "labels.csv").write_bytes(mark + text.encode(codec))
+    Page(folder).set(0, "tar", False)
+    assert text_of(folder) == "\ufeff" + text.replace("1", "0")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\ufeff", HEADING, HEADING + "\r\n"])
@@ -202,11 +169,8 @@ def test_changes_of_another_program_are_read_before_writing(folder):
     page.set(0, "tar")
     put(folder, text_of(folder).replace("a,,0,1", "a,here,1,1") + "b,there,0,0,1,0,0,0,0,0,0,0\n")
     page.set(2, "daf")
-    assert text_of(folder).splitlines()[1:] == [
-        "a,here,1,1,0,0,0,0,0,0,0,0",
-        "b,there,0,0,1,0,0,0,0,0,0,0",
-        "c,,0,0,0,0,1,0,0,0,0,0",
-    ]
+    rows = ["a,here,1,1,0,0,0,0,0,0,0,0", "b,there,0,0,1,0,0,0,0,0,0,0", "c,,0,0,0,0,1,0,0,0,0,0"]
+    assert text_of(folder).splitlines()[1:] == rows
     assert page.state(1)["recording"] == "there"
     (folder / "labels.csv").unlink()
     assert page.state(1)["labelled_count"] == 0
@@ -236,8 +200,9 @@ def test_a_folder_that_is_gone_is_reported_and_not_begun_again(folder, tmp_path_
     page.set(0, "tar")
     away = tmp_path_factory.mktemp("away") / "disk"
     shutil.move(folder, away)
-    with pytest.raises(TarkibError, match="is its disk still there"):
-        page.state(1)
+    for action in (page.state, page.change):
+        with pytest.raises(TarkibError, match="is its disk still there"):
+            action(1)
     folder.mkdir()  # the empty folder on which a disk was mounted
     with pytest.raises(TarkibError, match=r"b\.wav: the file is gone"):
         page.change(1)
@@ -248,30 +213,26 @@ def test_a_folder_that_is_gone_is_reported_and_not_begun_again(folder, tmp_path_
     assert list(read_back(folder)) == ["a.wav", "b.wav"]
 
 
-def test_a_link_and_the_mode_stay(folder, tmp_path_factory):
-    real = tmp_path_factory.mktemp("elsewhere") / "mine.csv"
+@pytest.mark.parametrize(
+    ("link", "name", "mode", "stays"),
+    [
+        (os.symlink, "elsewhere/mine.csv", 0o664, True),
+        (os.symlink, f"files/md5/0a/{'1' * 30}", 0o444, False),
+        (os.link, f"files/md5/0a/{'1' * 30}", 0o444, False),
+    ],
+)
+def test_a_link_and_the_mode_stay_but_dvc_s_cache_is_not_written(folder, tmp_path_factory, link, name, mode, stays):
+    real = tmp_path_factory.mktemp("real") / name
+    real.parent.mkdir(parents=True)
     real.write_text("sample_id,tar\na,1\n")
-    real.chmod(0o664)
-    (folder / "labels.csv").symlink_to(real)
-    Page(folder).set(1, "tar")
-    assert (folder / "labels.csv").is_symlink()
-    assert real.read_text() == "sample_id,tar\na,1\nb,1\n"
-    assert stat.S_IMODE(real.stat().st_mode) == 0o664
-
-
-@pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_files_of_dvc_s_cache_are_not_written(folder, tmp_path_factory, link: Callable):
-    cached = tmp_path_factory.mktemp("cache") / "files" / "md5" / "0a" / ("1" * 30)
-    cached.parent.mkdir(parents=True)
-    cached.write_text("sample_id,tar\na,1\n")
-    cached.chmod(0o444)
-    link(cached, folder / "labels.csv")
+    real.chmod(mode)
+    link(real, folder / "labels.csv")
     Page(folder).set(1, "tar")
     assert text_of(folder) == "sample_id,tar\na,1\nb,1\n"
-    assert not (folder / "labels.csv").is_symlink()
+    assert (folder / "labels.csv").is_symlink() == stays
     assert (folder / "labels.csv").stat().st_mode & stat.S_IWUSR
-    assert cached.read_text() == "sample_id,tar\na,1\n"
-    assert stat.S_IMODE(cached.stat().st_mode) == 0o444
+    assert real.read_text() == (text_of(folder) if stays else "sample_id,tar\na,1\n")
+    assert stat.S_IMODE(real.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize("others", [("notes.csv",), ("notes.csv", "more.csv")])
@@ -286,8 +247,8 @@ def test_other_tables_in_the_folder_are_left_alone(folder, others):
     assert {(folder / name).read_text() for name in others} == {"day,weather\n1,rain\n"}
 
 
-@pytest.mark.parametrize("step", ["write", "replace"])
-def test_a_write_that_fails_leaves_the_old_file(folder, monkeypatch, step):
+@pytest.mark.parametrize(("where", "what"), [(outputs.os, "replace"), (Path, "write_bytes")])
+def test_a_write_that_fails_leaves_the_old_file(folder, monkeypatch, where, what):
     page = Page(folder)
     page.set(0, "tar")
     before = text_of(folder)
@@ -296,10 +257,7 @@ def test_a_write_that_fails_leaves_the_old_file(folder, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        if step == "replace":
-            patch.setattr(outputs.os, "replace", broken)
-        else:
-            patch.setattr(Path, "write_bytes", broken)
+        patch.setattr(where, what, broken)
         with pytest.raises(TarkibError, match=r"labels.csv: cannot be written \(No space left on device\); nothing"):
             page.set(1, "ney")
     assert text_of(folder) == before
@@ -340,35 +298,26 @@ NAMES = (
 def test_every_file_name_is_written_as_the_pipeline_finds_it(tmp_path):
     for name in NAMES:
         write(tmp_path / name, noise(0.1))
+    (tmp_path / "\udce9.wav").write_bytes((tmp_path / "#.wav").read_bytes())  # is not UTF-8, and left out
     page = Page(tmp_path)
     for place in range(len(NAMES)):
         page.set(place, INSTRUMENTS[place % 10])
     test = testset.load(tmp_path)
     expected = {page.labels.file(key): place % 10 for place, key in enumerate(page.keys)}
+    assert len(expected) == len(NAMES)
     assert {path: int(np.argmax(row)) for path, row in zip(test.paths, test.targets, strict=True)} == expected
 
 
-def test_a_name_that_is_not_utf_8_is_left_out(tmp_path):
-    write(tmp_path / "ok.wav", noise(0.1))
-    (tmp_path / "\udce9.wav").write_bytes((tmp_path / "ok.wav").read_bytes())
-    page = Page(tmp_path)
-    assert page.state(0)["count"] == 1
-    page.change(0)
-    assert list(read_back(tmp_path)) == ["ok.wav"]
-
-
-def test_unknown_keys_and_empty_folders_are_named(folder, tmp_path):
+def test_unknown_keys_and_empty_folders_are_named(folder):
     labels = Labels(folder)
     for key in ("../a.wav", "a.wav", "0" * 16):
-        with pytest.raises(TarkibError, match="reload the page"):
-            labels.state(key)
-        with pytest.raises(TarkibError, match="reload the page"):
-            labels.change(key, Change())
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(TarkibError, match="holds no audio; put five-second excerpts"):
-        Labels(tmp_path / "empty")
-    with pytest.raises(TarkibError, match="no such folder; make it"):
-        Labels(tmp_path / "absent")
+        for action in (labels.state, lambda key: labels.change(key, Change())):
+            with pytest.raises(TarkibError, match="reload the page"):
+                action(key)
+    (folder / "empty").mkdir()
+    for name, message in (("empty", "holds no audio; put five-second excerpts"), ("absent", "no such folder; make it")):
+        with pytest.raises(TarkibError, match=message):
+            Labels(folder / name)
 
 
 def test_random_changes_give_the_labels_of_a_model(folder):
@@ -379,11 +328,7 @@ def test_random_changes_give_the_labels_of_a_model(folder):
     expected: dict[str, list[float]] = {}
     for _ in range(100):
         place, k, plays = int(rng.integers(6)), int(rng.integers(10)), bool(rng.integers(2))
-        row = expected.setdefault(names[place], [0] * 10)
-        if rng.integers(6) == 0:
-            page.change(place)
-        else:
-            writer = Page(folder) if rng.integers(5) == 0 else page
-            writer.set(place, INSTRUMENTS[k], plays)
-            row[k] = int(plays)
+        writer = Page(folder) if rng.integers(5) == 0 else page
+        writer.set(place, INSTRUMENTS[k], plays)
+        expected.setdefault(names[place], [0] * 10)[k] = int(plays)
     assert {name: row.tolist() for name, row in read_back(folder).items()} == expected

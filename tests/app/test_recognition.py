@@ -16,8 +16,8 @@ from conftest import noise, write
 from starlette.testclient import TestClient
 
 from app.serving import RATE, tone, write_classifier
-from tarkib.app import recognition, sound
-from tarkib.app.recognition import Limits, context, ticks
+from tarkib.app import recognition
+from tarkib.app.recognition import Limits, context
 from tarkib.app.server import App
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition
@@ -173,8 +173,9 @@ def test_segments_are_listed_by_time():
 def test_a_recording_of_any_length_is_small_and_has_a_readable_axis(seconds):
     html = section(recognition_of(seconds))
     assert len(html) < 100_000
-    assert 1 <= len(ticks(seconds)) <= 9
-    assert ticks(seconds)[-1] <= seconds
+    ticks = context(recognition_of(seconds))["ticks"]
+    assert 1 <= len(ticks) <= 9
+    assert ticks[-1] <= seconds
     assert max(float(x) for x in re.findall(r"H([\d.e+]+)V", html)) <= seconds * (1 + 1e-5)
 
 
@@ -201,8 +202,8 @@ def test_the_summary_tells_silence_from_nothing_recognised():
 )
 def test_formats_that_browsers_play_are_not_converted(tmp_path, name, options, media):
     path = write(tmp_path / name, noise(0.5), **options)
-    assert sound.media_type(path) == media
-    assert sound.playable(path, tmp_path) == path
+    assert recognition.media_type(path) == media
+    assert recognition.playable(path, tmp_path) == path
 
 
 @pytest.mark.parametrize(
@@ -211,14 +212,14 @@ def test_formats_that_browsers_play_are_not_converted(tmp_path, name, options, m
 def test_other_formats_are_converted_once(tmp_path, name, options):
     samples = noise(61.0, rate=8_000)  # more than a block
     path = write(tmp_path / name, samples, 8_000, **options)
-    assert sound.media_type(path) is None
-    made = sound.playable(path, tmp_path)
-    assert sound.playable(path, tmp_path) == made != path
+    assert recognition.media_type(path) is None
+    made = recognition.playable(path, tmp_path)
+    assert recognition.playable(path, tmp_path) == made != path
     decoded, rate = soundfile.read(made)
     assert len(decoded) / rate == pytest.approx(61.0, abs=0.1)
     assert np.std(decoded) == pytest.approx(np.std(samples), rel=0.25)
     write(path, samples[:8_000], 8_000, **options)
-    assert soundfile.info(sound.playable(path, tmp_path)).duration == pytest.approx(1.0, abs=0.1)
+    assert soundfile.info(recognition.playable(path, tmp_path)).duration == pytest.approx(1.0, abs=0.1)
 
 
 def test_an_upload_is_converted(client, scratch, tmp_path):
@@ -233,7 +234,7 @@ def test_a_file_with_a_wrong_header_is_converted(tmp_path):
     """Two MP3 files joined: the header states the length of the first one, and browsers believe it."""
     parts = [write(tmp_path / name, noise(length)).read_bytes() for name, length in (("a.mp3", 4), ("b.mp3", 3))]
     (tmp_path / "joined.mp3").write_bytes(b"".join(parts))
-    made = sound.playable(tmp_path / "joined.mp3", tmp_path)
+    made = recognition.playable(tmp_path / "joined.mp3", tmp_path)
     assert soundfile.info(made).duration == pytest.approx(7, abs=0.2)
 
 
@@ -241,5 +242,5 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path):
     path = tmp_path / "x.aiff"
     path.write_text("no music")
     with pytest.raises(TarkibError, match="cannot be decoded"):
-        sound.playable(path, tmp_path)
+        recognition.playable(path, tmp_path)
     assert list(tmp_path.iterdir()) == [path]

@@ -5,24 +5,33 @@ instruments: a row of zeros says that nothing plays. A change reads the file aga
 it, and is written at once. A browser names an excerpt by a key, never by a path.
 """
 
+import codecs
+import csv
 import hashlib
+import io
 import os
+import re
+import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
 from tarkib import audio
-from tarkib.app.table import Table, exclusively, put
-from tarkib.audio import decoding
 from tarkib.errors import TarkibError
+from tarkib.evaluation import testset
 from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
 from tarkib.recordings import spreadsheets
+from tarkib.runtime import outputs
+from tarkib.runtime.locks import file_lock
 from tarkib.runtime.text import clock, printable
 from tarkib.vocabulary import INSTRUMENTS
 
 _LONGER_BY_S = 0.5
+
+# DVC's caches, wherever they are, name a file by its MD5; the first two digits are a folder.
+_CACHED = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}")
 
 
 class Change(BaseModel):
@@ -33,15 +42,20 @@ class Change(BaseModel):
 
     instrument: str | None = Field(None, max_length=20)
     plays: bool = False
-    recording: str | None = Field(None, max_length=200)
+    recording: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$")
+
+
+class Table(NamedTuple):
+    """A table of labels: all rows, the places of the columns, and the row of each labelled file."""
+
+    heading: list[str]
+    rows: list[list[str]]
+    columns: testset.Columns
+    by_file: dict[Path, list[str]]
 
 
 class Labels:
-    """The labels of a folder of excerpts; several threads may use one.
-
-    Parameters
-    ----------
-    folder : with excerpts, also in sub-folders, and a table of labels or none yet.
+    """The labels of a folder of excerpts, in the table there or one that will be made; several threads may use one.
 
     Raises TarkibError for a folder that does not exist or has no audio, and a table that the pipeline cannot read.
     """
@@ -59,11 +73,12 @@ class Labels:
         if len(tables) > 1:
             raise several(folder, tables)
         self.path = tables[0]
-        self._last: Table | None = None
         self._table()
 
     def file(self, key: str) -> Path:
         """The file of an excerpt. Raises TarkibError for a key that no excerpt has."""
+        if not self.folder.is_dir():
+            raise TarkibError(f"{self.folder}: the folder is gone; is its disk still there?")
         if key not in self._files:
             raise TarkibError(f"{self.folder}: has no such excerpt any more; reload the page")
         return self._files[key]
@@ -71,25 +86,23 @@ class Labels:
     def state(self, key: str | None = None) -> dict[str, Any]:
         """All that the page shows about an excerpt, by default the first one without labels."""
         table, keys = self._table(), list(self._files)
-        unlabelled = next((key for key, file in self._files.items() if file not in table.rows), None)
+        unlabelled = next((key for key, file in self._files.items() if file not in table.by_file), None)
         key = key or unlabelled or keys[0]
         file, place, columns = self.file(key), keys.index(key), table.columns
-        row = table.rows.get(file)
-        labels = {k: float(row.cells[position]) for position, k in columns.instruments.items()} if row else {}
-        recordings = None
-        if columns.recording is not None:
-            recordings = sorted({record.cells[columns.recording] for record in table.rows.values()} - {""})
+        row, cut_from = table.by_file.get(file), columns.recording
+        recordings = {other[cut_from] for other in table.by_file.values()} if cut_from is not None else set()
+        place_of = {k: position for position, k in columns.instruments.items()}
         return {
             "key": key,
             "name": printable(self._name(file)),
             "place": place + 1,
             "count": len(keys),
-            "labelled_count": len(table.rows),
+            "labelled_count": len(table.by_file),
             "labelled": row is not None,
-            "values": [labels.get(k) for k in range(len(INSTRUMENTS))],
-            "columns": [k in columns.instruments.values() for k in range(len(INSTRUMENTS))],
-            "recording": row.cells[columns.recording] if row and columns.recording is not None else "",
-            "recordings": recordings,
+            "values": [float(row[place_of[k]]) if row and k in place_of else None for k in range(len(INSTRUMENTS))],
+            "columns": [k in place_of for k in range(len(INSTRUMENTS))],
+            "recording": row[cut_from] if row and cut_from is not None else "",
+            "recordings": None if cut_from is None else sorted(recordings - {""}),
             "back": keys[place - 1] if place > 0 else None,
             "next": keys[place + 1] if place + 1 < len(keys) else None,
             "first_unlabelled": unlabelled,
@@ -100,66 +113,84 @@ class Labels:
     def change(self, key: str, change: Change) -> dict[str, Any]:
         """Write a change; returns the excerpt's state after it. Raises TarkibError where it cannot be written."""
         file = self.file(key)
-        with exclusively(self.folder):
+        with file_lock(self.folder / ".labels.tarkib.lock"):
             table = self._table()
-            row = table.rows.get(file)
-            cells = list(row.cells) if row else self._new_cells(table, file)
-            self._fill(cells, table, change)
-            if row is None or cells != row.cells:
-                changed = table.with_row(cells, row)
-                put(self.path, changed.content)
-                self._last = changed
+            row = table.by_file.get(file)
+            cells = list(row or self._new_cells(table, file))
+            columns = {INSTRUMENTS[k]: position for position, k in table.columns.instruments.items()}
+            columns |= {"recording": table.columns.recording} if table.columns.recording is not None else {}
+            changes = {change.instrument: str(int(change.plays))} if change.instrument is not None else {}
+            changes |= {"recording": " ".join(change.recording.split())} if change.recording is not None else {}
+            for name, cell in changes.items():
+                if name not in columns:
+                    raise TarkibError(f"{self.path}: has no column {name}; add one, with a value in every row")
+                cells[columns[name]] = cell
+            if cells != row:
+                rows = [cells if other is row else other for other in table.rows]
+                self._write([table.heading, *rows, *([cells] if row is None else [])])
         return self.state(key)
 
     def _table(self) -> Table:
         """The table as it is on the disk now."""
-        content = spreadsheets.content(self.path)
-        if content is None and not self.folder.is_dir():
-            raise TarkibError(f"{self.path}: cannot be read, its folder is gone; is its disk still there?")
-        content, table = content or b"", self._last
-        if table is None or table.content != content:
-            try:
-                table = self._last = Table(self.path, content, self._library)
-            except TarkibError as error:
-                if self.path.name.lower() == LABELS:
-                    raise
-                raise TarkibError(
-                    f"{error}; or, if this is not the table of labels, make an empty {self.folder / LABELS}"
-                ) from error
-        return table
-
-    def _fill(self, cells: list[str], table: Table, change: Change) -> None:
-        if change.instrument is not None:
-            columns = {INSTRUMENTS[k]: position for position, k in table.columns.instruments.items()}
-            if change.instrument not in columns:
-                raise TarkibError(
-                    f"{self.path}: has no column {change.instrument}; add one with a value in every row to label that "
-                    "instrument"
-                )
-            cells[columns[change.instrument]] = str(int(change.plays))
-        if change.recording is not None:
-            if table.columns.recording is None:
-                raise TarkibError(f"{self.path}: has no column recording; add one to say what excerpts were cut from")
-            cells[table.columns.recording] = " ".join(change.recording.split())
+        try:
+            heading, lines = spreadsheets.read(self.path)
+            heading = heading or ["sample_id", "recording", *INSTRUMENTS]
+            columns = testset.columns_of(self.path, heading)
+            rows = [testset.row_of(self.path, line, cells, columns, heading) for line, cells in lines]
+            matched = testset.matched(rows, self._library)
+        except TarkibError as error:
+            if self.path.name.lower() == LABELS:
+                raise
+            raise TarkibError(f"{error}; or, if this is no table of labels, make an empty {LABELS}") from error
+        cells_of = dict(lines)
+        by_file = {file: cells_of[row.line] for file, row in matched.items()}
+        return Table(heading, list(cells_of.values()), columns, by_file)
 
     def _new_cells(self, table: Table, file: Path) -> list[str]:
         if not file.is_file():
             raise TarkibError(f"{self._name(file)}: the file is gone; bring it back or reload the page")
-        columns = table.columns
-        cells = ["0" if k in columns.instruments else "" for k in range(len(table.heading.cells))]
-        cells[columns.id] = cells[columns.file] = self._sample_id(table, file)
+        cells = ["0" if k in table.columns.instruments else "" for k in range(len(table.heading))]
+        cells[table.columns.id] = cells[table.columns.file] = self._sample_id(table, file)
         return cells
 
     def _sample_id(self, table: Table, file: Path) -> str:
         """What labels.csv calls an excerpt: its path from the folder, without its ending where that is unambiguous."""
         whole = self._name(file)
+        taken = {row[table.columns.id] for row in table.rows}
         for name in (whole.removesuffix(file.suffix), whole, f"./{whole}"):
             row = Row(self.path, 0, name.strip(), name.strip(), "", ())
             with suppress(TarkibError, UnicodeEncodeError):
                 name.encode()
-                if row.id not in table.ids and self._library.find(row) == file:
+                if row.id not in taken and self._library.find(row) == file:
                     return name
         raise TarkibError(f"{printable(whole)}: {self.path.name} cannot name this file unambiguously; rename it")
+
+    def _write(self, rows: list[list[str]]) -> None:
+        """Replace the table as a whole; its delimiter, line ends and mode stay.
+
+        It is written as UTF-8, with a mark unless it was UTF-8 without one. The target of a link is written; but a link
+        into a DVC cache, whose files other versions share, is replaced.
+        """
+        content = spreadsheets.content(self.path) or b""
+        text = spreadsheets.decode(self.path, content).text
+        start, delimiter = spreadsheets.layout(text)
+        line_end = "\r\n" if "\r\n" in text else "\n"
+        table = io.StringIO(f"{text[:start]}{line_end}" if start else "", newline="")
+        table.seek(0, io.SEEK_END)
+        csv.writer(table, delimiter=delimiter, lineterminator=line_end).writerows(rows)
+        mark = b"" if content == text.encode() else codecs.BOM_UTF8
+        target = self.path.resolve()
+        if _CACHED.fullmatch("/".join(target.parts[-2:])):
+            target = self.path
+        try:
+            with outputs.atomic_file(target) as partial:
+                partial.write_bytes(mark + table.getvalue().encode())
+                if target.is_file() and not target.is_symlink():
+                    # DVC makes files read-only that it links to its cache; this copy is the user's own.
+                    with suppress(OSError):
+                        partial.chmod(stat.S_IMODE(target.stat().st_mode) | stat.S_IWUSR)
+        except OSError as error:
+            raise TarkibError(f"{self.path}: cannot be written ({error.strerror}); nothing was changed") from error
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()
@@ -171,17 +202,9 @@ def _key(name: str) -> str:
 
 def _remark(file: Path) -> str:
     """What the pipeline does with an excerpt that is not a sound of five seconds."""
-    try:
-        decoding.check_file(file)
-    except (TarkibError, OSError) as error:
-        return f"The pipeline leaves this file out: {error}."
     seconds = audio.seconds(file)
     if seconds == 0:
         return "This file cannot be read as sound; the pipeline leaves it out."
     if seconds > audio.CLIP_SECONDS + _LONGER_BY_S:
-        length = f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
-        return (
-            f"This excerpt is {length} long; the pipeline averages over its five-second windows, so an instrument "
-            "that plays in any part of it counts as playing."
-        )
+        return f"This excerpt lasts {clock(seconds)}; an instrument that plays in any part of it counts as playing."
     return ""

@@ -1,27 +1,29 @@
-"""Recognition of a recording that a page uploads: within limits, and as HTML.
+"""Recognition of a recording that a page uploads: within limits, as HTML, and its sound as browsers play it.
 
 The timeline is one SVG picture, as wide as the recording has seconds and one unit high for each instrument, stretched
 over the page; `recognise.js` moves the playhead and seeks.
 """
 
 import asyncio
+import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+import soundfile
 
 from tarkib import audio
-from tarkib.app import sound
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition, formats
+from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.program import unforeseen
 from tarkib.runtime.text import printable
 
@@ -30,9 +32,19 @@ _ROW = 0.84  # height of a row, which probability 1 fills
 _MOST_TICKS = 9
 _TICKS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200)
 
+_PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
 
-@dataclass(frozen=True)
-class Limits:
+# By libsndfile's names: the media type of each format, and the encodings that every current browser plays.
+_PLAYED = {
+    "WAV": ("audio/wav", _PCM),
+    "WAVEX": ("audio/wav", _PCM),
+    "FLAC": ("audio/flac", {"PCM_S8", "PCM_16", "PCM_24"}),
+    "OGG": ("audio/ogg", {"VORBIS", "OPUS"}),
+    "MP3": ("audio/mpeg", {"MPEG_LAYER_III"}),
+}
+
+
+class Limits(NamedTuple):
     """The longest (minutes) and largest (10^6 bytes) recording that is analysed."""
 
     minutes: int
@@ -81,7 +93,7 @@ async def events(
             limits.check(seconds=found.seconds)
             html = template.render(title=name, **context(found))
             texts = {"csv": formats.csv(found, name), "json": formats.json(found, name)}
-            result = {"html": html, "media_type": sound.media_type(path), **texts}
+            result = {"html": html, "media_type": media_type(path), **texts}
         except Exception as error:
             # The path on this machine means nothing to the person who uploaded the file.
             result = {"error": f"{name}: {message(error).replace(str(path), name)}"}
@@ -123,18 +135,15 @@ def context(found: Recognition) -> dict[str, Any]:
             row["weak"] = _steps(borders, np.where(present[:, k], 0.0, activity[:, k]), k + 1)
             row["strong"] = _steps(borders, np.where(present[:, k], activity[:, k], 0.0), k + 1)
         rows.append(row)
-    segments = sorted(found.segments, key=lambda segment: (segment.start_s, found.labels.index(segment.instrument)))
-    return {"found": found, "rows": rows, "row_height": _ROW, "segments": segments, "ticks": ticks(found.seconds)}
-
-
-def ticks(seconds: float) -> list[float]:
-    """Round times for the axis of a recording, at most nine.
-
-    >>> ticks(95.0)
-    [0, 15, 30, 45, 60, 75, 90]
-    """
-    step = next((tick for tick in _TICKS_S if seconds / tick < _MOST_TICKS), _TICKS_S[-1])
-    return [step * k for k in range(int(seconds / step) + 1)]
+    # Round times for the axis.
+    step = next((tick for tick in _TICKS_S if found.seconds / tick < _MOST_TICKS), _TICKS_S[-1])
+    return {
+        "found": found,
+        "rows": rows,
+        "row_height": _ROW,
+        "segments": sorted(found.segments, key=lambda segment: segment.start_s),  # by time, then as the instruments
+        "ticks": [step * k for k in range(int(found.seconds / step) + 1)],
+    }
 
 
 def _steps(borders: np.ndarray, heights: np.ndarray, floor: int) -> str:
@@ -144,3 +153,35 @@ def _steps(borders: np.ndarray, heights: np.ndarray, floor: int) -> str:
         for start, end, height in zip(borders[:-1], borders[1:], heights, strict=True)
         if height > 0
     )
+
+
+def media_type(path: Path) -> str | None:
+    """The media type of a file whose format browsers play, by its content; None for others.
+
+    A file whose headers are wrong is among the others: browsers believe the headers.
+    """
+    about = audio.plain(path)
+    kind, encodings = _PLAYED.get(about.format if about else "", (None, set()))
+    return kind if about and about.subtype in encodings else None
+
+
+def playable(path: Path, scratch: Path) -> Path:
+    """The file itself where browsers play its format, else a FLAC file in `scratch`, which is made once.
+
+    Raises TarkibError for what cannot be decoded, OSError for what does not exist.
+    """
+    if media_type(path):
+        return path
+    version = f"{path}\0{path.stat().st_mtime_ns}"
+    target = scratch / f"{hashlib.sha256(os.fsencode(version)).hexdigest()}.flac"
+    if not target.exists():
+        try:
+            with (
+                atomic_file(target) as partial,
+                soundfile.SoundFile(partial, "w", audio.SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file,
+            ):
+                for block in audio.Stream(path):
+                    file.write(block)
+        except soundfile.LibsndfileError as error:
+            raise TarkibError(f"{path.name}: cannot be converted in {scratch} ({error}); is the disk full?") from error
+    return target

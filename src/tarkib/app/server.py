@@ -28,8 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tarkib import audio
 from tarkib.app.labelling import Change, Labels
-from tarkib.app.recognition import Limits, events, message
-from tarkib.app.sound import media_type, playable
+from tarkib.app.recognition import Limits, events, media_type, message, playable
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser
 from tarkib.runtime import pages
@@ -37,20 +36,15 @@ from tarkib.runtime.text import bounded, clock
 from tarkib.vocabulary import INSTRUMENTS
 
 ADDRESS = "127.0.0.1"
-_PACKAGE = "tarkib.app"
 _MOST_JSON_BYTES = 100_000
 # No other site may put the page into a frame of its own.
 _HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'", "Referrer-Policy": "no-referrer"}
 
 
 class App:
-    """The routes and what they share.
+    """The routes and what they share; where the model cannot be loaded the page says so.
 
-    Parameters
-    ----------
-    model : a classifier's folder, or a model of MLflow. Where it cannot be loaded the page says so.
     folder : with excerpts to label.
-    limits : of recordings to recognise.
     scratch : a folder for uploads, which are deleted once they are answered, and for converted excerpts.
     """
 
@@ -64,7 +58,7 @@ class App:
         self._folder, self._limits, self._scratch = folder, limits, scratch
         self._labels: Labels | None = None
         self._worker = ThreadPoolExecutor(1)
-        self._templates = pages.environment(_PACKAGE)
+        self._templates = pages.environment(__package__)
         self._templates.filters["clock"] = clock
 
     def starlette(self) -> Starlette:
@@ -74,7 +68,7 @@ class App:
                 Route("/", self._recognition_page),
                 Route("/recognition", self._recognition, methods=["POST"]),
                 Route("/sound", self._converted, methods=["POST"]),
-                Route("/label", self._labelling_page),
+                Route("/label", lambda _: self._page("label", instruments=INSTRUMENTS)),
                 Route("/labels", self._excerpt),
                 Route("/labels/{key}", self._excerpt),
                 Route("/labels/{key}", self._changed, methods=["POST"]),
@@ -91,11 +85,8 @@ class App:
         endings = ", ".join(sorted(suffix[1:] for suffix in audio.SUFFIXES))
         return self._page("recognise", missing=self._missing, limits=self._limits, endings=endings)
 
-    def _labelling_page(self, _: Request) -> Response:
-        return self._page("label", instruments=INSTRUMENTS)
-
     def _page(self, name: str, **context: Any) -> Response:
-        css, script = pages.asset(_PACKAGE, "page.css"), pages.asset(_PACKAGE, f"{name}.js")
+        css, script = pages.asset(__package__, "page.css"), pages.asset(__package__, f"{name}.js")
         html = self._templates.get_template(f"{name}.html").render(css=css, script=script, **context)
         return HTMLResponse(html, headers=_HEADERS)
 
@@ -157,9 +148,7 @@ class App:
         return FileResponse(file, media_type=media_type(file))
 
     def _opened(self) -> Labels:
-        labels = self._labels
-        if labels is None:
-            labels = self._labels = Labels(self._folder)
+        labels = self._labels = self._labels or Labels(self._folder)
         return labels
 
 
@@ -181,14 +170,9 @@ def _own_pages_only(app: ASGIApp) -> ASGIApp:
 
 @contextmanager
 def server(port: int, **options: Any) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
-    """A server that is not started yet, its socket, and the page's address.
+    """A server that is not started yet, its socket, and the page's address; options as of `App`.
 
-    Parameters
-    ----------
-    port : 0 for any that is free.
-    options : of `App`.
-
-    Raises TarkibError for a port that is taken.
+    Raises TarkibError for a port that is taken; port 0 is any that is free.
     """
     try:
         listening = socket.create_server((ADDRESS, port))
