@@ -1,7 +1,5 @@
 """The page in a browser: from an upload to its timeline, and from a key to labels.csv."""
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -22,8 +20,6 @@ from tarkib.vocabulary import INSTRUMENTS, PERSIAN
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-HEADING = "sample_id,recording," + ",".join(INSTRUMENTS)
-
 # Longer than the slowest machine takes: only a failure waits for so long.
 _PATIENCE_S = 120
 
@@ -36,19 +32,14 @@ def browser() -> Iterator["playwright.Browser"]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return write_classifier(tmp_path_factory.mktemp("model") / "classifier")
-
-
-@pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Path:
     """The folder that the server of this module labels."""
     return tmp_path_factory.mktemp("excerpts")
 
 
 @pytest.fixture(scope="module")
-def address(browser, shared: Path, model: Path) -> Iterator[str]:
-    with served(shared, model) as address:
+def address(browser, shared: Path, tmp_path_factory) -> Iterator[str]:
+    with served(shared, write_classifier(tmp_path_factory.mktemp("model") / "classifier")) as address:
         yield address
 
 
@@ -111,8 +102,8 @@ def pressed(page: "playwright.Page") -> list[str]:
     return page.eval_on_selector_all("[aria-pressed=true]", "(all) => all.map((button) => button.dataset.instrument)")
 
 
-def text_of(folder: Path) -> str:
-    return (folder / "labels.csv").read_text()
+def rows_of(folder: Path) -> list[str]:
+    return (folder / "labels.csv").read_text().splitlines()[1:]
 
 
 def press(page: "playwright.Page", key: str) -> None:
@@ -143,22 +134,18 @@ def test_a_recording_becomes_a_timeline(opened, tmp_path):
     audio = "document.querySelector('audio')"
     # A click plays from there, slowly here, and the playhead follows.
     page.evaluate(f"{audio}.playbackRate = 0.0625")
-    width = page.locator(".seek").bounding_box()["width"]
-    page.locator(".seek").click(position={"x": width / 4, "y": 50})
+    slider = page.get_by_role("slider", name="Position in the recording")
+    slider.click(position={"x": slider.bounding_box()["width"] / 4, "y": 50})
     until(page, "parseFloat(document.querySelector('.playhead').style.left) > 25.2")
     assert page.locator(".names .now").all_inner_texts() == names.all_inner_texts()[:1]
-    slider = page.get_by_role("slider", name="Position in the recording")
-    slider.focus()
     page.keyboard.press(" ")
     until(page, f"{audio}.paused")
     page.wait_for_selector(".names .now", state="detached")
-    page.keyboard.press("Home")
-    for key, second in (("ArrowRight", 1), ("PageUp", 11), ("ArrowLeft", 10), ("End", 20), ("Home", 0)):
+    for key, second in (("Home", 0), ("ArrowRight", 0.2), ("End", 20)):
         page.keyboard.press(key)
         until(page, f"Math.abs({audio}.currentTime - {second}) < 0.05")
-        assert float(slider.get_attribute("aria-valuenow")) == pytest.approx(second, abs=0.05)
-    assert slider.get_attribute("aria-valuetext") == "0:00 of 0:20"
-    page.keyboard.press("End")
+        assert float(slider.input_value()) == pytest.approx(second, abs=0.05)
+    page.wait_for_selector("[aria-valuetext='0:20 of 0:20']")
     page.locator(".from").first.click()
     until(page, f"{audio}.currentTime < 4")
 
@@ -167,14 +154,14 @@ def test_results_are_downloaded_and_converted_sound_is_played(opened, tmp_path):
     page = opened()
     recognise(page, write(tmp_path / "song.v2.aiff", tone(6.0), RATE))
     assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(6.0, abs=0.01)
-    with page.expect_download() as download:
-        page.locator("#csv").click()
-    assert download.value.suggested_filename == "song.v2.csv"
-    (row,) = csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))
-    assert (row["file"], row["instrument"], row["start_s"], row["end_s"]) == ("song.v2.aiff", "ney", "0.000", "6.000")
-    with page.expect_download() as download:
-        page.locator("#json").click()
-    content = json.loads(Path(download.value.path()).read_text())
+    texts = {}
+    for kind in ("csv", "json"):
+        with page.expect_download() as download:
+            page.locator(f"#{kind}").click()
+        assert download.value.suggested_filename == f"song.v2.{kind}"
+        texts[kind] = Path(download.value.path()).read_text()
+    assert texts["csv"].splitlines()[1].startswith("song.v2.aiff,ney,0.000,6.000,")
+    content = json.loads(texts["json"])
     assert (content["file"], len(content["windows"])) == ("song.v2.aiff", 2)
 
 
@@ -209,7 +196,7 @@ def test_without_a_model_the_page_says_what_to_do_and_labels(opened, folder, tmp
         page.get_by_role("link", name="Label excerpts").click()
         at(page, 1)
         press(page, "2")
-        assert text_of(folder) == f"{HEADING}\na,,0,1,0,0,0,0,0,0,0,0\n"
+        assert rows_of(folder) == ["a,,0,1,0,0,0,0,0,0,0,0"]
     # The server is gone now.
     page.keyboard.press("1")
     until(page, "document.querySelector('.message').textContent.includes('not saved')")
@@ -227,7 +214,7 @@ def test_ten_keys_and_enter_label(opened, folder):
     for key, k in [("2", 1), ("0", 9), ("1", 0), ("2", 1)]:
         press(page, key)
         expected[k] = 1 - expected[k]
-        assert text_of(folder) == f"{HEADING}\na,,{','.join(map(str, expected))}\n"
+        assert rows_of(folder) == [f"a,,{','.join(map(str, expected))}"]
     until(page, "document.querySelectorAll('[aria-pressed=true]').length === 2")
     assert (pressed(page), page.locator(".state").inner_text()) == (["ney", "avaz"], "labelled")
     for key, place in (("ArrowRight", 2), ("n", 3), ("ArrowLeft", 2), ("p", 1), ("p", 1), ("u", 2)):
@@ -262,7 +249,7 @@ def test_other_keyboards_work_by_position(opened, folder):
     dispatch(page, {"key": "!", "code": "Digit1", "shiftKey": True}, {"key": "b", "code": "KeyN"})
     dispatch(page, {"key": "End", "code": "Numpad1"}, {"key": "ArrowRight", "code": "Numpad6"})
     at(page, 2)
-    assert text_of(folder).splitlines()[1:] == ["a,,1,1,0,0,0,0,0,0,0,1", "b,,0,0,1,1,0,0,0,0,0,0"]
+    assert rows_of(folder) == ["a,,1,1,0,0,0,0,0,0,0,1", "b,,0,0,1,1,0,0,0,0,0,0"]
 
 
 def test_the_mouse_and_focused_buttons_work(opened, folder):
@@ -280,7 +267,7 @@ def test_the_mouse_and_focused_buttons_work(opened, folder):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     press(page, " ")
     press(page, "Enter")
-    assert text_of(folder).splitlines()[1:] == ["a,,0,0,1,0,0,0,0,0,0,0", "b,,0,0,0,0,0,0,0,0,0,0"]
+    assert rows_of(folder) == ["a,,0,0,1,0,0,0,0,0,0,0", "b,,0,0,0,0,0,0,0,0,0,0"]
     page.get_by_label("Play each at once").check()
     page.get_by_role("button", name="Skip").click()
     at(page, 3)  # an AIFF file, which is converted
@@ -291,24 +278,17 @@ def test_the_mouse_and_focused_buttons_work(opened, folder):
 def test_a_recording_is_saved_with_the_first_label(opened, folder):
     page = opened("label")
     at(page, 1)
-    field, draft = page.get_by_label("Cut from"), page.locator(".draft")
+    field = page.get_by_label("Cut from")
     field.click()
     page.keyboard.type("golha  12 p n u")  # none of which is a key
     page.keyboard.press("Enter")
-    assert draft.inner_text() == "saved with the first label"
-    page.get_by_role("button", name="Skip").click()
-    at(page, 2)
-    assert (field.input_value(), draft.is_hidden()) == ("", True)
-    page.keyboard.press("p")
-    at(page, 1)
-    assert field.input_value() == "golha  12 p n u"
+    assert not (folder / "labels.csv").exists()
     press(page, "1")
-    page.wait_for_selector(".draft", state="hidden")
-    assert field.input_value() == "golha 12 p n u"
-    assert text_of(folder).splitlines()[1:] == ["a,golha 12 p n u,1,0,0,0,0,0,0,0,0,0"]
+    until(page, "document.querySelector('.recording').value === 'golha 12 p n u'")
+    assert rows_of(folder) == ["a,golha 12 p n u,1,0,0,0,0,0,0,0,0,0"]
     field.fill("")
     press(page, "Enter")
-    assert text_of(folder).splitlines()[1:] == ["a,,1,0,0,0,0,0,0,0,0,0"]
+    assert rows_of(folder) == ["a,,1,0,0,0,0,0,0,0,0,0"]
 
 
 def test_two_pages_and_another_program_lose_nothing(opened, folder):
@@ -320,7 +300,7 @@ def test_two_pages_and_another_program_lose_nothing(opened, folder):
     press(other, "Enter")
     at(other, 2)
     press(other, "4")
-    assert text_of(folder).splitlines()[1:] == ["a,,1,1,1,0,0,0,0,0,0,0", "b,,0,0,0,1,0,0,0,0,0,0"]
+    assert rows_of(folder) == ["a,,1,1,1,0,0,0,0,0,0,0", "b,,0,0,0,1,0,0,0,0,0,0"]
     until(page, "document.querySelectorAll('[aria-pressed=true]').length === 3")
     (folder / "labels.csv").write_text("sample_id,oud,santoor,tar,difficulty\nb.wav,1,0.5,0,hard\na,0,0,1,\n")
     page.evaluate("window.dispatchEvent(new Event('focus'))")
@@ -332,11 +312,11 @@ def test_two_pages_and_another_program_lose_nothing(opened, folder):
     at(page, 2)
     assert page.locator("[data-instrument=santur]").get_attribute("aria-pressed") == "mixed"
     press(page, "Enter")
-    assert text_of(folder) == "sample_id,oud,santoor,tar,difficulty\nb.wav,1,0.5,0,hard\na,0,1,1,\n"
+    assert rows_of(folder) == ["b.wav,1,0.5,0,hard", "a,0,1,1,"]
 
 
 def test_errors_are_shown_in_words(opened, folder, monkeypatch):
-    damaged = f"{HEADING}\na,,1,0,0,0,0,0,0,0,0,yes\n"
+    damaged = "sample_id,ney,avaz\na,1,yes\n"
     (folder / "labels.csv").write_text(damaged)
     opened.foreseen += ["409", "500"]
     page = opened("label")
@@ -345,7 +325,7 @@ def test_errors_are_shown_in_words(opened, folder, monkeypatch):
     assert "labels.csv, line 2: avaz is 'yes'; write 1 (plays), 0" in message.inner_text()
     assert page.locator(".desk").is_hidden()
     page.keyboard.press("1")
-    assert text_of(folder) == damaged
+    assert rows_of(folder) == damaged.splitlines()[1:]
     (folder / "labels.csv").unlink()
     page.reload()
     at(page, 1)
@@ -362,18 +342,16 @@ def test_errors_are_shown_in_words(opened, folder, monkeypatch):
 
 def test_names_of_excerpts_are_shown_as_text(opened, folder):
     shutil.rmtree(folder)
-    names = ["-dash 'n\" quote.wav", "<img src=x onerror=alert(1)>.wav", "سه‌گاه.wav", "e\u0301.wav"]
+    names = ["<img src=x onerror=alert(1)>.wav", "سه‌گاه.wav"]
     for name in names:
-        write(folder / name, tone(0.2 if name != names[0] else 12.0), RATE)
+        write(folder / name, tone(12.0), RATE)
     page = opened("label")
-    shown = []
-    for place in range(1, 5):
+    for place, name in enumerate(names, 1):
         at(page, place)
-        shown.append(page.locator("h2").evaluate("(heading) => heading.textContent"))
+        assert page.locator("h2").evaluate("(heading) => heading.textContent") == name
         assert page.locator(".excerpt img").count() == 0
-        assert page.locator(".remark").is_visible() == (shown[-1] == names[0])
+        assert page.locator(".remark").is_visible()
         page.keyboard.press("n")
-    assert sorted(shown) == sorted(names)
 
 
 # How it looks

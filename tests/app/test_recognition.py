@@ -140,32 +140,27 @@ def recognition_of(
 
 
 def test_each_instrument_has_a_row_with_both_names_and_a_curve():
-    html = section(recognition_of(60.0))
+    found = recognition_of(60.0, untrained=("daf",))
+    found.window_probabilities[10:, 3] = 0.8
+    found.window_probabilities[:4, 9] = 0.7
+    html = section(found)
     row = r'<li class="(\w+)" data-plays="([^"]*)">.*?class="latin">(\w+)</span> <span [^>]*>([^<]+)<'
     names = re.findall(row, html)
     assert [(name, persian) for _, _, name, persian in names] == [(name, PERSIAN[name]) for name in INSTRUMENTS]
     assert names[0][:2] == ("plays", "0.000-32.000")
-    assert {name[:2] for name in names[1:]} == {("absent", "")}
+    assert names[1][:2] == ("absent", "")
     strong = re.findall(r'<path class="strong" d="([^"]*)"', html)
-    assert [bool(path) for path in strong] == [True] + [False] * 9
+    assert [bool(path) for path in strong] == [True, False, False, True, *[False] * 4, True]
     assert strong[0].startswith("M0 1V0.244H1V1z")  # 0.9 of 0.84 above the first row's floor
     assert strong[0].count("M") == 32
     assert float(re.search(r'class="threshold"[^>]* y1="([\d.]+)"', html)[1]) == pytest.approx(1 - 0.84 * 0.5)
-
-
-def test_instruments_that_were_not_trained_have_no_curve():
-    html = section(recognition_of(60.0, untrained=("daf", "avaz")))
-    assert html.count('class="unknown"') == 2
-    assert html.count("<path") == 16
+    # One that was not trained has no curve.
+    assert html.count('class="unknown"') == 1
+    assert html.count("<path") == 18
     assert "nan" not in html.lower()
-    assert "1 of 8 instruments reach" in html
-
-
-def test_segments_are_listed_by_time():
-    found = recognition_of(60.0)
-    found.window_probabilities[10:, 3] = 0.8
-    found.window_probabilities[:4, 9] = 0.7
-    listed = re.findall(r'aria-label="Play (\w+) from ([\d:]+)"', section(found))
+    assert "3 of 9 instruments reach" in html
+    # The segments are listed by time.
+    listed = re.findall(r'aria-label="Play (\w+) from ([\d:]+)"', html)
     assert listed == [("ney", "0:00"), ("avaz", "0:00"), ("kamancheh", "0:13")]
 
 
@@ -194,10 +189,9 @@ def test_the_summary_tells_silence_from_nothing_recognised():
     [
         ("a.wav", {"subtype": "FLOAT"}, "audio/wav"),
         ("a.wav", {"format": "WAVEX", "subtype": "PCM_24"}, "audio/wav"),
-        ("a.flac", {}, "audio/flac"),
+        ("misnamed.html", {"format": "FLAC"}, "audio/flac"),
         ("a.ogg", {"subtype": "VORBIS"}, "audio/ogg"),
         ("a.mp3", {}, "audio/mpeg"),
-        ("misnamed.html", {"format": "FLAC"}, "audio/flac"),
     ],
 )
 def test_formats_that_browsers_play_are_not_converted(tmp_path, name, options, media):
@@ -206,9 +200,7 @@ def test_formats_that_browsers_play_are_not_converted(tmp_path, name, options, m
     assert recognition.playable(path, tmp_path) == path
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("a.aiff", {}), ("a.wav", {"subtype": "DOUBLE"}), ("a.wav", {"subtype": "MS_ADPCM"})]
-)
+@pytest.mark.parametrize(("name", "options"), [("a.aiff", {}), ("a.wav", {"subtype": "DOUBLE"})])
 def test_other_formats_are_converted_once(tmp_path, name, options):
     samples = noise(61.0, rate=8_000)  # more than a block
     path = write(tmp_path / name, samples, 8_000, **options)
@@ -220,14 +212,6 @@ def test_other_formats_are_converted_once(tmp_path, name, options):
     assert np.std(decoded) == pytest.approx(np.std(samples), rel=0.25)
     write(path, samples[:8_000], 8_000, **options)
     assert soundfile.info(recognition.playable(path, tmp_path)).duration == pytest.approx(1.0, abs=0.1)
-
-
-def test_an_upload_is_converted(client, scratch, tmp_path):
-    content = write(tmp_path / "a.aiff", noise(0.5)).read_bytes()
-    answer = client.post("/sound", params={"name": "a.aiff"}, content=content)
-    assert answer.headers["content-type"] == "audio/flac"
-    assert soundfile.info(io.BytesIO(answer.content)).duration == pytest.approx(0.5, abs=0.01)
-    assert list(scratch.rglob("recording*")) == []
 
 
 def test_a_file_with_a_wrong_header_is_converted(tmp_path):

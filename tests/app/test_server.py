@@ -97,17 +97,6 @@ def test_an_excerpt_s_sound_is_named_by_its_key(client, place):
     assert client.get(f"/labels/{'0' * 16}/sound").status_code == 409
 
 
-def test_labels_are_shown_and_written(client, table):
-    first = client.get("/labels").json()
-    assert (first["place"], first["count"], first["labelled"], first["back"]) == (1, 3, False, None)
-    change = {"instrument": "tar", "plays": True, "recording": "golha"}
-    after = client.post(f"/labels/{first['key']}", json=change).json()
-    assert after["values"] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
-    assert (after["labelled"], after["recording"], after["first_unlabelled"]) == (True, "golha", first["next"])
-    assert table.read_text().splitlines()[1] == "a,golha,0,1,0,0,0,0,0,0,0,0"
-    assert client.get("/labels").json()["place"] == 2
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -116,12 +105,10 @@ def test_labels_are_shown_and_written(client, table):
         (b'{"recording": "' + b"x" * 201 + b'"}', "String should have at most 200 characters"),
         (b'{"recording": "\\ud800"}', "Invalid JSON"),
         (b'{"recording": "\\u0000"}', "String should match pattern"),
-        (b'{"plays": NaN}', "Input should be a valid boolean"),
-        (b"[" * 90_000, "Invalid JSON"),
         (b"\xff\xfe\x00", "Invalid JSON"),
         (b"", "Invalid JSON"),
     ],
-    ids=range(9),
+    ids=range(7),
 )
 def test_a_request_that_makes_no_sense_is_refused(client, table, body, message):
     answer = client.post(f"/labels/{client.get('/labels').json()['key']}", content=body)
@@ -133,13 +120,8 @@ def test_a_request_that_makes_no_sense_is_refused(client, table, body, message):
 
 def test_a_large_body_does_not_fill_the_memory(client, place, tmp_path):
     chunk = b"a" * 1_000_000
-    model = write_classifier(tmp_path / "classifier")
-    with served(place / "excerpts", model) as address:
-        key = (
-            TestClient(App("no", place / "excerpts", Limits(1, 1), tmp_path).starlette(), OWN)
-            .get("/labels")
-            .json()["key"]
-        )
+    key = client.get("/labels").json()["key"]
+    with served(place / "excerpts", write_classifier(tmp_path / "classifier")) as address:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for path in (f"/labels/{key}", "/recognition?name=large.wav"):
             connection = http.client.HTTPConnection(address.split("/")[2])
@@ -153,14 +135,8 @@ def test_a_large_body_does_not_fill_the_memory(client, place, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 80_000
 
 
-def test_a_damaged_table_is_reported_and_new_excerpts_are_shown(client, place, table):
+def test_a_page_that_is_opened_shows_new_excerpts(client, place):
     key = client.get("/labels").json()["key"]
-    table.write_text("sample_id,tar\na,7\n")
-    for answer in (client.get("/labels"), client.post(f"/labels/{key}", json={})):
-        assert answer.status_code == 409
-        assert "labels.csv, line 2: tar is '7'; write 1 (plays)" in answer.json()["error"]
-    assert table.read_text() == "sample_id,tar\na,7\n"
-    table.unlink()
     new = write(place / "excerpts" / "a0.wav", tone(0.5), RATE)
     assert client.get("/labels").json()["count"] == 4
     assert client.get(f"/labels/{key}").json()["place"] == 1
@@ -175,7 +151,7 @@ def test_a_disk_that_goes_away_is_reported(client, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", stale)
     monkeypatch.setattr(Path, "is_dir", stale)
-    for answer in (client.get("/labels"), client.get(f"/labels/{key}"), client.post(f"/labels/{key}", json={})):
+    for answer in (client.get("/labels"), client.post(f"/labels/{key}", json={})):
         assert answer.status_code == 409
         assert "Stale file handle" in answer.json()["error"]
 

@@ -6,7 +6,6 @@ const buttons = [...document.querySelectorAll(".instrument")];
 const moves = Object.fromEntries([...document.querySelectorAll("[data-move]")].map((button) => [button.dataset.move, button]));
 const player = find("audio");
 const recording = find(".recording");
-const drafts = new Map(); // of an excerpt's key, the recording that was typed and is not saved yet
 let state = null;
 
 const say = (selector, text) => Object.assign(find(selector), { textContent: text, hidden: !text });
@@ -29,14 +28,9 @@ let queue = Promise.resolve();
 let round = 0;
 const enqueue = (action) => {
   const mine = round;
-  queue = queue.then(async () => {
-    if (mine !== round) return;
-    try {
-      await action();
-    } catch (error) {
-      round += 1;
-      say(".message", error.message);
-    }
+  queue = queue.then(() => mine === round && action()).catch((error) => {
+    round += 1;
+    say(".message", error.message);
   });
 };
 
@@ -45,15 +39,9 @@ const replay = () => {
   player.play().catch(() => {}); // a browser may want a click first
 };
 
-const showDraft = () => {
-  const saved = recording.value === state.recording;
-  say(".draft", saved ? "" : state.labelled ? "not saved yet" : "saved with the first label");
-};
-
 const show = (answer) => {
   const another = state?.key !== answer.key;
   state = answer;
-  const soft = (value) => value !== null && value > 0 && value < 1;
   const chosen = state.values.some((value) => value > 0);
   find(".desk").hidden = false;
   find(".place").textContent = `${state.place} of ${state.count}`;
@@ -64,15 +52,15 @@ const show = (answer) => {
   find(".state").classList.toggle("done", state.labelled);
   buttons.forEach((button, k) => {
     const value = state.values[k];
-    button.setAttribute("aria-pressed", soft(value) ? "mixed" : String(value === 1));
-    button.querySelector(".degree").textContent = soft(value) ? value : "";
+    const soft = value > 0 && value < 1;
+    button.setAttribute("aria-pressed", soft ? "mixed" : String(value === 1));
+    button.querySelector(".degree").textContent = soft ? value : "";
     button.disabled = !state.columns[k];
   });
-  const without = buttons.filter((_, k) => !state.columns[k]).map((button) => button.dataset.instrument);
+  const without = buttons.filter((button) => button.disabled).map((button) => button.dataset.instrument);
   say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}: not labelled.` : "");
   recording.disabled = !state.recordings;
-  if (another || document.activeElement !== recording) recording.value = drafts.get(state.key) ?? state.recording;
-  showDraft();
+  if (another || document.activeElement !== recording) recording.value = state.recording;
   find("datalist").replaceChildren(...(state.recordings ?? []).map((name) => new Option(name, name)));
   for (const name of ["back", "next", "first_unlabelled"]) moves[name].disabled = !state[name];
   moves.confirm.querySelector("span").textContent = state.labelled || chosen ? "Confirm and next" : "Nothing plays, next";
@@ -92,44 +80,22 @@ const move = async (where) => {
 };
 // What was typed as the recording goes along with every change.
 const change = async (changes) => {
-  const { key } = state;
-  const typed = recording.value;
-  const answer = await request(key, typed === state.recording ? changes : { recording: typed, ...changes });
-  if (drafts.get(key) === typed) drafts.delete(key);
-  show(answer);
+  const typed = recording.value === state.recording ? {} : { recording: recording.value };
+  show(await request(state.key, { ...typed, ...changes }));
   say(".message", "");
 };
-const toggle = (k) => change({ instrument: buttons[k].dataset.instrument, plays: state.values[k] !== 1 });
-const actions = {
-  back: () => enqueue(() => move("back")),
-  next: () => enqueue(() => move("next")),
-  first_unlabelled: () => enqueue(() => move("first_unlabelled")),
-  confirm: () => enqueue(async () => {
-    await change({});
-    await move("next");
-  }),
-  replay,
-};
+const toggle = (k) => enqueue(() => change({ instrument: buttons[k].dataset.instrument, plays: state.values[k] !== 1 }));
+const go = (where) => () => enqueue(() => move(where));
+const actions = { back: go("back"), next: go("next"), first_unlabelled: go("first_unlabelled"), replay };
+actions.confirm = () => enqueue(() => change({}).then(() => move("next")));
 
 for (const [name, button] of Object.entries(moves)) button.addEventListener("click", actions[name]);
-buttons.forEach((button, k) => button.addEventListener("click", () => enqueue(() => toggle(k))));
+buttons.forEach((button, k) => button.addEventListener("click", () => toggle(k)));
 // After a click the keys act on the excerpt again, not on the button.
 document.addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
 
-recording.addEventListener("input", () => {
-  drafts.set(state.key, recording.value);
-  showDraft();
-});
-recording.addEventListener("change", () => {
-  const { key } = state;
-  // The first label may still be on its way.
-  enqueue(async () => {
-    if (state.key === key && state.labelled) await change({});
-  });
-});
-recording.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" || event.key === "Escape") recording.blur();
-});
+recording.addEventListener("change", () => enqueue(async () => state.labelled && change({})));
+recording.addEventListener("keydown", (event) => ["Enter", "Escape"].includes(event.key) && recording.blur());
 
 const keys = {
   ArrowLeft: actions.back, p: actions.back, ArrowRight: actions.next, n: actions.next,
@@ -141,8 +107,7 @@ const keyOf = ({ key, code, shiftKey }) => {
   const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code);
   const letter = /^Key([A-Z])$/.exec(code);
   if (digit && !shiftKey && !/^[0-9]$/.test(key)) return digit[1];
-  if (letter && key > "\x7f") return letter[1].toLowerCase();
-  return key.toLowerCase();
+  return (letter && key > "\x7f" ? letter[1] : key).toLowerCase();
 };
 document.addEventListener("keydown", (event) => {
   if (!state || event.altKey || event.ctrlKey || event.metaKey || event.target === recording) return;
@@ -153,7 +118,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (event.repeat && !event.key.startsWith("Arrow")) return;
   if (keys[key]) keys[key]();
-  else if (!buttons[k].disabled) enqueue(() => toggle(k));
+  else if (!buttons[k].disabled) toggle(k);
 });
 
 // Another page or program may have labelled meanwhile.

@@ -6,37 +6,34 @@ const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStar
 // A playhead that follows the player; mouse and keyboard seek.
 function timeline(section) {
   const player = section.querySelector("audio");
-  const slider = section.querySelector(".seek");
+  const slider = section.querySelector(".seek input");
   const seconds = Number(section.dataset.seconds);
   const within = (spans, now) => spans.split(" ").some((span) => {
     const [start, end] = span.split("-").map(Number);
     return span && start <= now && now < end;
   });
-  const show = () => {
+  const follow = () => {
     const now = Math.min(player.currentTime, seconds);
     section.querySelector(".playhead").style.left = `${100 * now / seconds}%`;
-    slider.setAttribute("aria-valuenow", now.toFixed(2));
+    slider.value = now;
     slider.setAttribute("aria-valuetext", `${clock(now)} of ${clock(seconds)}`);
     for (const name of section.querySelectorAll(".names li")) {
       name.classList.toggle("now", !player.paused && within(name.dataset.plays, now));
     }
-  };
-  const follow = () => {
-    show();
     if (!player.paused && player.isConnected) requestAnimationFrame(follow);
   };
-  const seek = (time) => {
-    player.currentTime = Math.max(0, Math.min(time, seconds));
-    show();
-  };
   const play = () => player.play().catch(() => {}); // a player that is replaced before it starts is no error
+  const seek = (time) => {
+    player.currentTime = time;
+  };
 
-  for (const type of ["timeupdate", "seeked", "pause"]) player.addEventListener(type, show);
-  player.addEventListener("play", follow);
-  slider.addEventListener("click", (event) => {
-    const box = slider.getBoundingClientRect();
-    seek(seconds * (event.clientX - box.left) / box.width);
-    play();
+  for (const type of ["play", "seeked", "pause"]) player.addEventListener(type, follow);
+  slider.addEventListener("input", () => seek(Number(slider.value)));
+  slider.addEventListener("click", play);
+  slider.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    player.paused ? play() : player.pause();
+    event.preventDefault();
   });
   for (const button of section.querySelectorAll(".from")) {
     button.addEventListener("click", () => {
@@ -44,17 +41,6 @@ function timeline(section) {
       play();
     });
   }
-  slider.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const step = Math.max(1, seconds / 100);
-    const steps = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageDown: -10 * step, PageUp: 10 * step };
-    if (event.key in steps) seek(player.currentTime + steps[event.key]);
-    else if (event.key === "Home") seek(0);
-    else if (event.key === "End") seek(seconds);
-    else if (event.key === " " || event.key === "Enter") player.paused ? play() : player.pause();
-    else return;
-    event.preventDefault();
-  });
 }
 
 async function* jsonLines(response) {
@@ -79,8 +65,7 @@ if (find("#recording")) {
   };
   const clear = () => {
     upload.abort();
-    for (const old of addresses) URL.revokeObjectURL(old);
-    addresses = [];
+    addresses.splice(0).forEach(URL.revokeObjectURL);
     find("#result").replaceChildren();
     for (const part of [".message", ".working", ".downloads"]) find(part).hidden = true;
   };
@@ -95,10 +80,9 @@ if (find("#recording")) {
     return response;
   };
   const showResult = async (file, event, signal) => {
-    const type = event.media_type ?? "audio/flac";
     const sound = event.media_type ? file : await (await send("/sound", file, signal)).blob();
     find("#result").innerHTML = event.html;
-    find("audio").src = address(sound, type);
+    find("audio").src = address(sound, event.media_type ?? "audio/flac");
     timeline(find(".recognition"));
     const stem = file.name.replace(/\.[^.]*$/, "");
     Object.assign(find("#csv"), { href: address(event.csv, "text/csv"), download: `${stem}.csv` });
