@@ -145,7 +145,7 @@ def test_a_class_that_one_mode_could_not_train_is_scored_in_none():
     predictions["random", 1] = dataclasses.replace(predictions["random", 1], left_out={"ney": scores.NO_POSITIVES})
     predictions["bpm", 1] = dataclasses.replace(predictions["bpm", 1], left_out={"daf": scores.NOT_TRAINED})
     compared = _compared(predictions)
-    assert compared.left_out == {"ney": "no positives in the test set", "daf": "no training material in bpm"}
+    assert compared.left_out == {"ney": "no positives in the test set", "daf": "no training material"}
     without = of.targets.copy()
     without[:, of.classes.index("daf")] = np.nan
     expected = metrics.accuracy(without, predictions["random", 1].decisions)

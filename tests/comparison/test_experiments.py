@@ -20,23 +20,20 @@ from tarkib.errors import TarkibError
 
 pytestmark = pytest.mark.slow
 
-_PIPELINE = {
-    "stages": {
-        "mix": {
-            "cmd": "python pipeline.py mix",
-            "deps": ["pipeline.py", "${data.raw}"],
-            "params": ["augment", {"versions.yaml": ["numpy"]}],
-            "outs": ["data/mixtures"],
-        },
-        "evaluate": {
-            "cmd": "python pipeline.py evaluate",
-            "deps": ["pipeline.py", "data/mixtures"],
-            "params": ["train.seed", "train.learning_rate"],
-            "outs": ["data/predictions.parquet"],
-            "metrics": [{"metrics/details.json": {"cache": False}}],
-        },
-    }
-}
+_PIPELINE = """
+stages:
+  mix:
+    cmd: python pipeline.py mix
+    deps: [pipeline.py, "${data.raw}"]
+    params: [augment, {versions.yaml: [numpy]}]
+    outs: [data/mixtures]
+  evaluate:
+    cmd: python pipeline.py evaluate
+    deps: [pipeline.py, data/mixtures]
+    params: [train.seed, train.learning_rate]
+    outs: [data/predictions.parquet]
+    metrics: [{metrics/details.json: {cache: false}}]
+"""
 
 # While the project holds a file `hold`, mixing does not end; while it holds `broken`, dastgah cannot be mixed.
 _CODE = """
@@ -67,8 +64,8 @@ else:
             probability = min(1.0, max(0.0, 0.3 + 0.4 * label + draw.gauss(0, 0.3)))
             rows.append(dict(sample_id=f"c{k:02d}", recording=f"r{k // 2:02d}", instrument=name, label=label,
                              probability=probability, predicted=probability >= 0.5))
-    fields = [("sample_id", pa.string()), ("recording", pa.string()), ("instrument", pa.string()),
-              ("label", pa.bool_()), ("probability", pa.float64()), ("predicted", pa.bool_())]
+    text = ((name, pa.string()) for name in ("sample_id", "recording", "instrument"))
+    fields = [*text, ("label", pa.bool_()), ("probability", pa.float64()), ("predicted", pa.bool_())]
     schema = pa.schema([pa.field(n, t, nullable=n == "label") for n, t in fields])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), "data/predictions.parquet")
     pathlib.Path("metrics").mkdir(exist_ok=True)
@@ -91,7 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "params.yaml").write_text(params)
     (folder / "versions.yaml").write_text("numpy: 2.3.5\n")
     (folder / "pipeline.py").write_text(_CODE)
-    (folder / "dvc.yaml").write_text(yaml.safe_dump(_PIPELINE))
+    (folder / "dvc.yaml").write_text(_PIPELINE)
     (folder / "data/raw").write_text("recordings")
     (folder / ".gitignore").write_text("/.cache/\n/hold\n/broken\n/made.log\n/reports/\n")
     git("init", "-q", "-b", "main")
@@ -249,23 +246,13 @@ def test_the_queue_is_changed_only_while_other_comparisons_are_kept_out(project,
     assert steps == [queued, *(f"queue {action} bpm-seed9-1234567" for action in ("kill", "remove")), queued]
 
 
-def test_an_experiment_removed_from_the_queue_is_no_success(compared, tmp_path, monkeypatch):
-    done, _ = _collect()
-    missing = Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")
-    for result, expected in (([done], 0), ([done, missing], 1)):
-        monkeypatch.setattr(
-            experiments, "run", lambda *_, devices, result=result, **__: result * (devices == "cpu x 2")
-        )
-        assert main(["compare", "-S", "run.devices=cpu x 2", "--out", str(tmp_path / "x.html")]) == expected
-
-
 def test_predictions_come_from_the_experiments_and_without_them_these_fail(project, compared):
     collected = _collect()
     checked, read = report.gather(collected)
     assert checked == collected
-    assert set(read) == {("random", 1), ("bpm", 1)}
-    assert read["random", 1].clips.classes == ("ney", "tar", "santur")
-    assert (read["random", 1].probabilities != read["bpm", 1].probabilities).any()
+    one, other = read["random", 1], read["bpm", 1]
+    assert one.clips.classes == ("ney", "tar", "santur")
+    assert (one.probabilities != other.probabilities).any()
     lock = yaml.safe_load(git("show", f"{collected[0].revision}:dvc.lock"))
     checksum = next(out["md5"] for out in lock["stages"]["evaluate"]["outs"] if out["path"].endswith("parquet"))
     cached = project / ".dvc/cache/files/md5" / checksum[:2] / checksum[2:]
@@ -291,7 +278,7 @@ def test_results_of_older_sources_do_not_count(clean, compared, name, content):
     assert collected[0].name != before[0].name
 
 
-def test_other_parameters_and_commits_do_not_count_if_they_change_nothing(clean, compared):
+def test_other_parameters_and_commits_do_not_count_if_they_change_nothing(clean, compared, tmp_path):
     before, collected = provenance.read({}), _collect()
     overridden = provenance.read({"train.learning_rate": "1e-4"})
     assert overridden.digest != before.digest
@@ -302,6 +289,14 @@ def test_other_parameters_and_commits_do_not_count_if_they_change_nothing(clean,
     augment, train = {"seed": 5, "mode": "random"}, {"learning_rate": "15e-4"}
     _change(clean / "params.yaml", run={"workers": 7}, pretrain={"steps": 3}, augment=augment, train=train)
     assert provenance.read({}) == before
+    # Data outside of the project count by size and time.
+    (tmp_path / "song.wav").write_text("sound")
+    _change(clean / "params.yaml", data={"raw": str(tmp_path)})
+    outside = provenance.read({})
+    assert provenance.read({}) == outside
+    (tmp_path / "song.wav").write_text("another sound")
+    assert provenance.read({}).digest != outside.digest
+    _change(clean / "params.yaml", data={"raw": "data/raw"})
     (clean / "README.md").write_text("A word more.\n")
     git("add", "README.md")
     git("commit", "-qm", "words", "README.md")
@@ -329,19 +324,9 @@ def test_data_changed_since_dvc_add_are_named(clean):
         (clean / "data/.gitignore").write_text("/mixtures\n/predictions.parquet\n")
 
 
-def test_data_outside_the_project_count_by_size_and_time(clean, tmp_path):
-    (tmp_path / "song.wav").write_text("sound")
-    _change(clean / "params.yaml", data={"raw": str(tmp_path)})
-    before = provenance.read({})
-    assert provenance.read({}) == before
-    (tmp_path / "song.wav").write_text("another sound")
-    assert provenance.read({}).digest != before.digest
-
-
 def test_what_experiments_would_lack_is_named(clean, tmp_path, monkeypatch):
-    pipeline = yaml.safe_load((clean / "dvc.yaml").read_text())
-    pipeline["stages"]["mix"]["deps"].append("broken")
-    (clean / "dvc.yaml").write_text(yaml.safe_dump(pipeline).replace("broken", "extra.py"))
+    pipeline = (clean / "dvc.yaml").read_text()
+    (clean / "dvc.yaml").write_text(pipeline.replace("[pipeline.py, ", "[pipeline.py, extra.py, "))
     (clean / "extra.py").write_text("")
     with pytest.raises(TarkibError, match=r"extra\.py: not in Git, so experiments would run without; git add"):
         provenance.read({})
@@ -360,9 +345,8 @@ def test_what_experiments_would_lack_is_named(clean, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"augment.mode": "bpm"}, "-S augment.mode: the comparison sets it; give --modes or --seeds"),
-        ({"train.seed": "3"}, "-S train.seed: the comparison sets it"),
-        ({"data.test": "data/test"}, "-S data.test: set it in params.yaml"),
+        ({"augment.mode": "bpm"}, "-S augment.mode: cannot be set for all experiments here; give --modes or --seeds"),
+        ({"data.test": "data/test"}, "-S data.test: cannot be set for all experiments here; set it in params.yaml"),
         ({"train.epochs": "1,2"}, "-S train.epochs=1,2: several values; give one"),
         ({"train.epochs": "["}, "-S train.epochs=[: not a YAML value"),
         ({"train.epoch": "1"}, "train.epoch: unknown key; did you mean train.epochs?"),
@@ -380,9 +364,6 @@ def test_a_wrong_override_is_named(project, overrides, message):
     [
         (["--modes", "random,waltz"], "choose from random,bpm,dastgah,dastgah+bpm"),
         (["--seeds", "1,x"], "give a whole number of at least 0"),
-        (["--seeds", ","], "give whole numbers, such as 1,2,3"),
-        (["-S", "epochs"], "give a parameter and its value, such as train.epochs=8"),
-        (["--jobs", "0"], "give a whole number of at least 1"),
         (["--out", "report.md"], "name a file that ends in .html"),
     ],
 )
@@ -399,7 +380,6 @@ def test_a_wrong_option_is_answered_with_a_right_one(capsys, arguments, message)
         (["error: p: 2 value(s) to put right:", "  train.x: y", "ERROR: no"], "p: 2 value(s) to put right: train.x: y"),
         (["Traceback (most recent call last):", "torch.OutOfMemoryError: no room"], "torch.OutOfMemoryError: no room"),
         (["ERROR: failed to reproduce 'mix': killed"], "failed to reproduce 'mix': killed"),
-        (["mixing: 3 of 20", ""], "mixing: 3 of 20"),
         ([], "nothing was printed"),
     ],
 )  # fmt: skip

@@ -57,10 +57,10 @@ Means = dict[tuple[Any, ...], Mean]
 class Comparison:
     """All numbers of a comparison.
 
-    `seeds` are those of each mode, the reference first; `paired` those that another mode and the reference both have,
-    which `differences` are over. `family` is the number of differences that p-values are corrected for, `floor` the
-    accuracy of answering that nothing plays, `positives` the clips of each class, `polyphony` the clips of each number
-    of instruments, `left_out` the classes without figures, with reasons.
+    `family` is the number of differences that p-values are corrected for, `seeds` are those of each mode, the reference
+    first, `paired` those that another mode and the reference both have, which `differences` are over. `floor` is the
+    accuracy of answering that nothing plays; `positives`, `polyphony` count the clips of each class and number of
+    instruments; `left_out` are the classes without figures, with reasons.
     """
 
     clips: int
@@ -103,9 +103,7 @@ def compare(
     left_out = {name: why for one in predictions.values() for name, why in one.left_out.items()}
     # A class that some had no training material for is scored in none, so that all are scored on the same.
     untrained = [name for one in predictions.values() for name, why in one.left_out.items() if why == NOT_TRAINED]
-    for name in untrained:
-        lacking = {mode for (mode, _), one in predictions.items() if one.left_out.get(name) == NOT_TRAINED}
-        left_out[name] = f"{NOT_TRAINED} in {', '.join(sorted(lacking))}"
+    left_out |= dict.fromkeys(untrained, NOT_TRAINED)
     targets = np.where(np.isin(clips.classes, untrained), np.nan, clips.targets)
     played = np.sum(clips.targets == 1, axis=1)
     polyphony = {int(number): int(count) for number, count in zip(*np.unique(played, return_counts=True), strict=True)}

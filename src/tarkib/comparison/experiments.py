@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -96,13 +96,11 @@ def collect(project: Project, modes: Sequence[str], seeds: Sequence[int]) -> lis
     for seed, mode in itertools.product(seeds, modes):
         name = project.name(mode, seed)
         task = tasks.get(name)
-        if name in finished:
-            experiments.append(Experiment(mode, seed, DONE, name, finished[name]))
-        elif task is not None and task.state in (RUNNING, QUEUED, FAILED):
-            reason = _failure(task) if task.state == FAILED else None
-            experiments.append(Experiment(mode, seed, task.state, name, reason=reason))
-        else:
-            experiments.append(Experiment(mode, seed, MISSING, name))
+        state = DONE if name in finished else task.state if task else MISSING
+        if state not in (DONE, RUNNING, QUEUED, FAILED):
+            state = MISSING
+        reason = _failure(task) if task and state == FAILED else None
+        experiments.append(Experiment(mode, seed, state, name, finished.get(name), reason))
     return experiments
 
 
@@ -170,9 +168,10 @@ def _watch(
                 if state != RUNNING or psutil.pid_exists(tasks[name].pid or -1):
                     alive[name] = now
                 elif now - alive[name] > LOST_S:
-                    report(f"{waiting[name].title}: its process is gone; queued again")
-                    dvc("queue", "kill", name)  # DVC finds no process, and marks the task as failed
-                    _enqueue([waiting[name]], overrides)
+                    with suppress(TarkibError):  # it may have ended meanwhile
+                        dvc("queue", "kill", name)  # DVC finds no process, and marks the task as failed
+                        report(f"{waiting[name].title}: its process is gone; queued again")
+                        _enqueue([waiting[name]], overrides)
             if QUEUED in states.values():
                 dvc("queue", "start", "--jobs", str(at_once), threads=threads)  # as many workers as are not there yet
         for name, state in states.items():

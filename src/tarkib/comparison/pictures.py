@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tarkib.comparison.analysis import BY_CLASS, HEADLINE, Comparison
+from tarkib.comparison.analysis import HEADLINE, Comparison
 from tarkib.comparison.words import Support, counted, excludes_0, support, value
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
@@ -36,14 +36,8 @@ LIGHT = Paper("#ffffff", "#1f1b16", "#665d52", "#d8d2c6", ("#777777", "#332288",
 DARK = Paper("#1c1f25", "#ece7dd", "#a8a196", "#3a3f48", ("#AAAAAA", "#88CCEE", "#DDCC77", "#EE99AA"))
 
 
-def shown(comparison: Comparison) -> list[str]:
-    """Names of the pictures on the page."""
-    differences = ["headline", *BY_CLASS] if comparison.compared else []
-    return [*differences, "reliability"]
-
-
 def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
-    """Draw a picture of the page (`shown`), or `comparison`: the figures and ROC-AUC by instrument side by side."""
+    """Draw `headline`, a figure of `BY_CLASS`, `reliability`, or `comparison`: the headline beside ROC-AUC by class."""
     rows = -(-len(comparison.seeds) // 2)  # of reliability diagrams, two in each
     width = 11.0 if name == "comparison" else 6.4
     height = {"comparison": 5.4, "headline": 5.2, "reliability": 3.1 * rows}.get(name, 6.0)

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from tarkib import params
@@ -28,12 +27,6 @@ TARGET = "evaluate"
 MODE = "augment.mode"
 SEEDS = ("augment.seed", "train.seed")
 _START = "run in the project's folder: git init && git add -A && git commit -m start"
-
-
-class _Path(Template):
-    """A path in dvc.yaml, with parameters such as ``${data.raw}``."""
-
-    idpattern = r"[a-z_.]+"
 
 
 @dataclass(frozen=True)
@@ -101,10 +94,9 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
     params.parse(content, "params.yaml")
     for name, text in overrides.items():
         section, _, key = name.partition(".")
-        if name in (MODE, *SEEDS):
-            raise TarkibError(f"-S {name}: the comparison sets it; give --modes or --seeds")
-        if section == "data":
-            raise TarkibError(f"-S {name}: set it in params.yaml, since stages depend on the files that it names")
+        if name in (MODE, *SEEDS) or section == "data":
+            remedy = "set it in params.yaml" if section == "data" else "give --modes or --seeds"
+            raise TarkibError(f"-S {name}: cannot be set for all experiments here; {remedy}")
         if "," in text:
             raise TarkibError(f"-S {name}={bounded(text)}: several values; give one for all experiments")
         try:
@@ -117,9 +109,9 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _paths(entries: Any, values: Mapping[str, Any]) -> list[Path]:
-    """Paths of a stage's dependencies or outputs, each written as text or as a key with options."""
+    """Paths of a stage's dependencies or outputs: text, in which ``${data.raw}`` is a parameter, or keys."""
     names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries or ()]
-    return [Path(_Path(name).substitute(values)) for name in names]
+    return [Path(re.sub(r"\$\{([a-z_.]+)\}", lambda parameter: str(values[parameter[1]]), name)) for name in names]
 
 
 def git(*arguments: str) -> str:

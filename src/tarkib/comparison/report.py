@@ -160,7 +160,8 @@ def write(report: Report, out: Path) -> list[Path]:
     """Write the page to `out`, and beside it the Markdown and the picture; return what was written."""
     from tarkib.comparison import pictures
 
-    comparison, text, picture = report.comparison, out.with_suffix(".md"), out.with_suffix(".png")
+    comparison, papers = report.comparison, (pictures.LIGHT, pictures.DARK)
+    text, picture = out.with_suffix(".md"), out.with_suffix(".png")
     fields = {
         **vars(report),
         "title": "Which way of mixing teaches best",
@@ -169,11 +170,8 @@ def write(report: Report, out: Path) -> list[Path]:
         "by_class": BY_CLASS,
         "picture": picture.name,
         "pictures": {
-            name: [
-                pages.data_url(pictures.draw(name, comparison, paper), "image/png")
-                for paper in (pictures.LIGHT, pictures.DARK)
-            ]
-            for name in pictures.shown(comparison)
+            name: [pages.data_url(pictures.draw(name, comparison, paper), "image/png") for paper in papers]
+            for name in [*(("headline", *BY_CLASS) if comparison.compared else ()), "reliability"]
         },
         "css": pages.asset(PACKAGE, "page.css"),
     }
