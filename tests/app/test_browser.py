@@ -342,16 +342,12 @@ def test_errors_are_shown_in_words(opened, folder, monkeypatch):
 
 def test_names_of_excerpts_are_shown_as_text(opened, folder):
     shutil.rmtree(folder)
-    names = ["<img src=x onerror=alert(1)>.wav", "سه‌گاه.wav"]
-    for name in names:
-        write(folder / name, tone(12.0), RATE)
+    write(folder / "<img src=x onerror=alert(1)>.wav", tone(12.0), RATE)
     page = opened("label")
-    for place, name in enumerate(names, 1):
-        at(page, place)
-        assert page.locator("h2").evaluate("(heading) => heading.textContent") == name
-        assert page.locator(".excerpt img").count() == 0
-        assert page.locator(".remark").is_visible()
-        page.keyboard.press("n")
+    at(page, 1)
+    assert page.locator("h2").inner_text() == "<img src=x onerror=alert(1)>.wav"
+    assert page.locator(".excerpt img").count() == 0
+    assert page.locator(".remark").is_visible()
 
 
 # How it looks

@@ -30,12 +30,7 @@ class Page:
 
     def __init__(self, folder: Path) -> None:
         self.labels = Labels(folder)
-        keys = [self.labels.state()["key"]]
-        while (before := self.labels.state(keys[0])["back"]) is not None:
-            keys.insert(0, before)
-        while (after := self.labels.state(keys[-1])["next"]) is not None:
-            keys.append(after)
-        self.keys = keys
+        self.keys = list(self.labels._files)
 
     def state(self, place: int) -> dict:
         return self.labels.state(self.keys[place])

@@ -1,6 +1,8 @@
 """What the server answers, and to whom."""
 
 import http.client
+import io
+import json
 import os
 import re
 import resource
@@ -13,11 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import write
 from starlette.testclient import TestClient
 
 from app.serving import RATE, served, tone, write_classifier
+from tarkib.app import recognition
 from tarkib.app.recognition import Limits
 from tarkib.app.server import App
 from tarkib.cli import main
@@ -39,8 +44,14 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(place: Path, tmp_path_factory) -> TestClient:
-    app = App("no model", place / "excerpts", Limits(1, 1), tmp_path_factory.mktemp("scratch"))
+def model(tmp_path_factory) -> Path:
+    return write_classifier(tmp_path_factory.mktemp("model") / "classifier")
+
+
+@pytest.fixture(scope="module")
+def client(place: Path, model: Path) -> TestClient:
+    (place / "scratch").mkdir()
+    app = App(str(model), place / "excerpts", Limits(1, 2), place / "scratch")
     return TestClient(app.starlette(), base_url=OWN)
 
 
@@ -54,17 +65,13 @@ def table(place: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("path", ["/", "/label"])
-def test_the_pages_load_nothing_from_elsewhere(client, path):
-    page = client.get(path)
+def test_only_this_machine_is_served_and_pages_load_nothing_from_elsewhere(client, path):
+    page = client.get(path, headers={"Host": "localhost"})
     assert page.status_code == 200
     assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert "content=\"default-src 'none'; img-src data:; media-src" in page.text
     assert re.findall(r"https?://|//[a-z]+\.", page.text) == []
-
-
-def test_only_this_machine_is_served(client):
-    assert client.get("/", headers={"Host": "tarkib.example"}).status_code == 400
-    assert client.get("/", headers={"Host": "localhost"}).status_code == 200
+    assert client.get(path, headers={"Host": "tarkib.example"}).status_code == 400
 
 
 def test_another_site_s_page_changes_nothing(client, table):
@@ -118,10 +125,10 @@ def test_a_request_that_makes_no_sense_is_refused(client, table, body, message):
     assert not table.exists()
 
 
-def test_a_large_body_does_not_fill_the_memory(client, place, tmp_path):
+def test_a_large_body_does_not_fill_the_memory(client, place, model):
     chunk = b"a" * 1_000_000
     key = client.get("/labels").json()["key"]
-    with served(place / "excerpts", write_classifier(tmp_path / "classifier")) as address:
+    with served(place / "excerpts", model) as address:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for path in (f"/labels/{key}", "/recognition?name=large.wav"):
             connection = http.client.HTTPConnection(address.split("/")[2])
@@ -156,7 +163,50 @@ def test_a_disk_that_goes_away_is_reported(client, monkeypatch):
         assert "Stale file handle" in answer.json()["error"]
 
 
-# The command
+def wav(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format="WAV")
+    return file.getvalue()
+
+
+def recognised(client: TestClient, place: Path, content: bytes, name: str) -> list[dict]:
+    """Upload a recording: the events, after which no file is left."""
+    answer = client.post("/recognition", params={"name": name}, content=content)
+    assert list((place / "scratch").rglob("recording*")) == []
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_a_recording_gives_progress_and_then_all_results(client, place):
+    *progress, result = recognised(client, place, wav(tone(40.0)), "نی <b>.wav")
+    assert {event["total"] for event in progress} == {40.0}
+    assert len(progress) >= 2
+    assert result["media_type"] == "audio/wav"
+    assert result["csv"].splitlines()[1].startswith("نی <b>.wav,ney,0.000,40.000,")
+    assert json.loads(result["json"])["seconds"] == 40.0
+    assert '<h2 dir="auto">نی &lt;b&gt;.wav</h2>' in result["html"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(99), "picture.png: cannot be decoded"),
+        ("empty.wav", b"", "empty.wav: the file is empty"),
+        ("cut.wav", wav(tone(3.0))[:9_000], "cut.wav: is cut short"),
+        ("long.wav", wav(tone(61.0)), "long.wav: is longer than 1 minutes; cut it, start"),
+        ("large.wav", wav(tone(150.0)), "large.wav: is larger than 2 MB; cut it, start"),
+    ],
+)
+def test_a_broken_recording_gives_one_message(client, place, name, content, message):
+    (event,) = recognised(client, place, content, name)
+    assert event["error"].startswith(message)
+    assert "/" not in event["error"].partition(";")[0]
+
+
+def test_a_header_without_length_does_not_lift_the_limit(client, place, monkeypatch):
+    monkeypatch.setattr(recognition.audio, "seconds", lambda _: 0.0)
+    *progress, last = recognised(client, place, wav(tone(110.0)), "a.wav")
+    assert last["error"].startswith("a.wav: is longer than 1 minutes")
+    assert 0 < max(event["done"] for event in progress) <= 60
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path, capsys):

@@ -65,13 +65,3 @@ def test_p_values_and_intervals_hold_their_level_where_there_is_no_difference(cl
         allowed = limit + 3 * np.sqrt(limit * (1 - limit) / _TRIALS) + 0.005
         assert np.mean(np.array(p_values) < limit) < allowed
     assert 0.92 < np.mean(covered) < 0.98
-
-
-def test_unexpanded_p_values_would_be_too_small():
-    """Why they are expanded: with 6 recordings every eighth plain p-value is below 0.05 where nothing is."""
-    rng = np.random.default_rng(6)
-    sums = rng.standard_normal((1_000, 6))
-    draws = sums[:, rng.integers(6, size=(499, 6))].mean(axis=2)
-    plain, expanded = (np.array([bootstrap_p(row, clusters) for row in draws]) for clusters in (10**9, 6))
-    assert np.mean(plain < 0.05) > 0.1
-    assert np.mean(expanded < 0.05) < 0.07
