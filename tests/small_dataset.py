@@ -63,23 +63,15 @@ def _slice(instrument: str, number: int) -> dict:
 
 def _annotation(row: dict) -> dict:
     """A tempo for the first slice of each recording, a tonic for the pitched ones."""
-    metered, pitched = row["split"] == "train", row["dastgah"] is not None
-    return {
-        "slice_id": row["slice_id"],
-        "bpm": 96.0 if metered else None,
-        "bpm_confidence": 0.91 if metered else 0.4,
-        "bpm_source": "estimate" if metered else "none",
-        "bpm_octaves": [48.0] if metered else [],
-        "beat_s": 0.1 if metered else None,
-        "tonic_hz": 220.0 if pitched else None,
-        "tonic_confidence": 0.8 if pitched else 0.0,
-        "tonic_source": "estimate" if pitched else "none",
-        "dastgah": row["dastgah"],
-        "dastgah_confidence": 1.0 if pitched else 0.0,
-        "dastgah_source": "label" if pitched else "none",
-        "family": None,
-        "family_confidence": 0.0,
-    }
+    tempo = {"bpm": 96.0, "bpm_confidence": 0.91, "bpm_source": "estimate", "bpm_octaves": [48.0], "beat_s": 0.1}
+    free = {"bpm": None, "bpm_confidence": 0.4, "bpm_source": "none", "bpm_octaves": [], "beat_s": None}
+    tonic = {"tonic_hz": 220.0, "tonic_confidence": 0.8, "tonic_source": "estimate"}
+    dastgah = {"dastgah": row["dastgah"], "dastgah_confidence": 1.0, "dastgah_source": "label"}
+    if row["dastgah"] is None:
+        tonic = {"tonic_hz": None, "tonic_confidence": 0.0, "tonic_source": "none"}
+        dastgah = {"dastgah": None, "dastgah_confidence": 0.0, "dastgah_source": "none"}
+    family = {"family": None, "family_confidence": 0.0}
+    return {"slice_id": row["slice_id"], **(free if row["number"] else tempo), **tonic, **dastgah, **family}
 
 
 def _recipe(index: int) -> tuple[dict, list[dict]]:

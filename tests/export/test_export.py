@@ -212,7 +212,7 @@ SPOILT = {
     ),
     "'../up' is there twice or cannot be part of a file name": change_mixtures(mixture_id="../up"),
     "'train-000000' is there twice": change_mixtures(mixture_id="train-000000", instruments=["tar"]),
-    "{'oud'} is not among the ten instruments": change_mixtures(instruments=["oud"]),
+    "train-000000: oud is not among the ten instruments": change_mixtures(instruments=["oud"]),
 }
 
 

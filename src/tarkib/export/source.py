@@ -10,6 +10,7 @@ import pyarrow as pa
 from tarkib import tables
 from tarkib.audio.clips import CLIPS_PER_SHARD, Place
 from tarkib.errors import TarkibError
+from tarkib.runtime.text import some
 from tarkib.vocabulary import INSTRUMENTS
 
 _REMEDY = "run dvc repro (or dvc checkout) to restore it"
@@ -66,7 +67,7 @@ def read(folder: Path) -> Source:
         if clip_id in ids or not _ID.fullmatch(row["split"] + clip_id):
             raise TarkibError(f"{file}: {clip_id!r} is there twice or cannot be part of a file name; {_REMEDY}")
         if unknown := set(instruments) - set(INSTRUMENTS):
-            raise TarkibError(f"{file}: {clip_id}: {unknown} is not among the ten instruments; {_REMEDY}")
+            raise TarkibError(f"{file}: {clip_id}: {some(unknown)} is not among the ten instruments; {_REMEDY}")
         if kind == "mixtures" and [part["instrument"] for part in components[clip_id]] != instruments:
             raise TarkibError(f"{folder}: the components of mixture {clip_id!r} are not its instruments; {_REMEDY}")
         ids.add(clip_id)
