@@ -88,3 +88,17 @@ def same_path() -> Iterator[None]:
     sys.path = list(before)
     yield
     sys.path = before
+
+
+@pytest.fixture(scope="session")
+def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of ten small mixtures, beside their slices; to be read, not to be changed."""
+    from small_dataset import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.fixture
+def own_mixtures(mixtures: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test alone, which may spoil it."""
+    return shutil.copytree(mixtures.parent, tmp_path / "data") / "mixtures"

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -68,21 +67,13 @@ def agrees(table: pd.DataFrame, expected: Recognition, row: int = 0) -> None:
     mine = table[table["input"] == row].reset_index(drop=True)
     np.testing.assert_allclose(mine["start_s"], expected.starts_s)
     np.testing.assert_allclose(mine["end_s"], expected.ends_s)
-    for k, label in enumerate(expected.labels):
-        if expected.trained[k]:
-            np.testing.assert_allclose(
-                mine[label].astype(float), expected.window_probabilities[:, k], atol=1e-5, rtol=0, err_msg=label
-            )
-        else:
-            assert mine[label].isna().all()
-    assert mine["present"].map(list).tolist() == [
-        [
-            label
-            for label, value, least in zip(expected.labels, window, expected.thresholds, strict=True)
-            if value >= least
-        ]
-        for window in expected.window_probabilities
-    ]
+    # None, for the class without training, becomes NaN.
+    np.testing.assert_allclose(mine[list(INSTRUMENTS)].astype(float), expected.window_probabilities, atol=1e-5)
+    present = expected.window_probabilities >= expected.thresholds
+    # Otherwise the next line would prove nothing.
+    assert present.any()
+    assert not present[:, expected.trained].all()
+    assert mine["present"].map(list).tolist() == [np.array(INSTRUMENTS)[window].tolist() for window in present]
 
 
 def test_a_recording_in_each_of_the_ways(model, expected, folder):
@@ -91,44 +82,24 @@ def test_a_recording_in_each_of_the_ways(model, expected, folder):
         {"path": str(file)},
         {"audio": file.read_bytes()},
         {"audio": base64.b64encode(file.read_bytes()).decode()},
-        {"samples": song(), "sample_rate": RATE},
         {"samples": np.stack([song(), song()]), "sample_rate": RATE},
         {"samples": song().tolist(), "sample_rate": float(RATE)},
     ):
         table = model.predict(pd.DataFrame([row]))
         assert list(table) == ["input", "start_s", "end_s", "present", *INSTRUMENTS]
+        assert table["piano"].tolist() == [None] * len(table)
         agrees(table, expected)
-
-
-def test_the_recogniser_loads_the_registered_model(expected, folder):
-    found = Recogniser.load(MODEL, device="cpu")(folder / "song.wav")
+    found = Recogniser.load(MODEL, device="cpu")(file)
     np.testing.assert_array_equal(found.window_probabilities, expected.window_probabilities)
 
 
-def test_some_instruments_count_as_present_and_some_do_not(expected):
-    """Otherwise the tests of `present` would prove nothing."""
-    present = expected.window_probabilities >= expected.thresholds
-    assert present.any()
-    assert not present[:, expected.trained].all()
-
-
-def test_samples_of_16_bits(model, folder):
-    pcm = np.round(song() * 32_767).astype(np.int16)
-    table = model.predict([{"samples": pcm, "sample_rate": RATE}])
-    agrees(table, Recogniser.load(folder / "classifier", device="cpu")((pcm, RATE)))
-
-
 def test_rows_of_different_kinds_and_the_hop(model, folder):
-    rows = [
-        {"samples": song()[: 6 * RATE], "sample_rate": RATE},
-        {"path": str(folder / "song.wav")},
-        {"audio": (folder / "song.wav").read_bytes()},
-    ]
+    part = song()[: 6 * RATE]
+    rows = [{"samples": part, "sample_rate": RATE}, {"path": str(folder / "song.wav")}]
     table = model.predict(rows, params={"hop_s": 2.5})
     recogniser = Recogniser.load(folder / "classifier", device="cpu")
-    agrees(table, recogniser((song()[: 6 * RATE], RATE), hop_s=2.5))
-    for row in (1, 2):
-        agrees(table, recogniser(folder / "song.wav", hop_s=2.5), row)
+    for row, sound in enumerate(((part, RATE), folder / "song.wav")):
+        agrees(table, recogniser(sound, hop_s=2.5), row)
 
 
 GOOD = {"samples": [0.1] * 9_000, "sample_rate": 8_000}
@@ -138,25 +109,20 @@ GOOD = {"samples": [0.1] * 9_000, "sample_rate": 8_000}
     ("row", "message"),
     [
         ({"path": "absent.wav"}, "row 1: absent.wav: no such file"),
-        ({"path": ""}, "row 1: path is '', not the name of a file"),
         ({"path": 3}, r"row 1: path is 3\.0, not the name of a file"),
         ({"path": "song.txt"}, "row 1: song.txt: cannot be decoded"),
+        ({"path": "a\x1b[1m" * 10_000}, r"row 1: (a\\u001b\[1m)+\S{0,9}…: File name too long"),
         ({"audio": b"no music"}, "row 1: cannot be decoded"),
         ({"audio": "%%%"}, "row 1: audio is not base64"),
-        ({"audio": 3}, "row 1: audio is not base64"),
         ({"audio": ""}, "row 1: the file is empty"),
-        ({"samples": [0.1, 0.2]}, "row 1: samples without sample_rate"),
-        ({"samples": [0.1, 0.2], "sample_rate": "fast"}, "row 1: sample_rate is 'fast'; give a whole number"),
+        ({"samples": [0.1, 0.2]}, "row 1: samples or sample_rate are no numbers"),
+        ({"samples": [0.1, 0.2], "sample_rate": "fast"}, "row 1: samples or sample_rate are no numbers"),
+        ({"samples": ["a"], "sample_rate": 8_000}, "row 1: samples or sample_rate are no numbers"),
+        ({"samples": [10**400], "sample_rate": 8_000}, "row 1: samples or sample_rate are no numbers"),
         ({"samples": [0.1, 0.2], "sample_rate": 3}, "row 1: its header gives a sample rate of 3 Hz"),
         ({"samples": [], "sample_rate": 8_000}, r"row 1: samples have shape \(0,\)"),
-        ({"samples": ["a"], "sample_rate": 8_000}, "row 1: samples are not numbers"),
-        ({"samples": 0.5, "sample_rate": 8_000}, "row 1: samples are a single number"),
-        ({"samples": [0.1, -3_000.0], "sample_rate": 8_000}, "row 1: samples reach 3000; give numbers from -1 to 1"),
-        ({"samples": [0.1, np.inf], "sample_rate": 8_000}, "row 1: samples reach inf"),
-        ({"samples": [10**400], "sample_rate": 8_000}, "row 1: samples are not numbers"),
-        ({"samples": [0.1, 0.2], "sample_rate": 10**400}, r"row 1: sample_rate is 10+.*; give a whole number"),
-        ({"samples": [0.1, 0.2], "sample_rate": "a" * 100_000}, "row 1: sample_rate is 'a+...a+'; give a whole number"),
-        ({"path": "a\x1b[1m" * 10_000}, r"row 1: (a\\u001b\[1m)+\S{0,9}…: File name too long"),
+        ({"samples": 0.5, "sample_rate": 8_000}, r"row 1: samples have shape \(\)"),
+        ({"samples": [0.1, -3_000.0], "sample_rate": 8_000}, "row 1: peaks at 3e.03"),
         ({}, "row 1: gives no recording; a row has one of path, audio, or samples"),
         ({"path": "a.wav", "audio": "AAAA"}, "row 1: gives path and audio; a row has one of"),
     ],
@@ -176,17 +142,13 @@ def test_a_table_without_recordings_and_a_hop_too_long(model):
         model.predict([GOOD], params={"hop_s": 7.0})
 
 
-def test_damaged_weights_are_one_line(folder, tmp_path):
+def test_damaged_weights_are_named(folder, tmp_path):
     copy = Path(mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "model")))
     weights = copy / "artifacts/classifier/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(TarkibError, match=r"model\.safetensors: damaged"):
-        mlflow.pyfunc.load_model(str(copy))
-    with pytest.raises(TarkibError, match=r"model\.safetensors: damaged"):
-        Recogniser.load(copy)
-    shutil.rmtree(copy / "artifacts/classifier")
-    with pytest.raises(TarkibError, match=r"config\.json: missing"):
-        Recogniser.load(copy)
+    for load in (mlflow.pyfunc.load_model, Recogniser.load):
+        with pytest.raises(TarkibError, match=r"model\.safetensors: damaged"):
+            load(str(copy))
 
 
 ALONE = """
@@ -208,6 +170,7 @@ print(json.dumps({"from": tarkib.__file__, "rows": len(table), "imported": other
 """
 
 
+@pytest.mark.slow
 def test_it_loads_where_tarkib_is_not_installed(folder, expected, tmp_path):
     """From the copy of the code in the model, with the packages that the model names."""
     copy = mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "model"))
@@ -232,20 +195,16 @@ def server(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "OMP_NUM_THREADS": "1",
-        # Where MLflow looks for the programs that it starts.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    call = f"-m mlflow models serve --env-manager local -m {MODEL} -h 127.0.0.1 -p {port}"
+    # PATH is where MLflow looks for the programs that it starts.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "OMP_NUM_THREADS": "1", "PATH": path}
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "-m", MODEL, "-h", "127.0.0.1", "-p", str(port)],
+            [sys.executable, *call.split()],
             cwd=folder,
-            env=environment,
+            env={**os.environ, **store},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -270,38 +229,30 @@ def answers(url: str) -> bool:
         return False
 
 
-def asked(server: str, content: dict) -> pd.DataFrame:
-    """The table that the server answers with."""
+def asked(server: str, **content: object) -> pd.DataFrame:
+    """The table that the server answers with, without NaN, which is no JSON."""
     request = urllib.request.Request(
         f"{server}/invocations", json.dumps(content).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as answer:
-        return pd.DataFrame(json.load(answer, parse_constant=not_json)["predictions"])
+        return pd.DataFrame(json.load(answer, parse_constant=pytest.fail)["predictions"])
 
 
-def not_json(constant: str) -> None:
-    """Refuse NaN, which Python reads and other languages do not."""
-    pytest.fail(f"{constant} is no JSON")
-
-
-def test_http_by_path_samples_and_audio(server, expected, folder):
+@pytest.mark.slow
+def test_the_server_answers_by_path_samples_and_audio_and_names_what_is_wrong(server, expected, folder):
     file = folder / "song.wav"
     rows = [
         {"path": str(file)},
         {"samples": song().tolist(), "sample_rate": RATE},
         {"audio": base64.b64encode(file.read_bytes()).decode()},
     ]
-    for row in rows:
-        agrees(asked(server, {"dataframe_records": [row]}), expected)
-    table = asked(server, {"inputs": rows, "params": {"hop_s": 1.0}})
+    table = asked(server, inputs=rows, params={"hop_s": 1.0})
+    agrees(asked(server, dataframe_records=rows[:1]), expected)
     for number in range(len(rows)):
         agrees(table, expected, number)
-
-
-def test_http_answers_what_is_wrong(server):
     with pytest.raises(urllib.error.HTTPError) as error:
-        asked(server, {"dataframe_records": [{"path": "absent.wav"}]})
+        asked(server, dataframe_records=[{"path": "absent.wav"}])
     assert error.value.code == 400
-    said = json.load(error.value)
-    assert "row 0: absent.wav: no such file" in said["message"]
-    assert "Traceback" not in json.dumps(said)
+    answer = json.load(error.value)
+    assert "row 0: absent.wav: no such file" in answer["message"]
+    assert "Traceback" not in str(answer)

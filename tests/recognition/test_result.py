@@ -3,6 +3,7 @@ import json
 import jams
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from tarkib.recognition import Recognition, formats, timeline
 from tarkib.vocabulary import INSTRUMENTS
@@ -27,16 +28,9 @@ def recognition(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS
     )
 
 
-def test_activity_is_the_mean_over_the_windows_that_cover_a_frame():
-    # Windows 0-5, 1-6, 2-7; a recording of 7 s, so frames 0..6 with middles 0.5 .. 6.5.
-    found = recognition([0, 1, 2], [0.9, 0.3, 0.0], 7.0)
-    np.testing.assert_allclose(found.frames_s, np.arange(8))
-    np.testing.assert_allclose(found.activity[:, 0], [0.9, 0.6, 0.4, 0.4, 0.4, 0.15, 0.0], atol=1e-6)
-
-
-@pytest.mark.parametrize("seconds", [0.3, 4.0, 5.0, 11.4, 63.02])
-@pytest.mark.parametrize("hop_s", [0.1, 0.7, 1.0, 2.5, 5.0])
-def test_activity_equals_the_plain_way_to_compute_it(seconds, hop_s):
+@pytest.mark.parametrize("seconds", [0.3, 5.0, 63.02])
+@pytest.mark.parametrize("hop_s", [0.1, 0.7, 5.0])
+def test_activity_is_the_mean_over_the_windows_that_cover_the_middle_of_a_frame(seconds, hop_s):
     end = max(seconds - 5.0, 0.0)
     starts = np.append(np.arange(0, end, hop_s), end)
     probabilities = np.random.default_rng(1).random(len(starts))
@@ -63,11 +57,10 @@ def test_the_text_holds_shares_and_times():
     assert "no instrument reaches its threshold" in str(recognition([0], [0.1], 5.0))
 
 
-def test_of_many_segments_the_text_lists_the_longest():
-    starts = np.arange(0, 200, 5.0)
-    found = recognition(starts, np.arange(len(starts)) % 2, 200.0, hop_s=5.0)
-    assert str(found).count("0:") + str(found).count("1:") <= 14
-    assert "and 14 shorter" in str(found)
+def test_of_many_segments_the_text_lists_some():
+    found = recognition(np.arange(0, 200, 5.0), np.arange(40) % 2, 200.0, hop_s=5.0)
+    assert str(found).count("-") == 6
+    assert "and 14 more" in str(found)
 
 
 def test_csv_has_a_row_a_segment():
@@ -99,28 +92,16 @@ def test_jams_is_valid_and_reads_back(tmp_path, probabilities):
     assert rows == ([(5.0, 5.0, "ney", 0.9)] if max(probabilities) else [])
 
 
-def test_the_table_of_windows():
-    table = recognition([0, 5], [0.9, 0.1], 8.0, hop_s=5.0).table()
-    assert list(table.columns) == ["start_s", "end_s", *INSTRUMENTS]
-    assert table["end_s"].tolist() == [5.0, 8.0]
-
-
-def picture(path):
-    from matplotlib.image import imread
-
-    return imread(path)
-
-
 def test_the_timeline_shows_what_plays(tmp_path):
     quiet, loud = recognition([0, 5], [0.1, 0.1], 10.0, hop_s=5.0), recognition([0, 5], [0.1, 0.9], 10.0, hop_s=5.0)
     for name, found in (("quiet", quiet), ("loud", loud), ("again", loud)):
         timeline.draw(found, tmp_path / f"{name}.png", "a $b_1$ \\alpha.mp3")
-    assert picture(tmp_path / "loud.png").shape == (750, 1500, 4)
+    assert imread(tmp_path / "loud.png").shape == (750, 1500, 4)
     assert (tmp_path / "loud.png").read_bytes() == (tmp_path / "again.png").read_bytes()
 
     def green(name: str) -> np.ndarray:
         """Columns in which the colour of what plays is seen."""
-        pixels = picture(tmp_path / f"{name}.png")[..., :3]
+        pixels = imread(tmp_path / f"{name}.png")[..., :3]
         return np.flatnonzero((abs(pixels - np.array([0.16, 0.53, 0.28])).max(axis=2) < 0.08).any(axis=0))
 
     assert green("quiet").size == 0
@@ -129,13 +110,10 @@ def test_the_timeline_shows_what_plays(tmp_path):
     assert green("loud").min() > 700
 
 
-def test_a_long_timeline_hides_no_short_segment(tmp_path):
-    probabilities = np.zeros(10_000)
-    probabilities[5_000] = 1.0
-    starts = np.arange(10_000) * 5.0
-    found = recognition(starts, probabilities, 50_000.0, hop_s=5.0)
+def test_a_long_timeline_hides_no_short_segment():
+    windows = np.arange(10_000)
+    found = recognition(windows * 5.0, windows == 5_000, 50_000.0, hop_s=5.0)
     borders, activity, present = found.thinned(1_200)
     assert len(borders) == len(activity) + 1 <= 1_201
     assert present[:, 0].sum() == 1
     assert activity[:, 0].max() == 1.0
-    timeline.draw(found, tmp_path / "long.png")

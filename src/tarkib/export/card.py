@@ -1,4 +1,4 @@
-"""The data set's card: a YAML head that tells `datasets` the splits and types, then columns and counts."""
+"""The data set's card: a YAML head that gives `datasets` the splits and types, then columns and counts."""
 
 from collections import Counter
 from importlib import resources
@@ -23,8 +23,8 @@ def loading(source: Source, to: str, folder: str) -> str:
     """Return the Python expression that loads an export in a folder."""
     if to != "webdataset":
         return f"datasets.load_dataset({folder!r})"
-    split, clips = max(source.splits.items(), key=lambda item: (item[0] == "train", item[0]))
-    shards = f"{folder}/{split}-{{00000..{clips[-1].shard:05d}}}.tar"
+    split = "train" if "train" in source.splits else max(source.splits)
+    shards = f"{folder}/{split}-{{00000..{source.splits[split][-1].shard:05d}}}.tar"
     return f"webdataset.WebDataset({shards!r}, shardshuffle=False).decode().to_tuple('flac', 'json')"
 
 
@@ -35,12 +35,6 @@ def meanings() -> dict[str, str]:
 
 def write(source: Source, to: str) -> str:
     """Return the text of the card, README.md of an export in the format `to`."""
-    names = []
-    for field in source.schema:
-        names.append(field.name)
-        if field.name == "components":
-            names += [f"components.{part.name}" for part in field.type.value_type]
-    described = meanings()
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return template.from_string(_file("card.md")).render(
         head=yaml12.written(_head(source, to)),
@@ -50,7 +44,7 @@ def write(source: Source, to: str) -> str:
         seconds=CLIP_SECONDS,
         sample_rate=SAMPLE_RATE,
         loading=loading(source, to, "path/to/this/folder"),
-        columns=[(name, described[name]) for name in names],
+        columns=[item for item in meanings().items() if item[0].partition(".")[0] in source.schema.names],
         instruments=INSTRUMENTS,
         counts=_counts(source),
     )
@@ -62,43 +56,34 @@ def _file(name: str) -> str:
 
 def _head(source: Source, to: str) -> dict[str, Any]:
     audio = {"name": "flac" if to == "webdataset" else "audio", "dtype": {"audio": {"sampling_rate": SAMPLE_RATE}}}
-    columns = [_feature(field) for field in source.schema]
+    features = [audio, *map(_feature, source.schema)]
     if to == "webdataset":
         keys = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
-        features = [audio, {"name": "json", "struct": columns}, *keys]
-    else:
-        features = [audio, *columns]
+        features = [audio, {"name": "json", "struct": features[1:]}, *keys]
     files = [{"split": split, "path": _FILES[to].format(split=split)} for split in source.splits]
     config: dict[str, Any] = {"config_name": "default", "data_files": files}
-    head: dict[str, Any] = {
+    types = {"features": features}
+    return {
         "pretty_name": f"Tarkib: {source.kind}",
         "license": "other",
         "task_categories": ["audio-classification"],
         "tags": ["music", "persian-music", "instrument-recognition"],
-        "configs": [config],
+        "configs": [config | types if to == "audiofolder" else config],
+        **({} if to == "audiofolder" else {"dataset_info": {"config_name": "default", **types}}),
     }
-    if to == "audiofolder":
-        config["features"] = features
-    else:
-        head["dataset_info"] = {"config_name": "default", "features": features}
-    return head
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
     """Describe a column as `datasets` reads it in a card, before and after its version 4.0."""
     if field.name == "labels":
         names = {str(index): name for index, name in enumerate(INSTRUMENTS)}
-        return {"name": field.name, "sequence": {"class_label": {"names": names}}}
-    if pa.types.is_list(field.type):
-        inner = field.type.value_type
-        if pa.types.is_struct(inner):
-            return {"name": field.name, "list": [_feature(part) for part in inner]}
-        return {"name": field.name, "sequence": _dtype(inner)}
-    return {"name": field.name, "dtype": _dtype(field.type)}
-
-
-def _dtype(kind: pa.DataType) -> str:
-    return "float64" if pa.types.is_float64(kind) else str(kind)
+        return {"name": "labels", "sequence": {"class_label": {"names": names}}}
+    if not pa.types.is_list(field.type):
+        return {"name": field.name, "dtype": str(field.type).replace("double", "float64")}
+    inner = field.type.value_type
+    if pa.types.is_struct(inner):
+        return {"name": field.name, "list": [_feature(part) for part in inner]}
+    return {"name": field.name, "sequence": str(inner)}
 
 
 def _counts(source: Source) -> list[tuple[str, list[int]]]:

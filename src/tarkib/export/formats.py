@@ -1,7 +1,6 @@
-"""The formats: each a function that writes a source's clips into a folder.
+"""The formats: each a function that writes a source's clips, with their FLAC files, into a folder.
 
-All take the source, its clips with their FLAC files in the order of `Source.splits`, and the folder to fill; none holds
-more than a shard of metadata in memory.
+The clips come in the order of `Source.splits`; no function holds more than a shard of metadata in memory.
 """
 
 import io
@@ -17,84 +16,48 @@ import pyarrow.parquet as pq
 from tarkib.audio.clips import CLIPS_PER_SHARD
 from tarkib.export.source import Clip, Source
 
-Sound = tuple[str, Clip, bytes]
-"""A clip: its split, its metadata, its FLAC file."""
+Sounds = Iterable[tuple[Clip, bytes]]
 
 _ROW_GROUP = 100  # clips, some 10 MiB: what a reader of parquet holds at once
 _AUDIO = pa.field("audio", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 
 
-def audiofolder(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
-    """Write ``<split>/00000/<clip_id>.flac``, a thousand a folder, and ``<split>/metadata.jsonl`` (or ``.parquet``)."""
+def audiofolder(source: Source, sounds: Sounds, folder: Path) -> None:
+    """Write ``<split>/00000/<clip_id>.flac``, a thousand a folder, and ``<split>/metadata.parquet``.
+
+    Not metadata.jsonl: `datasets` infers its types by split, and refuses a column that is null throughout one of them.
+    """
     for (split, shard), group in _shards(sounds):
         target = folder / split / f"{shard:05d}"
         target.mkdir(parents=True)
-        for _, clip, flac in group:
+        for clip, flac in group:
             (target / f"{clip.clip_id}.flac").write_bytes(flac)
-    as_json = _json_has_one_schema(source)
     schema = pa.schema([pa.field("file_name", pa.string()), *source.schema])
     for split, clips in source.splits.items():
         rows = ({"file_name": f"{clip.shard:05d}/{clip.clip_id}.flac", **clip.metadata} for clip in clips)
-        if as_json:
-            with (folder / split / "metadata.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(_json(row) + "\n" for row in rows)
-        else:
-            _write_parquet(folder / split / "metadata.parquet", rows, schema, CLIPS_PER_SHARD)
+        _write_parquet(folder / split / "metadata.parquet", rows, schema, CLIPS_PER_SHARD)
 
 
-def _json_has_one_schema(source: Source) -> bool:
-    """Whether `datasets` infers the same types from each split's JSON.
-
-    It infers them from the first values of a split, so a column that is null throughout one split and has values in
-    another gets two types, and loading fails.
-    """
-    first, everything = (
-        [{path for clip in clips[:most] for path in _filled(clip.metadata)} for clips in source.splits.values()]
-        for most in (CLIPS_PER_SHARD, None)
-    )
-    return all(paths == set().union(*everything) for paths in first)
-
-
-def _filled(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the paths to the values that are not null in nested dicts and lists."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _filled(inner, (*path, name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _filled(inner, path)
-    elif value is not None:
-        yield path
-
-
-def webdataset(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
+def webdataset(source: Source, sounds: Sounds, folder: Path) -> None:
     """Write ``<split>-00000.tar`` and so on, a thousand clips each: ``<clip_id>.flac`` and ``<clip_id>.json``."""
     for (split, shard), group in _shards(sounds):
         with tarfile.open(folder / f"{split}-{shard:05d}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-            for _, clip, flac in group:
-                _add(tar, f"{clip.clip_id}.flac", flac)
-                _add(tar, f"{clip.clip_id}.json", _json(clip.metadata).encode())
+            for clip, flac in group:
+                metadata = json.dumps(clip.metadata, ensure_ascii=False, allow_nan=False).encode()
+                for suffix, content in (("flac", flac), ("json", metadata)):
+                    member = tarfile.TarInfo(f"{clip.clip_id}.{suffix}")  # no time, no owner: equal bytes
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # no time, no owner: equal clips give equal bytes
-    member.size = len(content)
-    member.mode = 0o644
-    tar.addfile(member, io.BytesIO(content))
-
-
-def parquet(source: Source, sounds: Iterable[Sound], folder: Path) -> None:
+def parquet(source: Source, sounds: Sounds, folder: Path) -> None:
     """Write ``data/<split>-00000-of-00002.parquet`` and so on, a thousand clips each, with a column ``audio``."""
     (folder / "data").mkdir()
     schema = pa.schema([_AUDIO, *source.schema])
     for (split, shard), group in _shards(sounds):
-        rows = ({"audio": {"bytes": flac, "path": f"{clip.clip_id}.flac"}, **clip.metadata} for _, clip, flac in group)
+        rows = ({"audio": {"bytes": flac, "path": f"{clip.clip_id}.flac"}, **clip.metadata} for clip, flac in group)
         shards = source.splits[split][-1].shard + 1
         _write_parquet(folder / f"data/{split}-{shard:05d}-of-{shards:05d}.parquet", rows, schema, _ROW_GROUP)
-
-
-def _json(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 def _write_parquet(file: Path, rows: Iterator[dict], schema: pa.Schema, group_size: int) -> None:
@@ -103,5 +66,5 @@ def _write_parquet(file: Path, rows: Iterator[dict], schema: pa.Schema, group_si
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _shards(sounds: Iterable[Sound]) -> Iterator[tuple[tuple[str, int], Iterator[Sound]]]:
-    return groupby(sounds, key=lambda sound: (sound[0], sound[1].shard))
+def _shards(sounds: Sounds) -> Iterator[tuple[tuple[str, int], Iterator[tuple[Clip, bytes]]]]:
+    return groupby(sounds, key=lambda sound: (sound[0].metadata["split"], sound[0].shard))

@@ -10,10 +10,9 @@ import importlib
 import json
 import logging
 import warnings
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,12 +28,10 @@ TOLERANCE = 1e-4
 """How far a logit of the file may be from PyTorch's; a file that is further off is not kept."""
 
 _OPSET = 20
-_LARGEST = 2**31 - 2**24
-"""Bytes of weights that fit a file: a protocol buffer ends at 2 GiB."""
+_LARGEST = 2**31 - 2**24  # bytes of weights that fit a file: a protocol buffer ends at 2 GiB
 
 
-@dataclass(frozen=True)
-class OnnxExport:
+class OnnxExport(NamedTuple):
     """What was written: the file's size in bytes, and the largest difference of a logit from PyTorch's on `clips`."""
 
     size: int
@@ -43,33 +40,32 @@ class OnnxExport:
 
 
 def export(source: Path | str, out: Path | str, *, overwrite: bool = False) -> OnnxExport:
-    """Write a classifier as ONNX, and check by onnxruntime that it gives the same.
+    """Write a classifier, as `Recogniser.load` takes it, as ONNX, and check by onnxruntime that it gives the same.
 
-    Parameters
-    ----------
-    source : a classifier's folder, or what MLflow has, as `Recogniser.load` takes it.
-    out : the file to write.
-    overwrite : whether `out` may be there, and is then replaced.
-
-    Raises TarkibError where the classifier cannot be loaded or is too large for one file, `out` is taken, the packages
-    of the extra `onnx` are missing, or a logit is further than `TOLERANCE` from PyTorch's; `out` is then as it was.
+    Raises TarkibError where the classifier cannot be loaded or is too large for one file, `out` is there already and
+    not to be overwritten, the packages of the extra `onnx` are missing, or a logit is further than `TOLERANCE` from
+    PyTorch's; `out` is then as it was.
     """
     out = Path(out)
     if out.is_dir():
         raise TarkibError(f"{out}: is a folder; give a file, {out / 'classifier.onnx'} say")
     if out.exists() and not overwrite:
         raise TarkibError(f"{out}: is there already; give another file, or --overwrite to replace it")
-    onnx, onnxruntime = _packages()
+    try:
+        # torch needs onnxscript.
+        onnx, onnxruntime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
+    except ImportError as error:
+        raise TarkibError(f"ONNX needs {error.name}: pip install 'tarkib[onnx]'") from error
     classifier = Recogniser.load(source, device="cpu").classifier
-    size = sum(one.numel() * one.element_size() for one in classifier.state_dict().values())
+    size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
     if size > _LARGEST:
         raise TarkibError(f"{source}: {size / 2**30:.1f} GiB of weights, but an ONNX file holds less than 2")
-    model = _translated(classifier)
+    model, clips = _translated(classifier), _clips()
     try:
         with atomic_file(out) as path:
             onnx.save(model, path)
-            clips = _clips()
-            difference = _difference(classifier, onnxruntime, path, clips)
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            difference = max(_difference(classifier, session, batch) for batch in (clips, clips[:1]))
             if not difference <= TOLERANCE:
                 raise TarkibError(
                     f"{out}: not kept, since its logits are up to {difference:.2g} from PyTorch's, more than "
@@ -77,7 +73,7 @@ def export(source: Path | str, out: Path | str, *, overwrite: bool = False) -> O
                 )
     except OSError as error:
         raise TarkibError(f"{out}: cannot be written ({error.strerror or error})") from error
-    return OnnxExport(out.stat().st_size, difference, sum(map(len, clips)))
+    return OnnxExport(out.stat().st_size, difference, len(clips))
 
 
 class _WithProbabilities(nn.Module):
@@ -90,36 +86,21 @@ class _WithProbabilities(nn.Module):
         return logits, logits.sigmoid()
 
 
-def _packages() -> list[Any]:
-    """The modules onnx and onnxruntime; onnxscript must be there for torch."""
-    try:
-        return [importlib.import_module(name) for name in ("onnx", "onnxruntime", "onnxscript")][:2]
-    except ImportError as error:
-        raise TarkibError(f"ONNX needs {error.name}: pip install 'tarkib[onnx]'") from error
-
-
 def _translated(classifier: InstrumentClassifier) -> Any:
     """The classifier as an `onnx.ModelProto`."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    # It lists packages that are not installed and not needed.
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            program = torch.onnx.export(
-                _WithProbabilities(classifier).eval(),
-                # Two clips: one would be taken for all that there can be.
-                (torch.zeros(2, CLIP_SAMPLES),),
-                dynamo=True,
-                input_names=["samples"],
-                output_names=["logits", "probabilities"],
-                dynamic_shapes={"samples": {0: torch.export.Dim("batch")}},
-                opset_version=_OPSET,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it lists packages that are not needed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            _WithProbabilities(classifier).eval(),
+            (torch.zeros(2, CLIP_SAMPLES),),  # two clips: one would be taken for all that there can be
+            dynamo=True,
+            input_names=["samples"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"samples": {0: torch.export.Dim("batch")}},
+            opset_version=_OPSET,
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     _widen(model.graph)
@@ -152,7 +133,8 @@ def _widen(graph: Any) -> None:
 
 
 def _metadata(classifier: InstrumentClassifier) -> dict[str, str]:
-    found = {
+    licence = classifier.source.get("weights_licence")
+    return {
         "labels": json.dumps(classifier.labels),
         "trained_classes": json.dumps(classifier.trained_classes),
         "thresholds": json.dumps(classifier.thresholds),
@@ -160,41 +142,21 @@ def _metadata(classifier: InstrumentClassifier) -> dict[str, str]:
         "clip_seconds": f"{CLIP_SECONDS:g}",
         "source": json.dumps(classifier.source),
         "tarkib_version": metadata.version("tarkib"),
+        **({"licence": licence} if licence else {}),
     }
-    licence = classifier.source.get("weights_licence")
-    return {**found, "licence": licence} if licence else found
 
 
-def _clips() -> list[np.ndarray]:
-    """Batches of clips to compare on, float32 ``[B, 120000]``: noise, a pure tone, plucked chords, silence."""
+def _clips() -> np.ndarray:
+    """Clips to compare on, float32 ``[4, 120000]``: plucked chords, noise, a pure tone, silence."""
     rng = np.random.default_rng(0)
     time = np.arange(CLIP_SAMPLES) / SAMPLE_RATE
-    # Three chords of harmonics that die away, each from its own moment.
-    plucked = sum(
-        np.where(time >= start, np.exp(-3 * (time - start)), 0.0)
-        * np.sin(2 * np.pi * pitch * overtone * time)
-        / overtone
-        for start in (0.1, 1.6, 3.2)
-        for pitch in rng.uniform(110, 880, 3)
-        for overtone in range(1, 9)
-    )
-    clips = [0.1 * rng.standard_normal(CLIP_SAMPLES), np.sin(2 * np.pi * 382 * time), 0.05 * plucked, 0.0 * time]
-    mixed = plucked + 0.05 * rng.standard_normal(CLIP_SAMPLES)
-    return [
-        *(clip[None].astype(np.float32) for clip in clips),
-        np.stack([clips[0], mixed, clips[3]]).astype(np.float32),
-    ]
+    partials = np.outer(rng.uniform(110, 880, 3), np.arange(1, 9)).ravel()
+    chords = np.exp(-3 * (time % 1.6)) * sum(np.sin(2 * np.pi * hz * time) for hz in partials)
+    noise = rng.standard_normal(CLIP_SAMPLES)
+    return np.stack([0.05 * chords, 0.1 * noise, np.sin(2 * np.pi * 382 * time), 0 * time]).astype(np.float32)
 
 
-def _difference(classifier: InstrumentClassifier, onnxruntime: Any, path: Path, clips: list[np.ndarray]) -> float:
-    """The largest difference of a logit between the file and PyTorch."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _difference(classifier: InstrumentClassifier, session: Any, clips: np.ndarray) -> float:
     with torch.inference_mode():
-        return max(
-            float(
-                np.abs(
-                    session.run(["logits"], {"samples": batch})[0] - classifier(torch.from_numpy(batch)).numpy()
-                ).max()
-            )
-            for batch in clips
-        )
+        expected = classifier(torch.from_numpy(clips)).numpy()
+    return float(np.abs(session.run(["logits"], {"samples": clips})[0] - expected).max())

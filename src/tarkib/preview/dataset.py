@@ -1,7 +1,7 @@
 """A data set on disk: a folder of mixtures with the slices that they were made of, or a folder of slices."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tarkib import tables
 from tarkib.errors import TarkibError
@@ -10,103 +10,72 @@ from tarkib.mixing import rendering
 _REMEDY = "run dvc repro, or dvc checkout to have the tables and shards that belong together"
 
 
-@dataclass(frozen=True)
-class Mixtures:
-    """Mixtures in the order of their table."""
+class Mixtures(NamedTuple):
+    """Mixtures in the order of their table, their components by mixture_id, and the places of all slices."""
 
     folder: Path
     slices: Path
-    """folder of the slices that they were made of"""
     rows: list[dict]
     components: dict[str, list[dict]]
-    """by mixture_id; never empty"""
     places: dict[str, rendering.Neighbourhood]
-    """of every slice and its neighbours, by slice_id"""
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Slices in the order of their table, and their annotations by slice_id (None: not annotated yet)."""
+class Slices(NamedTuple):
+    """Slices in the order of their table, and their annotations by slice_id (empty: not annotated yet)."""
 
     folder: Path
     rows: list[dict]
-    annotations: dict[str, dict] | None
+    annotations: dict[str, dict]
 
 
 def read(
     folder: Path, split: str | None = None, mode: str | None = None, slices: Path | None = None
 ) -> Mixtures | Slices:
-    """Read the tables of a data set and check that they belong together.
+    """Read the tables of a data set, or of one split or mode of it, and check that they belong together.
 
-    Parameters
-    ----------
-    folder : holds mixtures.parquet and components.parquet, or slices.parquet.
-    split : ``train`` or ``validation``; None for both.
-    mode : mode that the mixtures must have; None for any.
-    slices : the slices that mixtures were made of; by default the folder ``slices`` beside `folder`.
-
-    Raises
-    ------
-    TarkibError : `folder` is no data set, lacks the split or the mode, or does not fit its slices.
+    `slices` is the folder of the slices that mixtures were made of, by default ``slices`` beside `folder`. Raises
+    TarkibError where `folder` is no data set, lacks the split or the mode, or does not fit its slices.
     """
     if (folder / "mixtures.parquet").is_file():
         return _mixtures(folder, split, mode, slices or folder.resolve().parent / "slices")
-    if not (folder / "slices.parquet").is_file():
+    table = folder / "slices.parquet"
+    if not table.is_file():
         raise TarkibError(
             f"{folder}: holds neither mixtures.parquet nor slices.parquet; give a folder of mixtures "
             "(data/mixtures) or of slices (data/slices), made by dvc repro"
         )
-    for option, value in (("--mode", mode), ("--slices", slices)):
-        if value is not None:
-            raise TarkibError(f"{option} {value}: {option} is for mixtures, and {folder} holds slices; leave it out")
-    return _slices(folder, split)
+    if mode or slices:
+        raise TarkibError(f"{folder}: holds slices; leave out --mode and --slices, which are for mixtures")
+    rows = _chosen(table, tables.SLICES.read(table), split=split)
+    file = folder.resolve().parent / "annotations.parquet"
+    annotations = {row["slice_id"]: row for row in tables.ANNOTATIONS.read(file)} if file.is_file() else {}
+    for slice_id in (row["slice_id"] for row in rows if annotations):
+        if slice_id not in annotations:
+            raise TarkibError(f"{file}: no annotation of slice {slice_id} in {folder}; {_REMEDY}")
+    return Slices(folder, rows, annotations)
 
 
 def _mixtures(folder: Path, split: str | None, mode: str | None, slices: Path) -> Mixtures:
-    rows = tables.MIXTURES.read(folder / "mixtures.parquet")
-    modes = sorted({row["mode"] for row in rows})
-    if mode is not None and mode not in modes:
-        raise TarkibError(
-            f"--mode {mode}: the mixtures in {folder} have mode {', '.join(modes)}; leave --mode out, or mix again "
-            f"with dvc exp run -S augment.mode={mode}"
-        )
-    rows = _of_split([row for row in rows if mode in (None, row["mode"])], split, folder / "mixtures.parquet")
+    table = folder / "mixtures.parquet"
+    rows = _chosen(table, tables.MIXTURES.read(table), mode=mode, split=split)
     if not (slices / "slices.parquet").is_file():
         raise TarkibError(
             f"{slices}: not a folder of slices; name the mixtures' slices with --slices, or run dvc repro"
         )
-    places = rendering.places(tables.SLICES.read(slices / "slices.parquet"))
-    table = folder / "components.parquet"
-    components = rendering.by_mixture(tables.COMPONENTS.read(table))
+    components = rendering.by_mixture(tables.COMPONENTS.read(folder / "components.parquet"))
     for mixture_id in (row["mixture_id"] for row in rows):
         if mixture_id not in components:
-            raise TarkibError(f"{table}: no components of mixture {mixture_id}; {_REMEDY}")
-        for component in components[mixture_id]:
-            if component["slice_id"] not in places:
-                raise TarkibError(
-                    f"{folder}: mixture {mixture_id} was made of slice {component['slice_id']}, which {slices} lacks; "
-                    f"{_REMEDY}, or name the right slices with --slices"
-                )
-    return Mixtures(folder, slices, rows, {row["mixture_id"]: components[row["mixture_id"]] for row in rows}, places)
+            raise TarkibError(f"{folder / 'components.parquet'}: no components of mixture {mixture_id}; {_REMEDY}")
+    return Mixtures(folder, slices, rows, components, rendering.places(tables.SLICES.read(slices / "slices.parquet")))
 
 
-def _slices(folder: Path, split: str | None) -> Slices:
-    rows = _of_split(tables.SLICES.read(folder / "slices.parquet"), split, folder / "slices.parquet")
-    table = folder.resolve().parent / "annotations.parquet"
-    if not table.is_file():
-        return Slices(folder, rows, None)
-    annotations = {row["slice_id"]: row for row in tables.ANNOTATIONS.read(table)}
-    for row in rows:
-        if row["slice_id"] not in annotations:
-            raise TarkibError(f"{table}: no annotation of slice {row['slice_id']} in {folder}; {_REMEDY}")
-    return Slices(folder, rows, annotations)
-
-
-def _of_split(rows: list[dict], split: str | None, file: Path) -> list[dict]:
-    chosen = [row for row in rows if split in (None, row["split"])]
+def _chosen(table: Path, rows: list[dict], **wanted: str | None) -> list[dict]:
+    """The rows whose columns have the wanted values; None stands for any."""
     if not rows:
-        raise TarkibError(f"{file}: has no rows; run dvc repro")
-    if not chosen:
-        splits = ", ".join(sorted({row["split"] for row in rows}))
-        raise TarkibError(f"--split {split}: {file} has only {splits}; name one of these, or run dvc repro")
-    return chosen
+        raise TarkibError(f"{table}: has no rows; run dvc repro")
+    for column, value in wanted.items():
+        values = {row[column] for row in rows}
+        if value not in (None, *values):
+            raise TarkibError(f"--{column} {value}: {table} has only {', '.join(sorted(values))}; name one of these")
+        rows = [row for row in rows if value in (None, row[column])]
+    return rows

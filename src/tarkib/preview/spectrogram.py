@@ -23,6 +23,7 @@ TICKS_HZ = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 _HOP = SAMPLE_RATE // WIDTH_PER_SECOND
 _LONG, _SHORT = 4096, 1024
 _FADE_HZ = (300.0, 3_000.0)
+_COLOURS = np.rint(255 * matplotlib.colormaps["magma"](np.linspace(0.0, 1.0, RANGE_DB + 1))[:, :3]).astype(np.uint8)
 
 
 def height_of(hz: float) -> float:
@@ -67,17 +68,13 @@ def _power(samples: np.ndarray, window_size: int, frequencies: np.ndarray) -> np
 
 def palette() -> list[str]:
     """Return the colours of the levels from dark to bright as ``#rrggbb``: magma, perceptually uniform."""
-    return ["#" + bytes(colour).hex() for colour in _colours()]
-
-
-def _colours() -> np.ndarray:
-    return np.rint(255 * matplotlib.colormaps["magma"](np.linspace(0.0, 1.0, RANGE_DB + 1))[:, :3]).astype(np.uint8)
+    return ["#" + bytes(colour).hex() for colour in _COLOURS]
 
 
 def png(samples: np.ndarray) -> bytes:
     """Return the spectrogram of samples, shape (n,), as a PNG file with one palette colour for each dB."""
     picture = Image.fromarray(levels(samples)).convert("P")
-    picture.putpalette(_colours().tobytes())
+    picture.putpalette(_COLOURS.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()

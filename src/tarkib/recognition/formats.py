@@ -15,9 +15,6 @@ from tarkib.audio import CLIP_SECONDS
 from tarkib.recognition.result import Recognition
 from tarkib.runtime.text import printable
 
-CSV_COLUMNS = ("file", "instrument", "start_s", "end_s", "probability")
-
-_JAMS_VERSION = "0.3.5"
 _RULES = "five-second windows, averaged by hop; an instrument plays where that reaches its threshold"
 
 
@@ -27,10 +24,10 @@ def table(recognition: Recognition, name: str) -> str:
 
 
 def csv(recognition: Recognition, name: str) -> str:
-    """A heading and one row per segment, with `CSV_COLUMNS`."""
+    """A heading and one row per segment."""
     text = io.StringIO(newline="")
     writer = csv_module.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer.writerow(("file", "instrument", "start_s", "end_s", "probability"))
     for segment in recognition.segments:
         times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
         writer.writerow((name, segment.instrument, *times, f"{segment.probability:.4f}"))
@@ -39,47 +36,28 @@ def csv(recognition: Recognition, name: str) -> str:
 
 def json(recognition: Recognition, name: str) -> str:
     """Segments, the windows' probabilities, thresholds, remarks."""
-    rows = recognition.table().to_dict("records")
-    content = {
-        "file": name,
-        "seconds": round(recognition.seconds, 3),
-        "remarks": list(recognition.remarks),
-        "window_s": CLIP_SECONDS,
-        "hop_s": recognition.hop_s,
-        "thresholds": dict(zip(recognition.labels, recognition.thresholds.round(6).tolist(), strict=True)),
-        "segments": [
-            {
-                "instrument": segment.instrument,
-                "start_s": round(segment.start_s, 3),
-                "end_s": round(segment.end_s, 3),
-                "probability": round(segment.probability, 4),
-            }
-            for segment in recognition.segments
-        ],
-        "windows": [
-            {
-                key: None if math.isnan(value) else round(value, 3 if key.endswith("_s") else 4)
-                for key, value in row.items()
-            }
-            for row in rows
-        ],
-    }
-    return _dumped(content)
+    return _dumped(
+        {
+            "file": name,
+            "seconds": round(recognition.seconds, 3),
+            "remarks": list(recognition.remarks),
+            "window_s": CLIP_SECONDS,
+            "hop_s": recognition.hop_s,
+            "thresholds": dict(zip(recognition.labels, recognition.thresholds.round(6).tolist(), strict=True)),
+            "segments": [_rounded(vars(segment)) for segment in recognition.segments],
+            "windows": [_rounded(row) for row in recognition.table().to_dict("records")],
+        }
+    )
 
 
 def jams(recognition: Recognition, name: str) -> str:
     """A JAMS document (Humphrey et al., ISMIR 2014): one annotation, of namespace `tag_open`, holds the segments."""
-    duration, version = round(recognition.seconds, 3), metadata.version("tarkib")
+    duration = round(recognition.seconds, 3)
     annotation = {
         "namespace": "tag_open",
         "annotation_metadata": {
-            "curator": {"name": "", "email": ""},
-            "annotator": {},
-            "version": version,
-            "corpus": "",
-            "annotation_tools": f"Tarkib {version}",
+            "annotation_tools": f"Tarkib {metadata.version('tarkib')}",
             "annotation_rules": _RULES,
-            "validation": "",
             "data_source": "program",
         },
         "data": [
@@ -95,9 +73,23 @@ def jams(recognition: Recognition, name: str) -> str:
         "time": 0,
         "duration": duration,
     }
-    file = {"title": name, "artist": "", "release": "", "duration": duration, "identifiers": {}}
-    file["jams_version"] = _JAMS_VERSION
+    file = {
+        "title": name,
+        "artist": "",
+        "release": "",
+        "duration": duration,
+        "identifiers": {},
+        "jams_version": "0.3.5",
+    }
     return _dumped({"file_metadata": file, "annotations": [annotation], "sandbox": {}})
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: _number(key, value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _number(key: str, value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3 if key.endswith("_s") else 4)
 
 
 def _dumped(content: dict[str, Any]) -> str:

@@ -1,26 +1,10 @@
-"""The classifier as MLflow serves it: recordings in, a table of what plays in them out.
+"""The classifier as MLflow serves it: recordings in, a table of what plays in them out (docs/serving.md).
 
 MLflow stores this file beside the weights and runs it to load the model ("models from code"), so nothing is pickled. It
 imports the copy of this package that is stored with the model.
-
-Input
------
-A table (DataFrame, list of dicts, or JSON over HTTP) with a recording per row, in one of three forms:
-
-* `path`: a file that this process can read, of any length and format that can be decoded;
-* `audio`: the bytes of such a file, in JSON in base64;
-* `samples` and `sample_rate`: a list of numbers within -1..1 (or an array, also of int16, of shape (n,) or
-  (channels, n)), and the number of samples per second.
-
-Output
-------
-A DataFrame with a row per window of five seconds: `input` (the row of the input, from 0), `start_s`, `end_s`, `present`
-(the instruments at or above their threshold), and each instrument's probability, 0..1, None for one that the classifier
-was not trained on. The parameter `hop_s` is the number of seconds from window to window.
 """
 
 import base64
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +20,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
+from pandas.api.types import is_scalar
 
 from tarkib.errors import TarkibError
 from tarkib.runtime.text import bounded, quoted
@@ -51,7 +36,6 @@ REQUIREMENTS = (
 """The packages that a prediction needs."""
 
 _FORMS = ("path", "audio", "samples")
-_LOUDEST = 100.0
 
 
 def signature() -> ModelSignature:
@@ -82,7 +66,15 @@ class ServedRecogniser(PythonModel):
         self.recogniser = Recogniser.load(context.artifacts["classifier"])
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Recognise each recording of a table, in the forms of the module's docstring."""
+        """Recognise each recording of a table.
+
+        A row gives `path`, a file that this process can read; or `audio`, the bytes of one, also in base64; or
+        `samples` within -1..1, shape (n,) or (channels, n), and `sample_rate`. The parameter `hop_s` is the number of
+        seconds from window to window.
+
+        Returns a row per window: `input` (the row of the input, from 0), `start_s`, `end_s`, `present` (the instruments
+        at or above their threshold), and each instrument's probability, None where the classifier was not trained.
+        """
         rows = model_input.to_dict("records")
         if not rows:
             raise _refused("there are no rows with a column path, audio or samples; give a row for each recording")
@@ -92,14 +84,12 @@ class ServedRecogniser(PythonModel):
     def _windows(self, number: int, row: Mapping[str, Any], hop_s: float) -> pd.DataFrame:
         """The windows of one row."""
         name = f"row {number}"
+        # A table holds None or NaN in the columns that only other rows have.
+        forms = [form for form in _FORMS if not (is_scalar(row.get(form)) and pd.isna(row.get(form)))]
         try:
-            # A table holds None or NaN in the columns that only other rows have.
-            forms = [form for form in _FORMS if not _is_missing(row.get(form))]
             if len(forms) != 1:
-                raise TarkibError(
-                    f"gives {' and '.join(forms) or 'no recording'}; a row has one of path, audio, or samples with "
-                    "sample_rate"
-                )
+                given = " and ".join(forms) or "no recording"
+                raise TarkibError(f"gives {given}; a row has one of path, audio, or samples with sample_rate")
             with _sound(forms[0], row) as sound:
                 if forms == ["path"]:
                     name += f": {bounded(sound)}"
@@ -117,10 +107,6 @@ class ServedRecogniser(PythonModel):
         return table
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
 @contextmanager
 def _sound(form: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarray, int]]:
     """Give the recording of a row as the recogniser takes it."""
@@ -130,7 +116,14 @@ def _sound(form: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarra
             raise TarkibError(f"path is {quoted(value)}, not the name of a file")
         yield Path(value)
     elif form == "samples":
-        yield _samples(value), _sample_rate(row.get("sample_rate"))
+        try:
+            samples, rate = np.asarray(value, np.float64), int(row["sample_rate"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise TarkibError(
+                "samples or sample_rate are no numbers; give a list of numbers from -1 to 1, and how many there are a "
+                "second"
+            ) from error
+        yield samples, rate
     else:
         try:
             content = value if isinstance(value, bytes) else base64.b64decode("".join(value.split()), validate=True)
@@ -141,34 +134,6 @@ def _sound(form: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarra
             path = Path(folder, "recording")
             path.write_bytes(content)
             yield path
-
-
-def _samples(value: Any) -> np.ndarray:
-    if isinstance(value, np.ndarray) and value.dtype == np.int16:
-        return value
-    try:
-        samples = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise TarkibError("samples are not numbers; give a list of numbers from -1 to 1") from error
-    if samples.ndim == 0:
-        raise TarkibError("samples are a single number; give a list in each row")
-    peak = np.max(np.abs(samples), initial=0.0)
-    if peak > _LOUDEST:
-        # A list does not say that its numbers are int16, and unscaled even their noise would pass for sound.
-        raise TarkibError(f"samples reach {peak:g}; give numbers from -1 to 1, those of 16 bits divided by 32768")
-    return samples
-
-
-def _sample_rate(value: Any) -> int:
-    if _is_missing(value):
-        raise TarkibError("samples without sample_rate; give the number of samples per second")
-    try:
-        rate = float(value)
-    except (TypeError, ValueError, OverflowError):
-        rate = math.nan
-    if not rate.is_integer():
-        raise TarkibError(f"sample_rate is {quoted(value)}; give a whole number of samples per second")
-    return int(rate)
 
 
 def _refused(message: str) -> MlflowException:

@@ -1,8 +1,7 @@
 """The classifier applied to recordings of any length.
 
-A recording is cut into windows of one clip's length, a hop apart; the last one ends with the recording, and a shorter
-recording is padded with silence. Every window is normalised, which would make noise of a silent one sound like
-instruments, so the probabilities of silent windows are 0.
+Its windows, one clip long, begin a hop apart; the last one ends with the recording, and a shorter recording is padded
+with silence. Each is normalised, which would make the noise of a silent one loud, so those have probability 0.
 """
 
 import os
@@ -32,12 +31,9 @@ HOPS = (0.1, CLIP_SECONDS)
 
 
 class Recogniser:
-    """A trained classifier for whole recordings.
+    """A trained classifier, as `models.load` returns it, for whole recordings.
 
-    Parameters
-    ----------
-    classifier : as `models.load` returns it.
-    device : as in `run.devices`; a single device is used.
+    `device` is as in `run.devices`; a single one is used.
     """
 
     def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto") -> None:
@@ -78,7 +74,7 @@ class Recogniser:
             1.0, or integers of 16 or 32 bits.
         hop_s : seconds from window to window, within `HOPS`.
         batch_size : windows per batch.
-        progress : called after each batch with the seconds done.
+        progress : called at each window with the second at which it starts.
 
         Raises TarkibError, whose message does not repeat the file's name, for a recording that is empty or cannot be
         decoded.
@@ -86,7 +82,7 @@ class Recogniser:
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         blocks = _blocks(sound)
-        windows = _Windows(blocks, hop_s, batch_size, progress)
+        windows = _Windows(blocks, hop_s, progress or (lambda seconds: None))
         probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
         silent, trained = np.array(windows.silent), np.isin(self.labels, self.trained_classes)
         probabilities[silent] = 0.0
@@ -107,14 +103,15 @@ class Recogniser:
 def _download(uri: str) -> Path:
     """Fetch a model from MLflow into a folder."""
     store, is_named = mlflow_store.default(), bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    has_store = is_named or store.is_file()
     # file:/ needs no store. For other addresses MLflow by itself would create an empty store here.
-    if not is_named and not store.is_file() and not uri.startswith("file:/"):
+    if not has_store and not uri.startswith("file:/"):
         raise TarkibError(
             f"{uri}: MLflow's store {store} is not there; call from the project's folder, or set MLFLOW_TRACKING_URI"
         )
     import mlflow  # takes seconds to load
 
-    if is_named or store.is_file():
+    if has_store:
         mlflow_store.choose()
     try:
         with mlflow_store.usable():
@@ -126,10 +123,8 @@ def _download(uri: str) -> Path:
 def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
     """Blocks of mono samples, float32 of shape (n,) at `SAMPLE_RATE`."""
     if isinstance(sound, str | os.PathLike):
-        if os.path.isdir(sound):
-            raise TarkibError("is a folder; name the files in it")
-        if not Path(sound).exists():
-            raise TarkibError("no such file")
+        if os.path.isdir(sound) or not Path(sound).exists():
+            raise TarkibError("is a folder; name the files in it" if os.path.isdir(sound) else "no such file")
         return audio.Stream(Path(sound))
     samples, rate = np.asarray(sound[0]), sound[1]
     if samples.ndim not in (1, 2) or samples.size == 0:
@@ -148,43 +143,31 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
 
 
 class _Windows(IterableDataset):
-    """Windows of a stream as `predict_logits` takes them.
+    """Windows of a stream; `starts`, `silent` and `samples` grow with them: first samples, silence, length so far."""
 
-    After the iteration `starts` holds the first sample of each window, `silent` whether each is silent, and `samples`
-    the length of the stream.
-    """
-
-    def __init__(
-        self, blocks: Iterable[np.ndarray], hop_s: float, batch_size: int, progress: Callable[[float], None] | None
-    ) -> None:
+    def __init__(self, blocks: Iterable[np.ndarray], hop_s: float, progress: Callable[[float], None]) -> None:
         self.starts: list[int] = []
         self.silent: list[bool] = []
         self.samples = 0
-        self._blocks, self._hop = blocks, hop_s * SAMPLE_RATE
-        self._batch_size, self._progress = batch_size, progress
+        self._blocks, self._hop, self._progress = blocks, hop_s * SAMPLE_RATE, progress
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        buffer, offset = np.zeros(0, np.float32), 0
+        buffer = np.zeros(0, np.float32)
         for block in self._blocks:
-            buffer = np.concatenate([buffer, block])
+            # As no hop is longer than a window, all windows to come begin in the last window's length.
+            buffer = np.concatenate([buffer[-CLIP_SAMPLES:], block])
             self.samples += len(block)
-            while (start := self._next_start()) + CLIP_SAMPLES <= self.samples:
-                yield self._window(start, buffer[start - offset :][:CLIP_SAMPLES])
-            # The last window may start before the next hop.
-            drop = min(max(self._next_start() - offset, 0), max(len(buffer) - CLIP_SAMPLES, 0))
-            buffer, offset = buffer[drop:], offset + drop
+            while (start := round(len(self.starts) * self._hop)) + CLIP_SAMPLES <= self.samples:
+                yield self._window(start, buffer)
         if self.samples == 0:
             raise TarkibError("holds no samples")
         last = max(self.samples - CLIP_SAMPLES, 0)
         if not self.starts or self.starts[-1] < last:
-            yield self._window(last, buffer[last - offset :])
+            yield self._window(last, buffer)
 
-    def _next_start(self) -> int:
-        return round(len(self.starts) * self._hop)
-
-    def _window(self, start: int, samples: np.ndarray) -> dict[str, Any]:
+    def _window(self, start: int, buffer: np.ndarray) -> dict[str, Any]:
+        samples = buffer[start - self.samples + len(buffer) :][:CLIP_SAMPLES]
         self.starts.append(start)
         self.silent.append(audio.decibels(audio.rms(samples)) < SILENCE_DBFS)
-        if self._progress and len(self.starts) % self._batch_size == 0:
-            self._progress(start / SAMPLE_RATE)
+        self._progress(start / SAMPLE_RATE)
         return {"samples": torch.from_numpy(np.ascontiguousarray(audio.fit(samples)))}

@@ -9,7 +9,6 @@ w windows; f frames of one hop each (the last may be shorter); classes in the or
 Probabilities are in 0..1, NaN for a class that the classifier was not trained on, and 0 in a silent window.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
-from tarkib.runtime.text import clock
+from tarkib.runtime.text import clock, some
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Recognition:
-    """The recognition of one recording.
+    """The recognition of one recording, `seconds` long, by windows that start at `starts_s`, `hop_s` seconds apart.
 
-    Attributes
-    ----------
-    seconds : the recording's length.
-    hop_s : seconds from window to window.
-    starts_s : starts of the windows, shape (w,); each lasts `audio.CLIP_SECONDS`, or to the end.
-    window_probabilities : float32, shape (w, 10).
-    silent : which windows are silent, bool, shape (w,).
-    labels, thresholds, trained : the classes; the probability from which each counts as present, shape (10,); whether
-        the classifier was trained on it, bool, shape (10,).
-    remarks : oddities of the file.
+    Shapes: `starts_s` and `silent` (w,); `window_probabilities` (w, 10), float32; `labels`, `thresholds` (from which a
+    class counts as present) and `trained` (whether the classifier was trained on it) (10,). `remarks` are oddities of
+    the file.
     """
 
     seconds: float
@@ -117,12 +109,13 @@ class Recognition:
 
     def __str__(self) -> str:
         """Lines to read: which instruments play, how much of the time, and when."""
-        lines = [f"{clock(self.seconds)} in {len(self.starts_s)} window{'s' * (len(self.starts_s) != 1)}"]
+        lines = [f"{clock(self.seconds)} in {len(self.starts_s)} windows"]
         for instrument in self.labels:
             own = [segment for segment in self.segments if segment.instrument == instrument]
             if own:
                 share = sum(segment.end_s - segment.start_s for segment in own) / self.seconds
-                lines.append(f"  {instrument:<10} {share:4.0%}  {_times(own)}")
+                times = some((f"{clock(segment.start_s)}-{clock(segment.end_s)}" for segment in own), 6)
+                lines.append(f"  {instrument:<10} {share:4.0%}  {times}")
         if len(lines) == 1:
             lines.append("  silence" if self.silent.all() else "  no instrument reaches its threshold")
         if not self.trained.all():
@@ -131,11 +124,3 @@ class Recognition:
         if self.remark:
             lines.append(f"  ({self.remark})")
         return "\n".join(lines)
-
-
-def _times(segments: Sequence[Segment], most: int = 6) -> str:
-    """Times of the longest segments, in their order."""
-    longest = sorted(segments, key=lambda segment: segment.start_s - segment.end_s)[:most]
-    times = [f"{clock(s.start_s)}-{clock(s.end_s)}" for s in sorted(longest, key=lambda segment: segment.start_s)]
-    more = len(segments) - len(longest)
-    return ", ".join(times) + (f" and {more} shorter" if more else "")
