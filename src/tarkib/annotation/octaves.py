@@ -1,7 +1,6 @@
 """Frequencies and tempi modulo octave: a half or double is the same note, or a tempo that fits.
 
-Values are positive, in Hz or BPM, and compared by their ratio on a circle of one octave, where two values are at most
-half an octave apart.
+Values are positive, in Hz or BPM, and compared by their ratio on a circle of one octave.
 """
 
 import math
