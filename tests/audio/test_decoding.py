@@ -17,7 +17,7 @@ from tones import tone
 
 from tarkib import audio
 from tarkib.audio import ffmpeg
-from tarkib.audio.quiet import quiet
+from tarkib.audio.sndfile import quiet
 from tarkib.errors import TarkibError
 
 

@@ -7,7 +7,7 @@ import mmap
 import re
 import struct
 
-from tarkib.audio.splice import Layout, Piece
+from tarkib.audio.sndfile import Layout, Piece
 from tarkib.errors import TarkibError
 
 _RIFF = (b"RIFF", b"RF64", b"BW64")

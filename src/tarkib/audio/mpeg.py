@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from tarkib.audio.splice import Layout, Piece
+from tarkib.audio.sndfile import Layout, Piece
 
 _KBIT_S = {  # layer III, by the samples of a frame: MPEG-1 has 1152, MPEG-2 has 576 (ISO/IEC 11172-3 and 13818-3)
     1152: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
