@@ -51,8 +51,8 @@ def test_equal_clips_give_equal_bytes_and_storing_twice_changes_nothing_further(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        (Place("shard-00000.tar", 100, 50), r"shard-00000.tar: no clip at byte 100; .*dvc repro"),
-        (Place("shard-00000.tar", 10**9, 50), r"shard-00000.tar: no clip at byte \d+; .*dvc repro"),
+        (Place("shard-00000.tar", 100, 50), r"shard-00000.tar: no clip at byte 100, .*dvc repro"),
+        (Place("shard-00000.tar", 10**9, 50), r"shard-00000.tar: no clip at byte \d+, .*dvc repro"),
         (Place("shard-00003.tar", 512, 10), r"shard-00003.tar: No such file .*dvc repro"),
     ],
 )

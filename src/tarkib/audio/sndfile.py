@@ -17,7 +17,6 @@ import soundfile
 
 from tarkib.audio.samples import LOUDEST
 
-BLOCK_SECONDS = 60
 BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 
 Piece = bytes | range
@@ -58,8 +57,8 @@ def opened(path: Path, part: tuple[Piece, ...] | None) -> Iterator[soundfile.Sou
 
 
 def blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Blocks of an open file, float32 of shape (frames, channels)."""
-    most = max(1, min(BLOCK_SECONDS * file.samplerate, BLOCK_SAMPLES // file.channels))
+    """Blocks of an open file, of at most a minute: float32 of shape (frames, channels)."""
+    most = max(1, min(60 * file.samplerate, BLOCK_SAMPLES // file.channels))
     left = file.frames  # no further: the rest may be anything
     while left:
         with quiet():
