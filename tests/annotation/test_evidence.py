@@ -166,15 +166,6 @@ def test_vibrato_is_held_and_a_slide_is_not():
     assert slide.held.mean() < 0.1
 
 
-def test_nsdf_equals_its_definition():
-    block = np.random.default_rng(1).standard_normal((2, 300)).astype(np.float32)
-    nsdf = pitch._nsdf(block, 40)
-    for row, lag in np.ndindex(2, 41):
-        first, second = block[row, : 300 - lag].astype(float), block[row, lag:].astype(float)
-        expected = 2 * (first * second).sum() / (first**2 + second**2).sum()
-        assert nsdf[row, lag] == pytest.approx(expected, abs=1e-5)
-
-
 def share_near(classes: np.ndarray, hz: float) -> float:
     place = round((cents_of(hz) % 1200) / 10)
     return classes[np.arange(place - 1, place + 2) % pitch.BINS].sum() / classes.sum()

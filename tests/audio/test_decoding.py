@@ -44,12 +44,6 @@ def test_any_rate_becomes_24_khz(tmp_path, rate):
     np.testing.assert_allclose(sound.samples[middle], tone(24_000)[middle], atol=2e-3)
 
 
-def test_channels_are_averaged(tmp_path):
-    channels = np.stack([tone(24_000), 0.5 * tone(24_000), np.zeros(48_000, np.float32)], axis=1)
-    sound = audio.load(write(tmp_path / "three.wav", channels, subtype="FLOAT"))
-    np.testing.assert_allclose(sound.samples, tone(24_000) * 0.5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("suffix", "subtype", "tolerance"),
     [(".wav", "PCM_U8", 0.01), (".wav", "PCM_24", 1e-5), (".flac", "PCM_16", 1e-4), (".aiff", "PCM_16", 1e-4)],

@@ -21,27 +21,23 @@ _PRINTED = 20  # conflicts
 
 @dataclass(frozen=True)
 class Job:
-    """One recording: its file, its labels, and where its slices begin in it, in seconds."""
+    """One recording: its file, its labels, and where its slices begin in it, by their ids."""
 
     root: Path
     path: str
     sha256: str
     labels: Labels
     starts_s: dict[str, float]
-    """by the slice's id"""
     cache: Cache
     params: Annotate
 
 
 class Result(NamedTuple):
-    """Rows of one recording."""
+    """Rows of one recording: for the annotations, contradicted labels, and why its evidence could not be cached."""
 
     rows: list[dict]
-    """for the table of annotations"""
     conflicts: list[dict]
-    """contradicted labels, with `CONFLICT_COLUMNS`"""
     problem: str | None
-    """why the evidence could not be cached"""
 
 
 def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: Cache, params: Annotate) -> list[Job]:

@@ -36,14 +36,14 @@ _PEAK_SHARE = 0.3  # of spectral peaks in the profile; the rest is fundamentals
 
 
 class Pitch(NamedTuple):
-    """Pitch along a recording, 50 frames a second."""
+    """Pitch along a recording, 50 frames a second; float32."""
 
     cents: np.ndarray
-    """shape (frames,), float32, cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
+    """shape (frames,), above `REFERENCE_HZ`; NaN where the frame is not voiced"""
     power: np.ndarray
-    """shape (frames,), float32, mean square of the frame"""
+    """shape (frames,), mean square"""
     spectral: np.ndarray
-    """shape (segments, `BINS`), float32: pitch classes of the spectral peaks in each five seconds"""
+    """shape (segments, `BINS`): pitch classes of the spectral peaks in each five seconds"""
 
     @property
     def held(self) -> np.ndarray:
