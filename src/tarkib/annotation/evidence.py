@@ -55,10 +55,7 @@ class _Segment(NamedTuple):
 
 
 def extract(blocks: Iterable[np.ndarray]) -> Evidence:
-    """Analyse a recording, mono at 24,000 Hz, that comes in blocks of float32 samples of shape (n,).
-
-    Non-finite samples count as silence.
-    """
+    """Analyse a recording, mono at 24,000 Hz, in float32 blocks of shape (n,); non-finite samples count as silence."""
     onsets, pitches, samples = onset.Detector(), pitch.Detector(), 0
     for segment in _segments(blocks):
         onsets.add(segment.frames(onset.WINDOW, onset.HOP, before=onset.WINDOW // 2))

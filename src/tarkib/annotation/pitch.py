@@ -68,10 +68,7 @@ class Pitch(NamedTuple):
         return Pitch(self.cents[first:last], self.power[first:last], self.spectral[segments])
 
     def fundamentals(self) -> np.ndarray:
-        """How long each pitch class is held: shape (`BINS`,), sum 1, or all 0 without held notes.
-
-        A frame counts by the square root of its amplitude: all long notes show the scale, not only the loud ones.
-        """
+        """How long each pitch class is held: shape (`BINS`,), sum 1, or all 0. The loudness of a note counts little."""
         held = self.held
         return _shares(_classes(self.cents[held], self.power[held].astype(float) ** 0.25))
 

@@ -71,10 +71,7 @@ def shahed_cents(dastgah: str) -> float:
 
 
 def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> Tonality:
-    """Tonic, dastgah and family of a recording's pitch, rounded.
-
-    A known dastgah or tonic restricts the hypotheses and is returned unchanged with confidence 1, scale or no scale.
-    """
+    """Tonic, dastgah and family of a recording; a known one restricts the others and is returned with confidence 1."""
     tonality = Tonality(tonic_hz, float(tonic_hz is not None))
     if dastgah is not None:
         tonality = tonality._replace(
@@ -133,10 +130,7 @@ def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
 
 
 def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
-    """Correlation of the profile with every hypothesis over the temperature; -inf where the tonic is another.
-
-    Shape (dastgahs, `BINS`): a row a dastgah, a column a tonic.
-    """
+    """Score of every hypothesis, shape (dastgahs, `BINS`): a row a dastgah, a column a tonic; -inf if ruled out."""
     templates = np.fft.rfft(np.stack([_template(name, radif) for name in names]))
     scores = np.fft.irfft(np.fft.rfft(profile) * np.conj(templates), BINS) / _TEMPERATURE
     if tonic_hz is not None:

@@ -38,10 +38,7 @@ class Place(NamedTuple):
 
 
 class Places(Sequence[Place]):
-    """Places of many clips, from the rows of a table, in one array of 32 bytes a clip.
-
-    A list of `Place` takes seven times as much, and a forked process copies those that it looks at.
-    """
+    """Places of many clips, from the rows of a table, in one array: a seventh of a list, and shared by forks."""
 
     def __init__(self, rows: Iterable[Mapping]) -> None:
         columns = [("shard", "S16"), ("offset", np.int64), ("size", np.int64)]
@@ -69,10 +66,7 @@ def encode(samples: np.ndarray) -> bytes:
 
 
 def decode(flac: bytes, begin: int = 0, end: int | None = None, dtype: str = "float32") -> np.ndarray:
-    """Samples, shape (n,), of a FLAC file, or those from `begin` to before `end`.
-
-    As "int16" they are what is stored, 32,768 times the float32.
-    """
+    """Samples, shape (n,), of a FLAC file; as "int16" they are what is stored, 32,768 times the float32."""
     return soundfile.read(io.BytesIO(flac), start=begin, stop=end, dtype=dtype)[0]
 
 

@@ -175,10 +175,7 @@ def _flac(data: mmap.mmap) -> Layout:
 
 
 def _flac_samples(tail: bytes, block_size: int) -> int:
-    """Samples of a stream by its last two frames that follow each other; 0 where there are none.
-
-    A frame alone can be chance: its head has a checksum of eight bits.
-    """
+    """Samples of a stream by its last two frames that follow each other, for a frame alone can be chance; or 0."""
     count = expected = 0
     for match in _FLAC_FRAME.finditer(tail):
         head = tail[match.start() : match.start() + 16].ljust(16, b"\0")

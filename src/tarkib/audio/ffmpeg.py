@@ -59,10 +59,7 @@ def length(path: Path | str) -> tuple[float, bool]:
 
 
 def blocks(path: Path, most: int) -> Iterator[Block]:
-    """The sound in blocks of a minute, or of about `most` numbers; each of one rate and one count of channels.
-
-    Raises RuntimeError where it cannot be decoded, at once or later on.
-    """
+    """The sound in blocks of at most a minute and about `most` numbers. Raises RuntimeError, at once or later on."""
     _library(path)
     return _decoded(path, most) if _is_safe(path) else _decoded_apart(path, most)
 

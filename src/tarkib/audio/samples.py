@@ -132,14 +132,12 @@ def full_scale(file: soundfile.SoundFile) -> tuple[float, int]:
 
 
 class Mix:
-    """Mixes the blocks of one file down to mono, in their order: to the mean of the channels.
+    """Mixes the blocks of one file, in their order, down to the mean of the channels.
 
-    Channels in opposite phase (a microphone or a cable with swapped wires) cancel each other in it; the louder one is
-    taken instead, and `cancelled` is true. The mean of unrelated channels has the power ``sum(power) / channels²``.
-    Channels cancel where less than a tenth of that is left: two equally loud ones are then correlated below -0.9.
-
-    Every five seconds are decided by themselves, so that an announcement in phase before the music changes nothing. A
-    shorter block follows the decision before it, for so little sound is correlated by chance.
+    Of channels in opposite phase (swapped wires), which cancel in it, the louder one is taken, and `cancelled` is true:
+    less than a tenth is left of the power ``sum(power) / channels²`` that the mean of unrelated channels has. Every
+    five seconds are decided by themselves, so that an announcement in phase before the music changes nothing; a shorter
+    block, correlated by chance, follows the decision before it.
     """
 
     def __init__(self, rate: int) -> None:

@@ -118,10 +118,7 @@ class _Splice(io.RawIOBase):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what C code writes to its standard error meanwhile: libmpg123 warns of every damaged MP3 file.
-
-    Python's own, another stream, stays. One thread at a time.
-    """
+    """Discard what C code, not Python, writes to the standard error: libmpg123 warns of every damaged MP3 file."""
     with _LOCK:
         kept = _STDERR.value
         _STDERR.value = _NULL or kept
