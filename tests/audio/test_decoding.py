@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import avioflow
 import numpy as np
@@ -155,11 +156,7 @@ def test_special_files_are_named_and_never_opened(tmp_path):
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path, monkeypatch):
     refused(tmp_path / "a.wav", r"cannot be read \(No such file or directory\)")
     path = write(tmp_path / "a.wav", tone(24_000))
-
-    def forbidden(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(Path, "open", mock.Mock(side_effect=PermissionError(13, "Permission denied", str(path))))
     refused(path, r"cannot be read \(Permission denied\)")
     assert audio.seconds(path) == 0.0
 
@@ -202,13 +199,10 @@ def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
         assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
 
 
-@pytest.mark.parametrize("error", [ValueError("shapes"), TypeError("kind"), struct.error("size")])
-def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatch, error):
-    def raises(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(soundfile.SoundFile, "read", raises)
-    refused(write(tmp_path / "a.wav", tone(24_000)), "cannot be decoded")
+def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatch):
+    for error in (ValueError("shapes"), TypeError("kind"), struct.error("size")):
+        monkeypatch.setattr(soundfile.SoundFile, "read", mock.Mock(side_effect=error))
+        refused(write(tmp_path / "a.wav", tone(24_000)), "cannot be decoded")
 
 
 def test_hundredths_that_a_decoder_drops_are_not_missing(tmp_path, monkeypatch):
