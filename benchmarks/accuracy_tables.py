@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.measured import Measured, Slice
 from benchmarks.tables import machine, markdown, share
 from tarkib.annotation import octaves
-from tarkib.annotation.conflicts import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
+from tarkib.annotation.conclusion import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
 from tarkib.annotation.tonality import FAMILY
 from tarkib.evaluation.calibration import expected_calibration_error, reliability
 from tarkib.vocabulary import DASTGAHS, PERCUSSION

@@ -26,9 +26,8 @@ from benchmarks.known import Known
 from benchmarks.measured import by_scale
 from tarkib import params
 from tarkib.annotation import evidence
-from tarkib.annotation.conclusion import annotate, conclude
+from tarkib.annotation.conclusion import Labels, annotate, conclude
 from tarkib.annotation.jobs import Job, annotate_recording
-from tarkib.annotation.labels import Labels
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.runtime import parallel
 from tarkib.runtime.cache import Cache
@@ -136,15 +135,12 @@ def stage_table(some: Sequence[Known], slices: int, workers: int) -> str:
             soundfile.write(folder / f"{i}.flac", samples, SAMPLE_RATE, subtype="PCM_16")
             counts.append(len(_slices(samples)))
         jobs: list[Job] = []
-        while sum(len(job.slice_ids) for job in jobs) < slices:
+        while sum(len(job.starts_s) for job in jobs) < slices:
             i = len(jobs) % len(some)
-            starts_s = tuple(k * CLIP_SECONDS for k in range(counts[i]))
-            ids = tuple(f"{len(jobs)}-{k}" for k in range(counts[i]))
+            starts_s = {f"{len(jobs)}-{k}": k * CLIP_SECONDS for k in range(counts[i])}
             labels = Labels(some[i].instrument, some[i].dastgah)
             # A checksum of its own: to the cache each is another recording.
-            jobs.append(
-                Job(folder, f"{i}.flac", str(len(jobs)), labels, ids, starts_s, Cache(folder / "cache"), _SETTINGS)
-            )
+            jobs.append(Job(folder, f"{i}.flac", str(len(jobs)), labels, starts_s, Cache(folder / "cache"), _SETTINGS))
         rows = []
         for title in ("nothing in the cache", "all in the cache"):
             begun = time.perf_counter()
@@ -164,8 +160,7 @@ import re, sys
 from pathlib import Path
 from tarkib import audio, params
 from tarkib.annotation import evidence
-from tarkib.annotation.conclusion import annotate, conclude
-from tarkib.annotation.labels import Labels
+from tarkib.annotation.conclusion import Labels, annotate, conclude
 recording = evidence.extract(audio.Stream(Path(sys.argv[1])))
 conclusion = conclude(recording, Labels(), params.Annotate())
 # Not getrusage: what it says of a child begins with its parent's peak.

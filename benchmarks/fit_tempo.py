@@ -22,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks import known
 from benchmarks.accuracy_tables import OCTAVES, right_tempo
 from benchmarks.known import Known
-from tarkib.annotation import tempo
-from tarkib.annotation.onset import FRAME_RATE, RANGES, onset_strength
+from tarkib.annotation import evidence, tempo
+from tarkib.annotation.onset import FRAME_RATE, RANGES
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
 from tarkib.runtime import parallel
@@ -52,7 +52,7 @@ _GRID = tempo.tempo_grid(_SETTINGS.min_bpm, _SETTINGS.max_bpm)
 
 def onset_of(one: Known) -> np.ndarray:
     """Onset strength of a solo, as in the stage."""
-    return onset_strength(one.samples())
+    return evidence.extract([one.samples()]).onset
 
 
 def examples(one: Known, onset: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:

@@ -9,8 +9,7 @@ import numpy as np
 from benchmarks.known import Known
 from tarkib import params
 from tarkib.annotation import evidence, tonality
-from tarkib.annotation.conclusion import conclude
-from tarkib.annotation.labels import Labels
+from tarkib.annotation.conclusion import Labels, conclude
 from tarkib.annotation.tempo import TempoTrack
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.vocabulary import PERCUSSION, SCALES

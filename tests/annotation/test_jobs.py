@@ -10,7 +10,7 @@ from conftest import write
 from solos import clicks, hiss, solo
 
 from tarkib.annotation import evidence, jobs
-from tarkib.annotation.labels import Labels
+from tarkib.annotation.conclusion import Labels
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate, Slice
 from tarkib.recordings import finding, slicing
@@ -52,7 +52,11 @@ def planned(root, tmp_path):
     return plan
 
 
-def all_rows(results) -> dict[str, dict]:
+def annotated(work: list[jobs.Job]) -> list[jobs.Result]:
+    return list(map(jobs.annotate_recording, work))
+
+
+def all_rows(results: list[jobs.Result]) -> dict[str, dict]:
     return {row["slice_id"]: row for result in results for row in result.rows}
 
 
@@ -60,67 +64,64 @@ def all_rows(results) -> dict[str, dict]:
 def once(root, tmp_path_factory) -> list[jobs.Result]:
     """Results of all jobs, computed alone."""
     folder = tmp_path_factory.mktemp("once")
-    return list(
-        map(jobs.annotate_recording, jobs.plan(root, *sliced(root, folder), Cache(folder / "cache"), Annotate()))
-    )
+    return annotated(jobs.plan(root, *sliced(root, folder), Cache(folder / "cache"), Annotate()))
+
+
+@pytest.fixture
+def extractions(monkeypatch) -> list[int]:
+    """Grows with each recording that is analysed."""
+    extract, calls = evidence.extract, []
+    monkeypatch.setattr(evidence, "extract", lambda blocks: calls.append(1) or extract(blocks))
+    return calls
 
 
 def test_every_slice_is_annotated_once_the_longest_recordings_first(planned, once):
     work = planned()
     names = "tar/mahur/wrong tar/shur/a ney/c setar/b daf/d tonbak/e"
     assert [job.path for job in work] == [f"{name}.flac" for name in names.split()]
-    assert [len(job.slice_ids) for job in work] == [9, 7, 4, 5, 4, 1]
+    assert [len(job.starts_s) for job in work] == [9, 7, 4, 5, 4, 1]
     assert len(all_rows(once)) == 30
 
 
-def test_results_do_not_depend_on_workers_or_other_jobs(planned, once):
+def test_results_do_not_depend_on_workers_or_on_other_jobs_and_slices(planned, once):
     many = list(parallel.map_jobs(jobs.annotate_recording, planned("2"), what="annotating", workers=2))
     assert [result[:2] for result in many] == [result[:2] for result in once]
     assert jobs.annotate_recording(planned("alone")[3]) == once[3]
-
-
-def test_cached_evidence_is_used_if_it_is_whole(planned, once, tmp_path, monkeypatch):
-    assert list(map(jobs.annotate_recording, planned())) == once
-    extract, calls = evidence.extract, []
-    monkeypatch.setattr(evidence, "extract", lambda blocks: calls.append(1) or extract(blocks))
-    assert list(map(jobs.annotate_recording, planned())) == once
-    # Evidence depends neither on labels nor on parameters.
-    job = next(job for job in planned(settings=replace(Annotate(), prior_bpm=70.0)) if job.path == "tar/shur/a.flac")
-    jobs.annotate_recording(replace(job, labels=Labels("tar", "segah", 200.0, 90.0)))
-    assert calls == []
-    jobs.annotate_recording(replace(job, sha256="of another recording"))
-    assert calls == [1]
-    entries = sorted((tmp_path / "cache").rglob("*.npz"))
-    assert len(entries) == 7
-    for i, entry in enumerate(entries):
-        entry.write_bytes(entry.read_bytes()[: i * 300])
-    assert list(map(jobs.annotate_recording, planned())) == once
-    assert len(calls) == 7
-
-
-def test_adding_a_recording_analyses_that_one_alone(planned, once, root, tmp_path, monkeypatch):
-    list(map(jobs.annotate_recording, planned()))
-    more = tmp_path / "more"
-    shutil.copytree(root, more)
-    write(more / "santur/f.flac", solo("segah", 300.0, 120.0, seconds=12.0))
-    extract, calls = evidence.extract, []
-    monkeypatch.setattr(evidence, "extract", lambda blocks: calls.append(1) or extract(blocks))
-    work = jobs.plan(more, *sliced(more, tmp_path / "slices"), Cache(tmp_path / "cache"), Annotate())
-    after = all_rows(map(jobs.annotate_recording, work))
-    assert calls == [1]
-    assert len(after) == 32
-    assert all_rows(once).items() <= after.items()
-
-
-def test_a_slice_does_not_depend_on_which_others_are_kept(planned, once):
-    few = all_rows(map(jobs.annotate_recording, planned("few", replace(CUTTING, max_per_recording=2))))
+    few = all_rows(annotated(planned("few", replace(CUTTING, max_per_recording=2))))
     assert 6 < len(few) < 30
     assert few.items() <= all_rows(once).items()
 
 
+def test_cached_evidence_is_used_if_it_is_whole(planned, once, tmp_path, extractions):
+    assert annotated(planned()) == once
+    extractions.clear()
+    assert annotated(planned()) == once
+    # Evidence depends neither on labels nor on parameters.
+    job = next(job for job in planned(settings=replace(Annotate(), prior_bpm=70.0)) if job.path == "tar/shur/a.flac")
+    jobs.annotate_recording(replace(job, labels=Labels("tar", "segah", 200.0, 90.0)))
+    assert extractions == []
+    for i, entry in enumerate(sorted((tmp_path / "cache").rglob("*.npz"))):
+        entry.write_bytes(entry.read_bytes()[: i * 300])
+    assert annotated(planned()) == once
+    assert len(extractions) == 6
+
+
+def test_adding_a_recording_analyses_that_one_alone(planned, once, root, tmp_path, extractions):
+    annotated(planned())
+    extractions.clear()
+    more = tmp_path / "more"
+    shutil.copytree(root, more)
+    write(more / "santur/f.flac", solo("segah", 300.0, 120.0, seconds=12.0))
+    work = jobs.plan(more, *sliced(more, tmp_path / "slices"), Cache(tmp_path / "cache"), Annotate())
+    after = all_rows(annotated(work))
+    assert len(extractions) == 1
+    assert len(after) == 32
+    assert all_rows(once).items() <= after.items()
+
+
 def test_a_full_disk_costs_the_cache_and_is_reported(planned, once, tmp_path):
     (tmp_path / "full").write_text("no room for a folder")
-    results = list(map(jobs.annotate_recording, planned("full")))
+    results = annotated(planned("full"))
     assert [result[:2] for result in results] == [result[:2] for result in once]
     last = jobs.summary([], [], (result.problem for result in results), Path("suspects.csv"))[-1]
     assert last.startswith("not cached for the next run: ")
@@ -148,18 +149,17 @@ for number, job in enumerate(jobs.plan(Path(sys.argv[2]), *rows, Cache(Path(sys.
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(root), number]) for number in ("99", "3")]
     assert both[0].wait() == 0
     assert both[1].wait() in (0, -9)
-    assert [result[:2] for result in map(jobs.annotate_recording, planned("shared"))] == [one[:2] for one in once]
+    assert [result[:2] for result in annotated(planned("shared"))] == [result[:2] for result in once]
 
 
 def test_contradicted_labels_are_reported_and_kept(planned, tmp_path):
-    results = {job.path: jobs.annotate_recording(job) for job in planned(settings=Annotate(suspect_confidence=0.8))}
-    label_conflicts = [conflict for result in results.values() for conflict in result.conflicts]
+    results = annotated(planned(settings=Annotate(suspect_confidence=0.8)))
+    label_conflicts = [conflict for result in results for conflict in result.conflicts]
     (conflict,) = label_conflicts
     assert tuple(conflict) == ("path", "what", "start_s", "end_s", "label", "estimate", "confidence")
     assert (conflict["path"], conflict["label"], conflict["estimate"]) == ("tar/mahur/wrong.flac", "mahur", "chahargah")
-    assert {row["dastgah"] for row in results["tar/mahur/wrong.flac"].rows} == {"mahur"}
-    rows = list(all_rows(results.values()).values())
-    lines = jobs.summary(rows, label_conflicts, [None], tmp_path / "suspects.csv")
+    assert {row["dastgah"] for row in results[0].rows} == {"mahur"}
+    lines = jobs.summary(list(all_rows(results).values()), label_conflicts, [None], tmp_path / "suspects.csv")
     assert lines[0].startswith("30 slices: ")
     assert "tar/mahur/wrong.flac, 0:00 to 0:45: dastgah is labelled mahur, sounds like chahargah (" in lines[2]
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from tarkib import params, tables
-from tarkib.annotation import octaves, tempo
-from tarkib.annotation.onset import onset_strength
+from tarkib.annotation import evidence, octaves, tempo
 from tarkib.audio import CLIP_SAMPLES, clips
 from tarkib.audio.clips import ClipStore
 from tarkib.mixing import material, measurement, recipes, rendering
@@ -111,7 +110,7 @@ def share_at_the_target(renderer, stretched) -> float:
     """Share of components whose tempo, estimated from their sound alone, is the target's: within 4 %, modulo octave."""
     right = []
     for row, target in stretched:
-        bpm, _ = tempo.track(onset_strength(renderer.component(row)), Annotate()).at(2.5)
+        bpm, _ = tempo.track(evidence.extract([renderer.component(row)]).onset, Annotate()).at(2.5)
         right.append(octaves.apart(bpm, target) < np.log2(1.04))
     return float(np.mean(right))
 

@@ -2,9 +2,7 @@
 
 Estimates come from the whole recording, since five seconds alone say too little. A confidence is the probability that
 the estimate is right, measured on music whose truth is known (docs/annotation.md). Below `min_confidence` a tempo, and
-below `min_tonal_confidence` a tonic or dastgah, is unknown: its value is None, never 0. Labels win over estimates;
-`conflicts` lists those that the sound contradicts.
+below `min_tonal_confidence` a tonic or dastgah, is unknown: its value is None, never 0. Labels win over estimates.
 
-`onset` and `pitch` analyse, `evidence` keeps their output; `tempo` and `tonality` estimate; `conclusion`
-combines estimates and labels; `jobs` does all of it for a table of slices.
+Estimates are rounded, so that processors whose last bits differ store the same values; so are scores before an argmax.
 """

@@ -1,39 +1,57 @@
-"""From a recording's evidence and labels to the annotations of its slices."""
+"""From a recording's evidence and labels to the annotations of its slices, and to labels that the sound contradicts.
 
-from collections.abc import Sequence
+A label is never changed. A conflict, for a person to check, is a label and a part of its recording where an estimate
+made without the label differs from it with a confidence of at least `suspect_confidence`. Half and double tempi agree,
+as do tonics in other octaves and dastgahs of the same scale (mahur and rast-panjgah).
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tarkib.annotation import tempo, tonality
-from tarkib.annotation.conflicts import TEMPO_TOLERANCE
+from tarkib.annotation import octaves, tempo, tonality
 from tarkib.annotation.evidence import Evidence
-from tarkib.annotation.labels import Labels
-from tarkib.annotation.precision import SECONDS_DECIMALS
 from tarkib.annotation.tempo import TempoTrack
 from tarkib.annotation.tonality import Tonality
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
-from tarkib.vocabulary import PERCUSSION
+from tarkib.vocabulary import PERCUSSION, SCALES
+
+TEMPO_TOLERANCE = 0.04
+TONIC_TOLERANCE_CENTS = 50.0
+
+_SECONDS_DECIMALS = 3
+_WINDOW_S = 60.0  # long enough for a scale to show, short enough to find where a recording changes its mode
+_STEP_S = 30.0
+
+
+class Labels(NamedTuple):
+    """What people say of a whole recording; None if unlabelled. Percussion gets no tonic and no dastgah."""
+
+    instrument: str | None = None
+    dastgah: str | None = None
+    tonic_hz: float | None = None
+    bpm: float | None = None
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A slice's tempo, tonic and dastgah. Confidences lie in [0, 1]; a source is `label`, `estimate` or `none`."""
+    """A slice's tempo, tonic and dastgah, None where unknown.
+
+    Confidences are probabilities, of tempo and tonic modulo octave; a source is `label`, `estimate` or `none`.
+    """
 
     bpm: float | None
-    """beats per minute; None if unknown: the slice is unmetered"""
     bpm_confidence: float
-    """probability that the tempo is right, modulo octave"""
     bpm_source: str
     bpm_octaves: list[float]
     """of half and double the tempo those that fit the sound nearly as well"""
     beat_s: float | None
     """seconds from the slice's start to the first beat in it"""
     tonic_hz: float | None
-    """first degree of the scale, in the octave where it sounds most"""
     tonic_confidence: float
-    """probability that the tonic is right within 50 cents, modulo octave"""
     tonic_source: str
     dastgah: str | None
     dastgah_confidence: float
@@ -43,8 +61,7 @@ class Annotation:
     family_confidence: float
 
 
-@dataclass(frozen=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """Estimates of a recording, along it and as a whole."""
 
     tempo: TempoTrack
@@ -53,6 +70,17 @@ class Conclusion:
     """shape (beats,), float64: seconds of the beats where the tempo is trusted"""
     tonality: Tonality
     """labels included; all None for percussion"""
+
+
+class Conflict(NamedTuple):
+    """A label, by its name in `Labels`, that is contradicted from `start_s` to `end_s` of its recording."""
+
+    what: str
+    start_s: float
+    end_s: float
+    label: str
+    estimate: str
+    confidence: float
 
 
 def conclude(evidence: Evidence, labels: Labels, params: Annotate) -> Conclusion:
@@ -70,26 +98,25 @@ def annotate(conclusion: Conclusion, starts_s: Sequence[float], labels: Labels, 
 
 
 def _annotation(conclusion: Conclusion, start_s: float, labels: Labels, params: Annotate) -> Annotation:
-    tonal, middle_s = conclusion.tonality, start_s + CLIP_SECONDS / 2
-    min_tonal = params.min_tonal_confidence
-    bpm, confidence = conclusion.tempo.at(middle_s)
+    tonal, middle_s, min_tonal = conclusion.tonality, start_s + CLIP_SECONDS / 2, params.min_tonal_confidence
+    estimate, confidence = conclusion.tempo.at(middle_s)
+    bpm, bpm_source = _chosen(labels.bpm, estimate, confidence, params.min_confidence)
+    tonic_hz, tonic_source = _chosen(labels.tonic_hz, tonal.tonic_hz, tonal.tonic_confidence, min_tonal)
+    dastgah, dastgah_source = _chosen(labels.dastgah, tonal.dastgah, tonal.dastgah_confidence, min_tonal)
+    beat_s = None
     # The beats are those of the estimated tempo: without it, or with another one by label, there are none.
-    trusted = confidence > 0.0 and confidence >= params.min_confidence
-    has_beats = trusted and (labels.bpm is None or abs(bpm / labels.bpm - 1.0) <= TEMPO_TOLERANCE)
-    beat_s = tempo.first_beat(conclusion.beats_s, start_s) if has_beats else None
-    bpm_source = _source(bpm, confidence, params.min_confidence, labels.bpm)
-    tonic_source = _source(tonal.tonic_hz, tonal.tonic_confidence, min_tonal, labels.tonic_hz)
-    dastgah_source = _source(tonal.dastgah, tonal.dastgah_confidence, min_tonal, labels.dastgah)
+    if 0.0 < confidence >= params.min_confidence and abs(estimate / (bpm or estimate) - 1.0) <= TEMPO_TOLERANCE:
+        beat_s = tempo.first_beat(conclusion.beats_s, start_s)
     return Annotation(
-        bpm={"label": labels.bpm, "estimate": bpm, "none": None}[bpm_source],
+        bpm=bpm,
         bpm_confidence=1.0 if bpm_source == "label" else confidence,
         bpm_source=bpm_source,
         bpm_octaves=conclusion.tempo.octaves(middle_s) if bpm_source == "estimate" else [],
-        beat_s=None if beat_s is None else round(beat_s, SECONDS_DECIMALS),
-        tonic_hz=None if tonic_source == "none" else tonal.tonic_hz,
+        beat_s=None if beat_s is None else round(beat_s, _SECONDS_DECIMALS),
+        tonic_hz=tonic_hz,
         tonic_confidence=tonal.tonic_confidence,
         tonic_source=tonic_source,
-        dastgah=None if dastgah_source == "none" else tonal.dastgah,
+        dastgah=dastgah,
         dastgah_confidence=tonal.dastgah_confidence,
         dastgah_source=dastgah_source,
         family=tonal.family if tonal.family_confidence >= min_tonal else None,
@@ -97,10 +124,66 @@ def _annotation(conclusion: Conclusion, start_s: float, labels: Labels, params: 
     )
 
 
-def _source(value: object, confidence: float, min_confidence: float, label: object) -> str:
-    """Source of a slice's value. An impossible value (a drum's tonic) is not even taken from a label."""
-    if value is None:
-        return "none"
-    if label is not None:
-        return "label"
-    return "estimate" if confidence >= min_confidence and confidence > 0.0 else "none"
+def _chosen(label: Any, estimate: Any, confidence: float, least: float) -> tuple[Any, str]:
+    """A slice's value and its source. An impossible value (a drum's tonic) is not even taken from a label."""
+    if estimate is not None and label is not None:
+        return label, "label"
+    return (estimate, "estimate") if estimate is not None and 0.0 < confidence >= least else (None, "none")
+
+
+def conflicts(evidence: Evidence, conclusion: Conclusion, labels: Labels, params: Annotate) -> list[Conflict]:
+    """The labels of a recording that its evidence contradicts."""
+    found: list[Conflict] = []
+    if labels.instrument in PERCUSSION:
+        free = tonality.estimate(evidence.pitch)
+        if free.family is not None:
+            values = str(labels.instrument), f"a melody in {free.dastgah}"
+            found.append(Conflict("instrument", 0.0, evidence.seconds, *values, free.family_confidence))
+    else:
+        if labels.dastgah is not None:
+            found += _dastgah_conflicts(evidence, labels.dastgah, params.suspect_confidence)
+        if labels.tonic_hz is not None:
+            found += _tonic_conflict(evidence, labels.tonic_hz, labels.dastgah)
+    if labels.bpm is not None:
+        found += _tempo_conflicts(evidence.seconds, conclusion.tempo, labels.bpm, params.suspect_confidence)
+    return [conflict for conflict in found if conflict.confidence >= params.suspect_confidence]
+
+
+def _dastgah_conflicts(evidence: Evidence, label: str, least: float) -> list[Conflict]:
+    """The whole recording if its estimate is another dastgah, else the minutes of it where it is."""
+
+    def others(*spans: tuple[float, float]) -> Iterator[Conflict]:
+        for start_s, end_s in spans:
+            free = tonality.estimate(evidence.pitch.between(start_s, end_s))
+            if free.dastgah and free.dastgah_confidence >= least and SCALES[free.dastgah] != SCALES[label]:
+                yield Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
+
+    joined = list(others((0.0, evidence.seconds)))
+    if joined or evidence.seconds <= 1.5 * _WINDOW_S:
+        return joined
+    starts_s = np.arange(0.0, evidence.seconds - _WINDOW_S / 2, _STEP_S).tolist()
+    for conflict in others(*((start_s, min(start_s + _WINDOW_S, evidence.seconds)) for start_s in starts_s)):
+        last = joined[-1] if joined else None
+        if last and conflict.start_s <= last.end_s and conflict.estimate == last.estimate:
+            highest = max(last.confidence, conflict.confidence)
+            joined[-1] = last._replace(end_s=conflict.end_s, confidence=highest)
+        else:
+            joined.append(conflict)
+    return joined
+
+
+def _tonic_conflict(evidence: Evidence, label_hz: float, dastgah: str | None) -> Iterator[Conflict]:
+    free = tonality.estimate(evidence.pitch, dastgah)
+    if free.tonic_hz is not None and 1200.0 * octaves.apart(free.tonic_hz, label_hz) > TONIC_TOLERANCE_CENTS:
+        values = f"{label_hz:.2f}", f"{free.tonic_hz:.2f}"
+        yield Conflict("tonic_hz", 0.0, evidence.seconds, *values, free.tonic_confidence)
+
+
+def _tempo_conflicts(seconds: float, track: TempoTrack, label: float, least: float) -> Iterator[Conflict]:
+    """Parts of at least a slice's length that keep another tempo."""
+    off = np.array([octaves.apart(bpm, label) > np.log2(1 + TEMPO_TOLERANCE) for bpm in track.bpm], bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], off & (track.confidence >= least), [0]])))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        if end - begin >= CLIP_SECONDS:
+            bpm, confidence = (float(np.median(values[begin:end])) for values in (track.bpm, track.confidence))
+            yield Conflict("bpm", float(begin), min(float(end), seconds), f"{label:g}", f"{bpm:.1f}", confidence)

@@ -1,27 +1,29 @@
 """Evidence: onset strength and pitch along a recording, from which everything else is estimated.
 
-Evidence depends on the samples alone, not on labels or parameters. It is cached by the recording's checksum and the
-version of the code (`key`), so annotating the same recording again takes milliseconds. Recordings are analysed as a
-stream of blocks: memory does not grow with their samples.
+It depends on the samples alone, not on labels or parameters, and is cached by the recording's checksum and the version
+of the code. Recordings are analysed in segments of five seconds, however they come in blocks: a transform of many
+frames may round differently from one of few. Equal samples give equal bytes, and memory does not grow with them.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from tarkib import audio
-from tarkib.annotation.framing import segments
-from tarkib.annotation.onset import OnsetDetector
-from tarkib.annotation.pitch import Pitch, PitchDetector
+from tarkib.annotation import onset, pitch
+from tarkib.annotation.pitch import Pitch
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
 from tarkib.runtime import fingerprint
 
 _ROOM = Path(__file__).parent
-_CODE = (*(_ROOM / f"{name}.py" for name in ("evidence", "framing", "onset", "pitch")), _ROOM.parent / "audio")
+_CODE = (*(_ROOM / f"{name}.py" for name in ("evidence", "onset", "pitch")), _ROOM.parent / "audio")
 _LIBRARIES = ("numpy", "scipy", "librosa", "soundfile", "soxr")
+_BEFORE, _AFTER = 512, 6_000  # samples by which the frames of a segment reach beyond it
 
 
 @dataclass(frozen=True)
@@ -31,36 +33,63 @@ class Evidence:
     seconds: float
     """length of the recording"""
     onset: np.ndarray
-    """onset strength, 100 frames a second, see `OnsetDetector.finish`"""
+    """onset strength, 100 frames a second, see `onset.Detector.finish`"""
     pitch: Pitch
 
 
-def extract(blocks: Iterable[np.ndarray]) -> Evidence:
-    """Analyse a recording, mono at 24,000 Hz, that comes in blocks of float32 samples of shape (n,).
+class _Segment(NamedTuple):
+    """A segment of `CLIP_SAMPLES` with what lies around it; outside of the recording there is silence."""
 
-    Equal samples give equal bytes, in any blocks. Non-finite samples count as silence.
-    """
-    onsets, pitches, samples = OnsetDetector(), PitchDetector(), 0
-    for segment in segments(blocks):
-        onsets.add(segment)
-        pitches.add(segment)
+    samples: np.ndarray  # float32 of shape (_BEFORE + CLIP_SAMPLES + _AFTER,)
+    remaining: int  # the recording's samples from the segment's start on, as far as they lie in `samples`
+    start: int  # where the segment starts in the recording
+
+    def frames(self, window: int, hop: int, before: int = 0) -> np.ndarray:
+        """Frames of the segment, shape (frames, `window`); frame *i* begins at sample *i* * `hop` - `before`.
+
+        A frame reaches at most `before` samples beyond the recording; a recording too short for one has one.
+        """
+        inside = 1 + (self.remaining + 2 * before - window) // hop
+        count = min(max(inside, int(self.start == 0)), CLIP_SAMPLES // hop)
+        return sliding_window_view(self.samples[_BEFORE - before :], window)[::hop][:count]
+
+
+def extract(blocks: Iterable[np.ndarray]) -> Evidence:
+    """Analyse a recording, mono at 24,000 Hz, in float32 blocks of shape (n,); non-finite samples count as silence."""
+    onsets, pitches, samples = onset.Detector(), pitch.Detector(), 0
+    for segment in _segments(blocks):
+        onsets.add(segment.frames(onset.WINDOW, onset.HOP, before=onset.WINDOW // 2))
+        pitches.add(segment.frames(pitch.WINDOW, pitch.HOP), segment.frames(pitch.PEAK_WINDOW, pitch.PEAK_HOP))
         samples = segment.start + segment.remaining
-    return Evidence(samples / audio.SAMPLE_RATE, onsets.finish(), pitches.finish())
+    return Evidence(samples / SAMPLE_RATE, onsets.finish(), pitches.finish())
+
+
+def _segments(blocks: Iterable[np.ndarray]) -> Iterator[_Segment]:
+    size = _BEFORE + CLIP_SAMPLES + _AFTER
+    waiting, start = np.zeros(_BEFORE, np.float32), 0
+    for piece in (block[i : i + CLIP_SAMPLES] for block in blocks for i in range(0, len(block), CLIP_SAMPLES)):
+        waiting = np.concatenate([waiting, np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)])
+        while len(waiting) >= size:
+            yield _Segment(waiting[:size], CLIP_SAMPLES + _AFTER, start)
+            waiting, start = waiting[CLIP_SAMPLES:], start + CLIP_SAMPLES
+    remaining = len(waiting) - _BEFORE
+    waiting = np.pad(waiting, (0, 2 * CLIP_SAMPLES))
+    for skipped in range(0, remaining + 1, CLIP_SAMPLES):
+        yield _Segment(waiting[skipped:][:size], remaining - skipped, start + skipped)
 
 
 @functools.cache
-def version() -> str:
-    """Checksum of the analysing code and of the libraries that it computes with."""
+def _version() -> str:
     return fingerprint.of(fingerprint.of_files(_CODE), [metadata.version(name) for name in _LIBRARIES])
 
 
 def key(sha256: str) -> str:
-    """Cache key of the evidence of a recording file with this checksum."""
-    return fingerprint.of(sha256, version())
+    """Cache key of a recording file's evidence: by its checksum, the analysing code, and the code's libraries."""
+    return fingerprint.of(sha256, _version())
 
 
 def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Evidence as named arrays, for a cache; `from_arrays` is the inverse."""
+    """Evidence as named arrays, for a cache."""
     return {"seconds": np.array(evidence.seconds), "onset": evidence.onset, **evidence.pitch._asdict()}
 
 

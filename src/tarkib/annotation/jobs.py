@@ -7,56 +7,49 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tarkib import audio
-from tarkib.annotation import conflicts, evidence
-from tarkib.annotation.conclusion import annotate, conclude
-from tarkib.annotation.labels import Labels
+from tarkib.annotation import evidence
+from tarkib.annotation.conclusion import Conflict, Labels, annotate, conclude, conflicts
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.text import clock, printable
 
-CONFLICT_COLUMNS = ("path", *conflicts.Conflict._fields)
+CONFLICT_COLUMNS = ("path", *Conflict._fields)
 
 _PRINTED = 20  # conflicts
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording: its file, its labels, and where its slices begin in it, in seconds."""
+    """One recording: its file, its labels, and where its slices begin in it, by their ids."""
 
     root: Path
     path: str
     sha256: str
     labels: Labels
-    slice_ids: tuple[str, ...]
-    starts_s: tuple[float, ...]
+    starts_s: dict[str, float]
     cache: Cache
     params: Annotate
 
 
 class Result(NamedTuple):
-    """Rows of one recording."""
+    """Rows of one recording: for the annotations, contradicted labels, and why its evidence could not be cached."""
 
     rows: list[dict]
-    """for the table of annotations"""
     conflicts: list[dict]
-    """contradicted labels, with `CONFLICT_COLUMNS`"""
     problem: str | None
-    """why the evidence could not be cached"""
 
 
 def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: Cache, params: Annotate) -> list[Job]:
     """One job for each sliced recording, the longest first, so that no worker ends long after the others."""
-    by_recording = defaultdict(list)
+    starts_s: dict[str, dict[str, float]] = defaultdict(dict)
     for row in slices:
-        by_recording[row["recording_id"]].append(row)
+        starts_s[row["recording_id"]][row["slice_id"]] = row["start_s"]
     jobs = []
     for row in sorted(recordings, key=lambda row: (-(row["seconds"] or 0.0), row["path"])):
         if row["status"] == "ok":
-            cut = by_recording[row["recording_id"]]
-            labels = Labels(row["instrument"], row["dastgah"], row["tonic_hz"], row["bpm"])
-            slice_ids, starts_s = (tuple(slice_row[name] for slice_row in cut) for name in ("slice_id", "start_s"))
-            jobs.append(Job(root, row["path"], row["sha256"], labels, slice_ids, starts_s, cache, params))
+            labels = Labels(*(row[name] for name in Labels._fields))
+            jobs.append(Job(root, row["path"], row["sha256"], labels, starts_s[row["recording_id"]], cache, params))
     return jobs
 
 
@@ -74,14 +67,10 @@ def annotate_recording(job: Job) -> Result:
 
     recording = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.sha256), extract))
     conclusion = conclude(recording, job.labels, job.params)
-    annotations = annotate(conclusion, job.starts_s, job.labels, job.params)
-    rows = [
-        {"slice_id": slice_id, **asdict(annotation)}
-        for slice_id, annotation in zip(job.slice_ids, annotations, strict=True)
-    ]
-    label_conflicts = conflicts.find(recording, conclusion.tempo, job.labels, job.params.suspect_confidence)
-    path = printable(job.path)
-    return Result(rows, [{"path": path, **conflict._asdict()} for conflict in label_conflicts], job.cache.problem)
+    annotations = annotate(conclusion, list(job.starts_s.values()), job.labels, job.params)
+    rows = [{"slice_id": slice_id, **asdict(row)} for slice_id, row in zip(job.starts_s, annotations, strict=True)]
+    found = conflicts(recording, conclusion, job.labels, job.params)
+    return Result(rows, [{"path": printable(job.path), **one._asdict()} for one in found], job.cache.problem)
 
 
 def summary(
@@ -93,15 +82,12 @@ def summary(
     lines = [f"{len(rows)} slices: {metered} with a tempo, {estimated} with an estimated dastgah"]
     if label_conflicts:
         lines.append(f"{len(label_conflicts)} label(s) to check, kept unchanged, in {file}:")
-        lines += [f"  {_line(conflict)}" for conflict in label_conflicts[:_PRINTED]]
-        if len(label_conflicts) > _PRINTED:
-            lines.append(f"  ... and {len(label_conflicts) - _PRINTED} more")
+    for row in label_conflicts[:_PRINTED]:
+        span = f"{clock(row['start_s'])} to {clock(row['end_s'])}"
+        labelled = f"{row['what']} is labelled {row['label']}, sounds like {row['estimate']}"
+        lines.append(f"  {row['path']}, {span}: {labelled} ({row['confidence']:.2f})")
+    if len(label_conflicts) > _PRINTED:
+        lines.append(f"  ... and {len(label_conflicts) - _PRINTED} more")
     if failed := sorted({problem for problem in problems if problem}):
         lines.append(f"not cached for the next run: {'; '.join(failed)}")
     return lines
-
-
-def _line(conflict: dict) -> str:
-    span = f"{clock(conflict['start_s'])} to {clock(conflict['end_s'])}"
-    labelled = f"{conflict['what']} is labelled {conflict['label']}, sounds like {conflict['estimate']}"
-    return f"{conflict['path']}, {span}: {labelled} ({conflict['confidence']:.2f})"

@@ -1,7 +1,7 @@
 """Onset strength: how strongly something begins, all along a recording.
 
-Samples are mono float32 of shape (n,), full scale 1.0, at 24,000 Hz. Onset strength has 100 frames a second, frame *i*
-centred on sample 240 *i*, and a column for each of three frequency ranges (low, middle, high); their sum is the whole.
+Onset strength has 100 frames a second, frame *i* centred on sample 240 *i*, and a column for each of three frequency
+ranges (low, middle, high); their sum is the whole.
 
 It is log-mel flux in which each band is compared with the loudest of its neighbours two frames before, so that vibrato
 makes no onsets (Böck and Widmer, "Maximum filter vibrato suppression for onset detection", DAFx 2013). Levels are
@@ -16,10 +16,9 @@ import scipy.fft
 import scipy.ndimage
 import scipy.sparse
 
-from tarkib.annotation.framing import SEGMENT_S, Segment, segments
-from tarkib.audio import SAMPLE_RATE
+from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 
-FFT_SIZE = 1024
+WINDOW = 1024
 HOP = 240
 FRAME_RATE = SAMPLE_RATE // HOP
 RANGES = 3
@@ -28,14 +27,14 @@ _BANDS = 40
 _EDGES = (0, 10, 24)  # first band of each range: up to about 850 Hz, 2.6 kHz and 10 kHz
 _LAG = 2  # frames
 _CUT = 3  # frames whose window reaches over an end of the recording
-_SEGMENT = int(SEGMENT_S * FRAME_RATE)
+_SEGMENT = int(CLIP_SECONDS * FRAME_RATE)
 _REACH = 4  # segments before and after whose loudest band counts
 _QUIET = 1e-3  # magnitude of the loudest band below which nothing is amplified further: a sine at about -70 dBFS
 _COMPRESSION = 1_000.0  # of levels relative to the loudest band: 60 dB below it a band begins to count
 
 
-class OnsetDetector:
-    """Onset strength of a recording that comes in segments."""
+class Detector:
+    """Onset strength of a recording that comes in segments of five seconds."""
 
     def __init__(self) -> None:
         self._mels: list[np.ndarray] = []  # of the last segments, until those after them are known
@@ -43,9 +42,9 @@ class OnsetDetector:
         self._flux: list[np.ndarray] = []
         self._before = np.full((_LAG, _BANDS), np.inf, np.float32)  # nothing rises above infinity
 
-    def add(self, segment: Segment) -> None:
-        """Analyse the next segment."""
-        spectra = scipy.fft.rfft(segment.frames(FFT_SIZE, HOP, before=FFT_SIZE // 2) * _window())
+    def add(self, frames: np.ndarray) -> None:
+        """Analyse the next segment's frames, shape (frames, `WINDOW`)."""
+        spectra = scipy.fft.rfft(frames * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
         mel = (_filterbank() @ np.sqrt(spectra.real**2 + spectra.imag**2).T).T
         self._mels.append(mel)
         self._peaks.append(max(float(mel.max()), _QUIET))
@@ -76,24 +75,11 @@ class OnsetDetector:
         self._before = level[-_LAG:]
 
 
-def onset_strength(samples: np.ndarray) -> np.ndarray:
-    """Onset strength of a recording in memory, float32 of shape (1 + n // 240, `RANGES`)."""
-    detector = OnsetDetector()
-    for segment in segments([samples]):
-        detector.add(segment)
-    return detector.finish()
-
-
-@functools.cache
-def _window() -> np.ndarray:
-    return np.hanning(FFT_SIZE + 1)[:-1].astype(np.float32)
-
-
 @functools.cache
 def _filterbank() -> scipy.sparse.csr_array:
     """Mel filterbank, shape (40, 513), each band's weights summing to 1.
 
     Sparse because it is faster so and, unlike a BLAS product, sums in the same order with any number of threads.
     """
-    bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT_SIZE, n_mels=_BANDS, fmin=40.0, fmax=10_000.0, norm=1)
+    bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=_BANDS, fmin=40.0, fmax=10_000.0, norm=1)
     return scipy.sparse.csr_array(bank.astype(np.float32))

@@ -6,17 +6,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from tarkib.annotation import onset, tonality
-from tarkib.annotation.conclusion import Conclusion
+from tarkib.annotation.conclusion import Conclusion, Labels
 from tarkib.annotation.evidence import Evidence
-from tarkib.annotation.labels import Labels
 from tarkib.annotation.pitch import BIN_CENTS, BINS
 from tarkib.params import Annotate
 from tarkib.runtime import plotting
 from tarkib.runtime.text import note_name
 from tarkib.vocabulary import SCALES
 
-_POINTS = 3_000  # as many as a screen shows; a longer recording's onsets are drawn by the highest of each group
-_MAX_BEATS = 400
+_MAX_BEATS = 400  # more are not drawn
 _BLUE, _LIGHT, _ROSE, _GREEN, _GREY = "#332288", "#88CCEE", "#CC6677", "#117733", "#BBBBBB"
 _TICKS_BPM = (30, 40, 50, 60, 80, 100, 120, 150, 200, 300)
 
@@ -29,23 +27,20 @@ def draw(evidence: Evidence, conclusion: Conclusion, labels: Labels, params: Ann
         _draw_onsets(onsets, evidence, conclusion.beats_s)
         _draw_tempo(tempi, conclusion, labels.bpm, params)
         _draw_pitch(pitches, evidence, conclusion.tonality)
+        for axes in picture.axes:
+            axes.spines["top"].set_visible(False)
         # A dollar sign in a file name does not begin a formula.
         picture.suptitle(title, fontsize=12, parse_math=False)
 
 
 def _draw_onsets(axes: Axes, evidence: Evidence, beats_s: np.ndarray) -> None:
     strength = evidence.onset.sum(axis=1)
-    group = -(-len(strength) // _POINTS)
-    highest = np.pad(strength, (0, -len(strength) % group)).reshape(-1, group).max(axis=1)
-    axes.plot(np.arange(len(highest)) * group / onset.FRAME_RATE, highest, color=_BLUE, linewidth=0.8)
-    title = f"Onset strength, and {len(beats_s)} beats where the tempo is trusted"
-    if 0 < len(beats_s) <= _MAX_BEATS:
+    axes.plot(np.arange(len(strength)) / onset.FRAME_RATE, strength, color=_BLUE, linewidth=0.8)
+    if len(beats_s) <= _MAX_BEATS:
         axes.vlines(beats_s, 0.0, 1.0, transform=axes.get_xaxis_transform(), color=_ROSE, linewidth=0.7, alpha=0.8)
-    elif len(beats_s):
-        title += ", too many to draw"
+    title = f"Onset strength, and {len(beats_s)} beats where the tempo is trusted"
     axes.set(title=title, ylabel="strength", ylim=(0, None))
     plotting.time_axis(axes, max(evidence.seconds, 0.1))
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, params: Annotate) -> None:
@@ -54,9 +49,10 @@ def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, par
     trusted = tempo.confidence >= params.min_confidence
     axes.plot(seconds[trusted], tempo.bpm[trusted], ".", color=_BLUE, markersize=4, label="tempo")
     axes.plot(seconds[~trusted], tempo.bpm[~trusted], ".", color=_GREY, markersize=2.5, label="not trusted")
-    also = [(second, bpm) for second in seconds[trusted] for bpm in tempo.octaves(float(second))]
-    if also:
-        axes.plot(*zip(*also, strict=True), ".", color=_LIGHT, markersize=2.5, label="half or double fits too")
+    for factor, fits in ((0.5, trusted & tempo.half_fits), (2.0, trusted & tempo.double_fits)):
+        axes.plot(
+            seconds[fits], factor * tempo.bpm[fits], ".", color=_LIGHT, markersize=2.5, label=f"{factor:g} × fits"
+        )
     if label_bpm is not None:
         axes.axhline(label_bpm, color=_ROSE, linewidth=1, linestyle="--", label=f"label, {label_bpm:g} BPM")
     low, high = params.min_bpm / 1.1, params.max_bpm * 1.1
@@ -71,28 +67,22 @@ def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, par
     probability.set(ylim=(0, 1), ylabel="confidence (green)")
     axes.set_zorder(probability.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.legend(loc="upper left", fontsize=8, ncols=4, framealpha=0.9)
-    for side in (axes, probability):
-        side.spines["top"].set_visible(False)
+    axes.legend(loc="upper left", fontsize=8, ncols=5, framealpha=0.9)
 
 
 def _draw_pitch(axes: Axes, evidence: Evidence, tonal: tonality.Tonality) -> None:
     """The profile, turned so that the tonic is on the left, with the template of the winning scale over it."""
-    axes.set(xlabel="cents above the tonic", ylabel="share of held notes", xlim=(-50, 1150))
-    axes.spines[["top", "right"]].set_visible(False)
     if tonal.tonic_hz is None or tonal.dastgah is None:
-        axes.set(title="Pitch: no scale", yticks=[], xticks=[], xlabel="")
+        axes.set(title="Pitch: no scale", yticks=[], xticks=[])
         return
     curves = tonality.profile_and_template(evidence.pitch, tonal.dastgah, tonal.tonic_hz)
     cents = np.arange(-5, BINS - 5) * BIN_CENTS
     profile, template = (np.roll(curve, 5) for curve in curves)
     axes.bar(cents, profile, width=9.0, color=_LIGHT, label="recording")
     axes.plot(cents, template, color=_ROSE, linewidth=1.3, label=f"template of {tonal.dastgah}")
+    axes.set(xlabel="cents above the tonic", ylabel="share of held notes", xlim=(-50, 1150), ylim=(0, None))
     axes.set_xticks(SCALES[tonal.dastgah])
     family = f", family {tonal.family} {tonal.family_confidence:.2f}" if tonal.family else ""
-    axes.set_title(
-        f"Pitch: {tonal.dastgah} {tonal.dastgah_confidence:.2f}{family}, "
-        f"tonic {tonal.tonic_hz:.1f} Hz ({note_name(tonal.tonic_hz)}) {tonal.tonic_confidence:.2f}"
-    )
-    axes.set_ylim(bottom=0)
+    tonic = f"tonic {tonal.tonic_hz:.1f} Hz ({note_name(tonal.tonic_hz)}) {tonal.tonic_confidence:.2f}"
+    axes.set_title(f"Pitch: {tonal.dastgah} {tonal.dastgah_confidence:.2f}{family}, {tonic}")
     axes.legend(loc="upper right", fontsize=8, framealpha=0.9)

@@ -1,7 +1,7 @@
 """Pitch: the fundamental frequency along a recording, and its profile of pitch classes.
 
-Samples are mono float32 of shape (n,), full scale 1.0, at 24,000 Hz. Pitch is in cents above `REFERENCE_HZ`, a mere
-origin: no tuning is assumed. A profile has `BINS` bins of ten cents to the octave; bin *b* is centred on 10 *b* cents.
+Pitch is in cents above `REFERENCE_HZ`, a mere origin: no tuning is assumed. A profile has `BINS` bins of ten cents to
+the octave; bin *b* is centred on 10 *b* cents.
 
 The fundamental is McLeod's: the first peak of the normalised square difference function, computed by FFT, that is
 nearly as high as the highest gives the period (McLeod and Wyvill, "A smarter way to find pitch", ICMC 2005). The
@@ -13,16 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 
-from tarkib.annotation.framing import SEGMENT_S, Segment, segments
-from tarkib.audio import SAMPLE_RATE
+from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 
 REFERENCE_HZ = 55.0
 BINS = 120
 BIN_CENTS = 1200.0 / BINS
+WINDOW, HOP = 2048, 480
+PEAK_WINDOW, PEAK_HOP = 8192, 2400
 
-_HOP = 480
-_FRAME_RATE = SAMPLE_RATE // _HOP
-_WINDOW = 2048
+_FRAME_RATE = SAMPLE_RATE // HOP
 _SHORTEST, _LONGEST = SAMPLE_RATE // 2_200, 1 + SAMPLE_RATE // 65  # periods of 2,200 and 65 Hz, in samples
 _CHOICE = 0.93  # McLeod's k: the first peak at least this share of the highest wins
 _CLARITY = 0.7  # height of a voiced frame's peak; breath lowers it, noise alone stays far below
@@ -30,9 +29,6 @@ _QUIET = 0.01  # power, as a share of the recording's loud frames', below which 
 _STABLE_CENTS = 35.0  # between neighbouring frames of a held note, vibrato included
 _STABLE_FRAMES = 4
 _TOGETHER = 125  # frames transformed at a time: what stays in a core's cache is much faster
-
-_PEAK_WINDOW = 8192
-_PEAK_HOP = 2400
 _PEAK_RANGE_HZ = (100.0, 2_000.0)
 _PEAK_FLOOR = 0.03  # of the frame's highest peak
 _PEAK_SILENCE = 0.05  # a sine at -98 dBFS
@@ -40,21 +36,18 @@ _PEAK_SHARE = 0.3  # of spectral peaks in the profile; the rest is fundamentals
 
 
 class Pitch(NamedTuple):
-    """Pitch along a recording, 50 frames a second."""
+    """Pitch along a recording, 50 frames a second; float32."""
 
     cents: np.ndarray
-    """shape (frames,), float32, cents above `REFERENCE_HZ`; NaN where the frame is not voiced"""
+    """shape (frames,), above `REFERENCE_HZ`; NaN where the frame is not voiced"""
     power: np.ndarray
-    """shape (frames,), float32, mean square of the frame"""
+    """shape (frames,), mean square"""
     spectral: np.ndarray
-    """shape (segments, `BINS`), float32: pitch classes of the spectral peaks in each five seconds"""
+    """shape (segments, `BINS`): pitch classes of the spectral peaks in each five seconds"""
 
     @property
     def held(self) -> np.ndarray:
-        """Shape (frames,), bool: voiced and part of a held note.
-
-        A held note is a run of `_STABLE_FRAMES` or more whose neighbours lie within `_STABLE_CENTS` of each other.
-        """
+        """Shape (frames,), bool: part of a run of frames, each near the one before it in pitch."""
         near = np.abs(np.diff(self.cents)) < _STABLE_CENTS  # False beside NaN
         edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
         held = np.zeros(len(self.cents), bool)
@@ -71,14 +64,11 @@ class Pitch(NamedTuple):
     def between(self, start_s: float, end_s: float) -> "Pitch":
         """Pitch of a part of the recording, in seconds; its spectral peaks to whole segments."""
         first, last = round(start_s * _FRAME_RATE), round(end_s * _FRAME_RATE)
-        segments = slice(int(start_s / SEGMENT_S), int(np.ceil(end_s / SEGMENT_S)))
+        segments = slice(int(start_s / CLIP_SECONDS), int(np.ceil(end_s / CLIP_SECONDS)))
         return Pitch(self.cents[first:last], self.power[first:last], self.spectral[segments])
 
     def fundamentals(self) -> np.ndarray:
-        """How long each pitch class is held: shape (`BINS`,), sum 1, or all 0 without held notes.
-
-        A frame counts by the square root of its amplitude: all long notes show the scale, not only the loud ones.
-        """
+        """How long each pitch class is held: shape (`BINS`,), sum 1, or all 0. The loudness of a note counts little."""
         held = self.held
         return _shares(_classes(self.cents[held], self.power[held].astype(float) ** 0.25))
 
@@ -88,22 +78,21 @@ class Pitch(NamedTuple):
         return (1.0 - _PEAK_SHARE) * self.fundamentals() + _PEAK_SHARE * spectral
 
 
-class PitchDetector:
-    """Pitch of a recording that comes in segments."""
+class Detector:
+    """Pitch of a recording that comes in segments of five seconds."""
 
     def __init__(self) -> None:
         self._frames: list[np.ndarray] = []  # lag, clarity and power, each of shape (3, frames)
         self._spectral: list[np.ndarray] = []
 
-    def add(self, segment: Segment) -> None:
-        """Analyse the next segment."""
-        frames = segment.frames(_WINDOW, _HOP)
+    def add(self, frames: np.ndarray, long_frames: np.ndarray) -> None:
+        """Analyse the next segment's frames, of `WINDOW` samples for the fundamental and `PEAK_WINDOW` for peaks."""
         for begin in range(0, len(frames), _TOGETHER):
             group = frames[begin : begin + _TOGETHER]
             group = group - group.mean(axis=1, keepdims=True)
             period = _period(_nsdf(group, _LONGEST + 1), _SHORTEST)
             self._frames.append(np.stack([*period, np.mean(group**2, axis=1)]).astype(np.float32))
-        self._spectral.append(_peak_classes(segment.frames(_PEAK_WINDOW, _PEAK_HOP)))
+        self._spectral.append(_peak_classes(long_frames))
 
     def finish(self) -> Pitch:
         """Pitch of all segments."""
@@ -112,14 +101,6 @@ class PitchDetector:
         cents = np.full(len(lag), np.nan, np.float32)
         cents[voiced] = 1200.0 * np.log2(SAMPLE_RATE / lag[voiced] / REFERENCE_HZ, dtype=np.float64)
         return Pitch(cents, power, np.stack(self._spectral).astype(np.float32))
-
-
-def detect(samples: np.ndarray) -> Pitch:
-    """Pitch of a recording in memory."""
-    detector = PitchDetector()
-    for segment in segments([samples]):
-        detector.add(segment)
-    return detector.finish()
 
 
 def _nsdf(block: np.ndarray, longest: int) -> np.ndarray:
@@ -160,8 +141,8 @@ def _sounding(power: np.ndarray) -> np.ndarray:
 
 def _peak_classes(frames: np.ndarray) -> np.ndarray:
     """Pitch classes of the frames' spectral peaks between 100 and 2,000 Hz, by the square root of their amplitudes."""
-    window = np.hanning(_PEAK_WINDOW + 1)[:-1].astype(np.float32)
-    low, high = (int(hz * _PEAK_WINDOW / SAMPLE_RATE) for hz in _PEAK_RANGE_HZ)
+    window = np.hanning(PEAK_WINDOW + 1)[:-1].astype(np.float32)
+    low, high = (int(hz * PEAK_WINDOW / SAMPLE_RATE) for hz in _PEAK_RANGE_HZ)
     spectra = scipy.fft.rfft(frames * window)[:, low - 1 : high + 2]
     spectra = np.sqrt(spectra.real**2 + spectra.imag**2)
     left, middle, right = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
@@ -169,7 +150,7 @@ def _peak_classes(frames: np.ndarray) -> np.ndarray:
     row, column = np.nonzero((middle > left) & (middle > right) & (middle > floor))
     a, b, c = (np.log(part[row, column].astype(float) + 1e-12) for part in (left, middle, right))
     position = column + low + 0.5 * (a - c) / (a - 2.0 * b + c)
-    cents = 1200.0 * np.log2(position * SAMPLE_RATE / _PEAK_WINDOW / REFERENCE_HZ)
+    cents = 1200.0 * np.log2(position * SAMPLE_RATE / PEAK_WINDOW / REFERENCE_HZ)
     return _classes(cents, np.sqrt(middle[row, column]))
 
 

@@ -1,7 +1,7 @@
 """Tempo along a recording, with its confidence.
 
-Onset strength is that of `onset`, 100 frames a second; lags are in its frames. Tempi are in beats per minute, one value
-a second: second *t* is estimated from the `WINDOW_S` seconds around it (moved inwards at the ends).
+Tempi are in beats per minute, one value a second, estimated from the `WINDOW_S` seconds around it (moved inwards at the
+ends); lags are in frames of the onset strength.
 
 Each frequency range of the onset strength, and their sum, is autocorrelated. A comb scores a tempo: a weighted sum of
 the autocorrelations at simple ratios of its period, from a quarter to eight times, where the divisions and bars of a
@@ -11,7 +11,7 @@ path's tempo and its octaves among all tempi and no metre, so free rhythm gets a
 
 Beats are those of Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007: the frames of
 the greatest sum of onset strengths less the squared logarithm of each step over the period, which follows our tempo.
-(librosa's tracker is compiled and ended some processes of a fresh installation with a segfault.)
+(librosa's tracker ended some processes with a segfault.)
 """
 
 import functools
@@ -27,11 +27,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import expit, logit
 
 from tarkib.annotation.onset import FRAME_RATE
-from tarkib.annotation.precision import BPM_DECIMALS, CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
 
 WINDOW_S = 12.0
+CONFIDENCE_DECIMALS = 3
+MAX_CONFIDENCE = 0.999  # of an estimate; only a label has confidence 1
 
 _SMOOTHING = 3.0  # frames; lets the multiples of a human period still meet
 _AVERAGE = 61  # frames of the moving average that is subtracted from the onset strength
@@ -49,8 +50,8 @@ _CERTAIN = 1e-4  # probabilities are kept that far from 0 and 1, where log-odds 
 _TIGHTNESS = 100.0  # of the beat's period, against onset strengths in units of their standard deviation
 _SPREAD = 1.0 / 32.0  # of a period, by which an onset may be off the beat
 _FIRST = 0.01  # of the strongest onset: the first beat is at least that strong
-_BEAT_DECIMALS = 6  # of scores: last bits must not decide between steps of equal cost
-_SCORE_DECIMALS = 3  # before the path is chosen: last bits must not decide between equal tempi
+_BPM_DECIMALS = 1
+_SCORE_DECIMALS, _BEAT_DECIMALS = 3, 6  # last bits must not decide between paths of equal tempi or steps of equal cost
 
 
 class Combs(NamedTuple):
@@ -65,8 +66,8 @@ class Combs(NamedTuple):
 def _read_combs() -> Combs:
     fitted = json.loads(resources.files(__package__).joinpath("combs.json").read_text(encoding="utf-8"))
     ratios = np.array([float(Fraction(ratio)) for ratio in fitted["weights"]])
-    weights = np.array(list(fitted["weights"].values()))  # shape (ratios, combs, 1 + ranges)
-    rows = weights.transpose(2, 0, 1).reshape(-1, weights.shape[1])
+    weights = np.array(list(fitted["weights"].values())).transpose(2, 0, 1)  # shape (1 + ranges, ratios, combs)
+    rows = weights.reshape(-1, weights.shape[2])
     return Combs(ratios, rows, fitted["unmetred"], tuple(fitted["calibration"]))
 
 
@@ -81,9 +82,8 @@ class TempoTrack(NamedTuple):
     confidence: np.ndarray
     """shape (seconds,), probability in [0, 1] that there is a metre of this tempo, its half or its double"""
     half_fits: np.ndarray
-    """shape (seconds,), bool: half the tempo fits nearly as well"""
     double_fits: np.ndarray
-    """shape (seconds,), bool: double the tempo fits nearly as well"""
+    """shape (seconds,), bool: half or double the tempo fits nearly as well"""
 
     def at(self, second: float) -> tuple[float, float]:
         """Tempo and confidence around a moment of the recording (clamped to its ends)."""
@@ -94,27 +94,21 @@ class TempoTrack(NamedTuple):
         """Of half and double the tempo around a moment, those that fit nearly as well."""
         row = self._row(second)
         fits = ((0.5, self.half_fits[row]), (2.0, self.double_fits[row]))
-        return [round(factor * float(self.bpm[row]), BPM_DECIMALS + 1) for factor, fit in fits if fit]
+        return [round(factor * float(self.bpm[row]), _BPM_DECIMALS + 1) for factor, fit in fits if fit]
 
     def _row(self, second: float) -> int:
         return int(np.clip(round(second), 0, len(self.bpm) - 1))
 
 
 def track(onset: np.ndarray, params: Annotate) -> TempoTrack:
-    """Tempo along a recording, between `params.min_bpm` and `max_bpm`, rounded.
-
-    The prior is log-normal around `params.prior_bpm` with a standard deviation of `prior_octaves`.
-    """
+    """Tempo along a recording, between `params.min_bpm` and `max_bpm`, rounded."""
     bpm, (same, half, double) = follow(onset, params)
     confidence = np.minimum(calibrated(same + half + double).round(CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
-    return TempoTrack(bpm.round(BPM_DECIMALS), confidence, half > _NEARLY * same, double > _NEARLY * same)
+    return TempoTrack(bpm.round(_BPM_DECIMALS), confidence, half > _NEARLY * same, double > _NEARLY * same)
 
 
 def follow(onset: np.ndarray, params: Annotate) -> tuple[np.ndarray, np.ndarray]:
-    """The best path along a recording: its tempi, shape (seconds,), and their probabilities, shape (3, seconds).
-
-    Probabilities are those of the tempo, its half and its double, each within 4 %; 0 in silence.
-    """
+    """The best path's tempi, shape (seconds,), and the probabilities of them, their halves and doubles."""
     bpm = tempo_grid(params.min_bpm, params.max_bpm)
     score, moves = scores(onset, bpm)
     score = np.round(score + log_prior(bpm, params), _SCORE_DECIMALS)
@@ -132,7 +126,7 @@ def tempo_grid(min_bpm: float, max_bpm: float) -> np.ndarray:
 
 
 def log_prior(bpm: np.ndarray, params: Annotate) -> np.ndarray:
-    """Logarithm of the prior of tempi, up to a constant."""
+    """Logarithm of the prior of tempi, log-normal around `params.prior_bpm`, up to a constant."""
     return -0.5 * (np.log2(bpm / params.prior_bpm) / params.prior_octaves) ** 2
 
 
@@ -172,9 +166,9 @@ def _pulses(onset: np.ndarray) -> np.ndarray:
 
 
 def levels(windows: np.ndarray, bpm: np.ndarray) -> np.ndarray:
-    """Autocorrelations at the ratios of each tempo's period, shape (windows, len(bpm), (1 + ranges) * ratios).
+    """Autocorrelations of windows of `_pulses`, shape (1 + ranges, windows, frames), at ratios of each tempo's period.
 
-    `windows` are of `_pulses`, shape (1 + ranges, windows, frames).
+    Shape (windows, len(bpm), (1 + ranges) * ratios).
     """
     count, size = windows.shape[1:]
     # On a logarithmic axis of lags, ratios of a period are shifts.
@@ -185,21 +179,15 @@ def levels(windows: np.ndarray, bpm: np.ndarray) -> np.ndarray:
     valid = lags < min(_LONGEST * size, size - 1)
     below = np.where(valid, lags, 0.0).astype(int)
     weight = np.where(valid, lags - below, 0.0).astype(np.float32)
-    acf = _autocorrelation(windows)
+    # The normalised autocorrelation, 0 in silence. Longer lags have fewer frames: theirs is scaled up by at most 2.
+    spectra = scipy.fft.rfft(windows, scipy.fft.next_fast_len(2 * size, real=True), axis=-1)
+    acf = scipy.fft.irfft(spectra.real**2 + spectra.imag**2, axis=-1)[..., :size] / size
+    share = np.maximum(1.0 - np.arange(size) / size, 0.5)
+    acf = (acf / ((acf[..., :1] + _FLOOR) * share)).astype(np.float32)
     along = ((1.0 - weight) * acf[..., below] + weight * acf[..., below + 1]) * valid
     # Tempi rise as lags fall: tempo k at a ratio is at index high - shift + k.
     picked = np.stack([along[..., high - shift : high - shift + len(bpm)] for shift in shifts])
     return picked.transpose(2, 3, 1, 0).reshape(count, len(bpm), -1)
-
-
-def _autocorrelation(windows: np.ndarray) -> np.ndarray:
-    """Normalised autocorrelation along the last axis, at all lags; 0 in silence."""
-    size = windows.shape[-1]
-    spectra = scipy.fft.rfft(windows, scipy.fft.next_fast_len(2 * size, real=True), axis=-1)
-    acf = scipy.fft.irfft(spectra.real**2 + spectra.imag**2, axis=-1)[..., :size] / size
-    # Longer lags have fewer frames; their correlation is scaled up by at most 2.
-    share = np.maximum(1.0 - np.arange(size) / size, 0.5)
-    return (acf / ((acf[..., :1] + _FLOOR) * share)).astype(np.float32)
 
 
 def _mass(probability: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -266,7 +254,7 @@ def first_beat(beats_s: np.ndarray, start_s: float) -> float | None:
 
 
 def _best_beats(strength: np.ndarray, periods: np.ndarray) -> np.ndarray:
-    """Frames of the beats, rising, float64; `periods` gives the frames of a beat around each frame."""
+    """Frames of the beats, rising, float64; `periods` are the beat's frames around each frame."""
     local = scipy.ndimage.gaussian_filter1d(strength.astype(float), _SPREAD * float(np.median(periods)))
     local = np.round(local / max(float(local.std()), 1e-12), _BEAT_DECIMALS)
     total, back = local.copy(), np.full(len(local), -1)

@@ -1,8 +1,7 @@
 """Tonic and dastgah of a recording, from its pitch-class profile.
 
-The tonic is the first degree of the scale in `vocabulary.SCALES`. The *shahed*, the tone a mode circles around, is the
-same in all dastgahs but homayoun, where it is the second degree (`shahed_cents`). Tuning is free: no 440 Hz is assumed.
-Confidences are probabilities: of the tonic within 50 cents and modulo octave, of the dastgah, of its family.
+The tonic is the first degree of the scale in `vocabulary.SCALES`; no tuning is assumed. Confidences are probabilities:
+of the tonic within 50 cents and modulo octave, of the dastgah, of its family.
 
 A hypothesis is a dastgah on a tonic. Its template, Gaussians of 25 cents on the scale's degrees, is correlated with the
 compressed profile; a softmax makes probabilities of the correlations, and each answer sums the hypotheses that agree on
@@ -19,7 +18,7 @@ import numpy as np
 import scipy.ndimage
 
 from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
-from tarkib.annotation.precision import CONFIDENCE_DECIMALS, HZ_DECIMALS, MAX_CONFIDENCE
+from tarkib.annotation.tempo import CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.vocabulary import DASTGAHS, SCALES
 
 RADIF_SHARES = {
@@ -52,6 +51,7 @@ _MIN_HELD_LABELLED = 0.02  # with a labelled dastgah, a few notes suffice to loo
 _MIN_TONES = 2  # of a scale
 _TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
 _SCORE_DECIMALS = 4  # before the best hypothesis is chosen
+_HZ_DECIMALS = 2
 
 
 class Tonality(NamedTuple):
@@ -66,15 +66,12 @@ class Tonality(NamedTuple):
 
 
 def shahed_cents(dastgah: str) -> float:
-    """Cents from the tonic up to the shahed, to compare with annotations of the latter."""
+    """Cents from the tonic up to the shahed, the tone that a mode circles around."""
     return float(SCALES[dastgah][1]) if dastgah == "homayoun" else 0.0
 
 
 def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> Tonality:
-    """Tonic, dastgah and family of a recording's pitch, rounded.
-
-    A known dastgah or tonic restricts the hypotheses and is returned unchanged with confidence 1, scale or no scale.
-    """
+    """Tonic, dastgah and family of a recording; a known one restricts the others and is returned with confidence 1."""
     tonality = Tonality(tonic_hz, float(tonic_hz is not None))
     if dastgah is not None:
         tonality = tonality._replace(
@@ -83,7 +80,12 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
     if not _has_scale(pitch, dastgah):
         return tonality
     names = _ESTIMATED if dastgah is None else (dastgah,)
-    scores = _scores(_compressed(pitch.profile()), names, _RADIF_UNKNOWN if dastgah is None else _RADIF_KNOWN, tonic_hz)
+    scores = _scores(
+        _normalised(pitch.profile() ** _COMPRESSION),
+        names,
+        _RADIF_UNKNOWN if dastgah is None else _RADIF_KNOWN,
+        tonic_hz,
+    )
     probability = np.exp(scores - scores.max())
     probability /= probability.sum()
     row = 0
@@ -102,9 +104,13 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
     if tonic_hz is None:
         step = int(scores[row].argmax())
         same = np.abs(_wrapped((np.arange(BINS) - step) * BIN_CENTS)) <= _SAME_TONIC_CENTS
-        cents = _octave(pitch, _refined(scores[row], step) * BIN_CENTS)
+        # A parabola through its neighbours refines the maximum.
+        left, middle, right = (scores[row, (step + k) % BINS] for k in (-1, 0, 1))
+        curvature = left - 2.0 * middle + right
+        offset = 0.5 * (left - right) / curvature if curvature < -1e-12 else 0.0
+        cents = _octave(pitch, (step + offset) * BIN_CENTS)
         tonality = tonality._replace(
-            tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), HZ_DECIMALS),
+            tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), _HZ_DECIMALS),
             tonic_confidence=_confidence(float(probability[:, same].sum())),
         )
     return tonality
@@ -118,12 +124,15 @@ def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
     """Whether enough notes are held to look for a tonic or, if the dastgah is unknown, for a scale."""
     if dastgah is not None:
         return pitch.held_share >= _MIN_HELD_LABELLED
-    return pitch.held_share >= _MIN_HELD and _tones(pitch.fundamentals()) >= _MIN_TONES
+    smooth = scipy.ndimage.gaussian_filter1d(pitch.fundamentals(), _DEGREE_CENTS / BIN_CENTS, mode="wrap")
+    tones = (smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1)) & (smooth > _TONE_SHARE * smooth.max())
+    return pitch.held_share >= _MIN_HELD and int(tones.sum()) >= _MIN_TONES
 
 
 def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
     """Score of every hypothesis, shape (dastgahs, `BINS`): a row a dastgah, a column a tonic; -inf if ruled out."""
-    scores = np.stack([_correlate(profile, _template(name, radif)) for name in names]) / _TEMPERATURE
+    templates = np.fft.rfft(np.stack([_template(name, radif) for name in names]))
+    scores = np.fft.irfft(np.fft.rfft(profile) * np.conj(templates), BINS) / _TEMPERATURE
     if tonic_hz is not None:
         cents = np.arange(BINS) * BIN_CENTS - 1200.0 * np.log2(tonic_hz / REFERENCE_HZ)
         scores[:, np.abs(_wrapped(cents)) > _SAME_TONIC_CENTS] = -np.inf
@@ -131,10 +140,7 @@ def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz:
 
 
 def profile_and_template(pitch: Pitch, dastgah: str, tonic_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Profile and template for a picture, shape (`BINS`,) each, from the tonic up.
-
-    The template has the profile's sum and is lifted so that its lowest point is 0.
-    """
+    """Profile and template from the tonic up, for a picture: of one sum, the template's lowest point at 0."""
     cents = 1200.0 * np.log2(tonic_hz / REFERENCE_HZ)
     profile = np.roll(pitch.profile(), -round(cents / BIN_CENTS))
     template = _template(dastgah, _RADIF_KNOWN)
@@ -143,10 +149,7 @@ def profile_and_template(pitch: Pitch, dastgah: str, tonic_hz: float) -> tuple[n
 
 
 def weights(dastgah: str, radif: float) -> dict[int, float]:
-    """Weight of each degree (cents above the tonic) in a template; `radif` is the weight of the radif's durations.
-
-    The tonic weighs the same in all: performances dwell on it far more than the whole radif does on average.
-    """
+    """Weight of each degree (cents above the tonic) in a template; `radif` is the weight of the radif's durations."""
     plain = dict.fromkeys(SCALES[dastgah], 1.0) | _SPLIT_DEGREES.get(dastgah, {})
     shares = RADIF_SHARES[dastgah]
     mean = sum(shares.values()) / len(SCALES[dastgah])
@@ -164,36 +167,12 @@ def _template(dastgah: str, radif: float) -> np.ndarray:
 
 
 def _wrapped(cents: np.ndarray) -> np.ndarray:
-    """Cents modulo octave, -600 to 600."""
     return (cents + 600.0) % 1200.0 - 600.0
 
 
 def _normalised(profile: np.ndarray) -> np.ndarray:
     centred = profile - profile.mean()
     return centred / max(float(np.sqrt((centred**2).sum())), 1e-12)
-
-
-def _compressed(profile: np.ndarray) -> np.ndarray:
-    return _normalised(profile**_COMPRESSION)
-
-
-def _correlate(profile: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Correlation of the profile with the template on every tonic, shape (`BINS`,), in [-1, 1]."""
-    return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(template)), BINS)
-
-
-def _tones(classes: np.ndarray) -> int:
-    """Number of tones in a profile: its local maxima once neighbouring bins are smoothed."""
-    smooth = scipy.ndimage.gaussian_filter1d(classes, _DEGREE_CENTS / BIN_CENTS, mode="wrap")
-    peaks = (smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1)) & (smooth > _TONE_SHARE * smooth.max())
-    return int(peaks.sum())
-
-
-def _refined(score: np.ndarray, best: int) -> float:
-    """The maximum's place in bins, by a parabola through its neighbours."""
-    left, middle, right = score[best - 1], score[best], score[(best + 1) % len(score)]
-    curvature = left - 2.0 * middle + right
-    return best + (0.5 * (left - right) / curvature if curvature < -1e-12 else 0.0)
 
 
 def _octave(pitch: Pitch, tonic_cents: float) -> float:

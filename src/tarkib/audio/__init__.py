@@ -10,6 +10,7 @@ from tarkib.audio.samples import (
     CLIP_SAMPLES,
     CLIP_SECONDS,
     SAMPLE_RATE,
+    Mix,
     amplitude,
     check_rate,
     check_samples,

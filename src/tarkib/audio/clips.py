@@ -26,7 +26,7 @@ _FULL_SCALE = 32_768  # of PCM 16; the same factor both ways, so that storing a 
 
 
 class Place(NamedTuple):
-    """Where a clip is: its shard's file name, and the byte offset and size of its FLAC file in it."""
+    """Where a clip is, as its table says: its shard's file name, its FLAC file's byte offset and size in it."""
 
     shard: str
     offset: int
@@ -34,16 +34,11 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping) -> "Place":
-        """Where the clip of a table's row is."""
         return cls(row["shard"], row["offset"], row["size"])
 
 
 class Places(Sequence[Place]):
-    """Places of many clips in one array of 32 bytes a clip, made from the rows of a table.
-
-    A list of `Place` takes seven times as much, and a forked process copies the pages of the objects that it looks at,
-    since it counts references to them.
-    """
+    """Places of many clips, from the rows of a table, in one array: a seventh of a list, and shared by forks."""
 
     def __init__(self, rows: Iterable[Mapping]) -> None:
         columns = [("shard", "S16"), ("offset", np.int64), ("size", np.int64)]
@@ -71,10 +66,7 @@ def encode(samples: np.ndarray) -> bytes:
 
 
 def decode(flac: bytes, begin: int = 0, end: int | None = None, dtype: str = "float32") -> np.ndarray:
-    """Samples, shape (n,), of a FLAC file, or those from `begin` to before `end`; the inverse of `encode`.
-
-    A part costs little more than its share of the whole. As "int16" they are what is stored, 32,768 times the float32.
-    """
+    """Samples, shape (n,), of a FLAC file; as "int16" they are what is stored, 32,768 times the float32."""
     return soundfile.read(io.BytesIO(flac), start=begin, stop=end, dtype=dtype)[0]
 
 
@@ -99,10 +91,7 @@ def check(folder: Path, rows: Iterable[Mapping]) -> None:
     for shard, end in ends.items():
         size = (folder / shard).stat().st_size if (folder / shard).exists() else 0
         if size < end:
-            raise TarkibError(
-                f"{shard}: has {size} of the {end} bytes that were written; something else deletes files in {folder}; "
-                "nothing was replaced; run again"
-            )
+            raise TarkibError(f"{shard}: has {size} of the {end} bytes that were written in {folder}; run again")
 
 
 class ClipStore(AbstractContextManager):
@@ -113,18 +102,13 @@ class ClipStore(AbstractContextManager):
         self._files: dict[str, int] = {}
 
     def read(self, place: Place, begin: int = 0, end: int | None = None, dtype: str = "float32") -> np.ndarray:
-        """Samples of the clip at a place, as `decode` gives them.
-
-        Raises TarkibError where the shard is missing, does not hold a clip there, or a damaged one.
-        """
+        """Samples of the clip at a place, as `decode` gives them. Raises TarkibError where there is none, or damage."""
         flac = self.read_bytes(place)
         try:
             return decode(flac, begin, end, dtype)
         except RuntimeError as error:  # libsndfile's own error: FLAC has checksums
-            reason = str(getattr(error, "error_string", error)).rstrip(".")
-            raise TarkibError(
-                f"{self.folder / place.shard}: the clip at byte {place.offset} is damaged ({reason}): {_REMEDY}"
-            ) from error
+            where = f"{self.folder / place.shard}: the clip at byte {place.offset}"
+            raise TarkibError(f"{where} is damaged ({getattr(error, 'error_string', error)}): {_REMEDY}") from error
 
     def read_bytes(self, place: Place) -> bytes:
         """The FLAC file at a place. Raises TarkibError where there is none."""
@@ -136,15 +120,12 @@ class ClipStore(AbstractContextManager):
                 raise TarkibError(f"{path}: {error.strerror}; run dvc repro or dvc checkout") from error
         flac = os.pread(self._files[place.shard], place.size, place.offset)
         if len(flac) != place.size or not flac.startswith(b"fLaC"):
-            raise TarkibError(
-                f"{path}: no clip at byte {place.offset}; shards and table do not belong together: {_REMEDY}"
-            )
+            raise TarkibError(f"{path}: no clip at byte {place.offset}, where the table has it: {_REMEDY}")
         return flac
 
     def __exit__(self, *_: object) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
 
-    def __getstate__(self) -> dict:
-        # Open files do not travel between processes.
+    def __getstate__(self) -> dict:  # open files do not travel between processes
         return {"folder": self.folder, "_files": {}}

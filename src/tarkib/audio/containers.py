@@ -7,7 +7,7 @@ import mmap
 import re
 import struct
 
-from tarkib.audio.splice import Layout, Piece
+from tarkib.audio.sndfile import Layout, Piece
 from tarkib.errors import TarkibError
 
 _RIFF = (b"RIFF", b"RF64", b"BW64")
@@ -36,12 +36,11 @@ def layout(data: mmap.mmap) -> Layout | None:
 
 
 def _wav(data: mmap.mmap) -> Layout:
-    """Layout of a WAV file.
+    """A part where the header's size of the sound is wrong, or the sound lies where libsndfile does not find it.
 
-    The header's size of the sound is right where the file ends there, but for a few bytes, or another chunk begins. It
-    is wrong where other bytes follow (a killed recorder wrote 0, another stopped updating it, sizes over 4 GB wrap
-    around), and where it is at least `_UNKNOWN` and exceeds the file: then everything up to the end is sound. A smaller
-    size that exceeds the file means that the file is cut short.
+    The size is right where the file ends there, but for a few bytes, or another chunk begins. It is wrong where other
+    bytes follow (a killed recorder wrote 0, sizes over 4 GB wrap around), and where it exceeds the file and is at least
+    `_UNKNOWN`: then all up to the end is sound. A smaller size that exceeds the file means that it is cut short.
     """
     chunks, is_unpadded = _chunks(data)
     if b"fmt " not in chunks or b"data" not in chunks:
@@ -117,8 +116,8 @@ def _rf64_header(data: mmap.mmap, chunks: dict[bytes, tuple[int, int]], size: in
 
 def _aiff(data: mmap.mmap) -> Layout:
     """Only checked: libsndfile would read an AIFF file that is cut short without a word."""
-    (promised,) = struct.unpack(">I", data[4:8].ljust(4, b"\0"))
-    if promised != 0xFFFFFFFF and len(data) - 8 < promised:
+    promised = int.from_bytes(data[4:8], "big")
+    if len(data) - 8 < promised < _WRAP - 1:
         raise _cut_short(promised, len(data) - 8)
     return Layout()
 
@@ -152,8 +151,7 @@ def _ogg(data: mmap.mmap) -> Layout:
 def _flac(data: mmap.mmap) -> Layout:
     """A part for each of the streams that were joined, of which libsndfile reads the first alone.
 
-    It also stops where the header says that the sound ends. A header whose length is missing (as in a live stream), too
-    small or impossible is given the length that the last frame has.
+    A header whose length is missing (as in a live stream), too small or impossible is given that of the last frame.
     """
     begins, at = [0], 0
     while (at := data.find(b"fLaC", at + 1)) > 0:
@@ -177,10 +175,7 @@ def _flac(data: mmap.mmap) -> Layout:
 
 
 def _flac_samples(tail: bytes, block_size: int) -> int:
-    """Samples of a stream by its last two frames that follow each other; 0 where there are none.
-
-    A frame alone can be chance: its head has a checksum of eight bits.
-    """
+    """Samples of a stream by its last two frames that follow each other, for a frame alone can be chance; or 0."""
     count = expected = 0
     for match in _FLAC_FRAME.finditer(tail):
         head = tail[match.start() : match.start() + 16].ljust(16, b"\0")

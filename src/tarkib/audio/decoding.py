@@ -1,14 +1,12 @@
 """Files decoded to mono at the project's rate.
 
 libsndfile reads most files as they are. `containers` and `mpeg` find the sound in those that it would not read, or not
-to their end; it is then given that sound as one or more files of its own (`splice`). FFmpeg reads the rest, and is
-tried where libsndfile fails before its first sample.
+to their end. FFmpeg reads the rest, and is tried where libsndfile fails before its first sample.
 """
 
 import mmap
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,19 +14,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tarkib.audio import containers, ffmpeg, mpeg
-from tarkib.audio.channels import Mix
-from tarkib.audio.quiet import quiet
-from tarkib.audio.samples import LOUDEST, SAMPLE_RATE, check_rate, check_samples, full_scale, resample_blocks
-from tarkib.audio.splice import Layout, Piece, open_splice
+from tarkib.audio import containers, ffmpeg, mpeg, sndfile
+from tarkib.audio.samples import SAMPLE_RATE, Mix, check_rate, check_samples, full_scale, resample_blocks
+from tarkib.audio.sndfile import Layout
 from tarkib.errors import TarkibError
 
 LIBSNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"})
 SUFFIXES = LIBSNDFILE_SUFFIXES | ffmpeg.SUFFIXES
 """Endings of the files that count as recordings, in lower case."""
 
-_BLOCK_SECONDS = 60
-_BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 _TOLERANCE_S = 0.5  # encoders and decoders alike add and take away some hundredths of a second
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 
@@ -48,13 +42,9 @@ class Stream:
 
     Blocks are float32 of shape (n,), mono at `SAMPLE_RATE`. Iterating raises TarkibError, whose message does not repeat
     the path, where the file cannot be read or decoded, ends before its header says it does, or holds samples that
-    `check_samples` refuses. The blocks before the fault have been given by then.
-
-    Attributes (complete when the iteration has ended)
-    --------------------------------------------------
-    file_sample_rate : Hz, of the file (of the first part, where it has several).
-    file_seconds : length of what was decoded.
-    remarks : what is odd about the file, each a clause that follows "used, but".
+    `check_samples` refuses; the blocks before the fault have been given by then. Afterwards `file_sample_rate` is the
+    file's (its first part's), `file_seconds` the length of what was decoded, and `remarks` are what is odd about the
+    file, each a clause that follows "used, but".
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,7 +91,7 @@ class Stream:
         parts = layout.parts or [None]
         for number, part in enumerate(parts, start=1):
             try:
-                with _opened(self._path, part) as file:
+                with sndfile.opened(self._path, part) as file:
                     yield from self._part(file, may_be_cut=layout.missing_seconds is not None)
             except (TarkibError, soundfile.LibsndfileError) as error:
                 if number == 1:
@@ -111,7 +101,7 @@ class Stream:
 
     def _by_ffmpeg(self) -> Iterator[np.ndarray]:
         seconds, is_exact = ffmpeg.seconds(self._path)
-        blocks = ffmpeg.blocks(self._path, _BLOCK_SAMPLES)
+        blocks = ffmpeg.blocks(self._path, sndfile.BLOCK_SAMPLES)
         for (rate, _), run in groupby(blocks, lambda block: (block[0], block[1].shape[1])):
             yield from resample_blocks(self._mono(rate, (block for _, block in run)), rate)
         # Containers know their length roughly, and a video's picture may be a little longer than its sound.
@@ -133,7 +123,7 @@ class Stream:
         if bits:
             self._remark(f"its samples are in the scale of {bits}-bit integers, and were divided by {scale:,.0f}")
         before = self.file_seconds
-        yield from resample_blocks(self._mono(file.samplerate, _read(file), scale), file.samplerate)
+        yield from resample_blocks(self._mono(file.samplerate, sndfile.blocks(file), scale), file.samplerate)
         decoded, promised = self.file_seconds - before, file.frames / file.samplerate
         if promised - decoded <= _TOLERANCE_S or may_be_cut:
             return
@@ -172,7 +162,7 @@ def load(path: Path, longest_s: float | None = None) -> Sound:
 
 
 def check_kind(path: Path | str, mode: int) -> None:
-    """Refuse a file that no decoder and no table can take, by its name and its mode, without opening it."""
+    """Refuse a file that no decoder and no table can take, by its name and mode."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -198,7 +188,7 @@ def seconds(path: Path) -> float:
             return ffmpeg.seconds(path)[0]
         total = 0.0
         for part in layout.parts or [None]:
-            with _opened(path, part) as file:
+            with sndfile.opened(path, part) as file:
                 total += file.frames / file.samplerate
         return total
     except Exception:
@@ -210,7 +200,7 @@ def plain(path: Path) -> soundfile._SoundFileInfo | None:
     try:
         check_file(path)
         layout = _layout(path)
-        return _info(path) if layout and not layout.parts else None
+        return sndfile.info(path) if layout and not layout.parts else None
     except Exception:
         return None
 
@@ -225,53 +215,17 @@ def _layout(path: Path) -> Layout | None:
             layout = mpeg.layout(data) if path.suffix.lower() == ".mp3" or mpeg.is_mp3(data) else Layout()
     if not layout.parts and ffmpeg.is_installed():
         try:
-            _info(path)
+            sndfile.info(path)
         except RuntimeError:
             return None  # the ending may be wrong
     return layout
-
-
-def _info(path: Path) -> soundfile._SoundFileInfo:
-    with quiet():
-        return soundfile.info(path)
-
-
-class _File(soundfile.SoundFile):
-    def seekable(self) -> bool:
-        """False: else `read` seeks after each block, and Ogg files with lost pages then repeat sound."""
-        return False
-
-
-@contextmanager
-def _opened(path: Path, part: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
-    """A file, or a part of it, open in libsndfile."""
-    with nullcontext(path) if part is None else open_splice(path, part) as source:
-        with quiet():
-            file = _File(source)
-        with file:
-            yield file
-
-
-def _read(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Blocks of a file, shape (frames, channels)."""
-    most = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_SAMPLES // file.channels))
-    left = file.frames  # no further: the rest may be anything
-    while left:
-        with quiet():
-            block = file.read(min(most, left), dtype="float32", always_2d=True)
-        if len(block) == 0:
-            return
-        if file.format == "MP3":  # a damaged frame can decode to anything
-            np.clip(block, -LOUDEST, LOUDEST, out=block)
-        left -= len(block)
-        yield block
 
 
 def _reason(path: Path, error: Exception) -> str:
     """A decoder's message, without the path; libsndfile's for its own formats, even where FFmpeg was tried last."""
     if not isinstance(error, soundfile.LibsndfileError) and path.suffix.lower() in LIBSNDFILE_SUFFIXES:
         try:
-            _info(path)
+            sndfile.info(path)
         except soundfile.LibsndfileError as first:
             error = first
     reason = str(getattr(error, "error_string", error)).replace(f" {path}", "").rstrip(".")

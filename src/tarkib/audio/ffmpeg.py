@@ -53,16 +53,13 @@ def length(path: Path | str) -> tuple[float, bool]:
     decoder = _library(Path(path)).AudioDecoder()
     metadata = decoder.load_file(str(path))
     # The container's length is that of the picture, too.
-    lengths = (stream.duration for stream in decoder.get_streams() if stream.media_type == "audio")
-    longest = next(filter(lambda duration: duration > 0, lengths), metadata.duration)
-    return max(0.0, float(longest)), metadata.container not in _GUESSED
+    lengths = [stream.duration for stream in decoder.get_streams() if stream.media_type == "audio"]
+    first = next((length for length in lengths if length > 0), metadata.duration)
+    return max(0.0, float(first)), metadata.container not in _GUESSED
 
 
 def blocks(path: Path, most: int) -> Iterator[Block]:
-    """The sound in blocks of a minute, or of about `most` numbers; each of one rate and one count of channels.
-
-    Raises RuntimeError where it cannot be decoded, at once or later on.
-    """
+    """The sound in blocks of at most a minute and about `most` numbers. Raises RuntimeError, at once or later on."""
     _library(path)
     return _decoded(path, most) if _is_safe(path) else _decoded_apart(path, most)
 
@@ -79,7 +76,7 @@ def _child(code: str, *arguments: object, stdout: int) -> subprocess.Popen[bytes
 
 
 def serve(path: str, most: int) -> None:
-    """Send the blocks to the standard output, each as its rate and channels and then its samples; or the error."""
+    """Send the blocks to the standard output, each as its rate and channels, then its samples; or 0 and the error."""
     output = Connection(sys.stdout.fileno(), readable=False)
     try:
         for rate, block in _decoded(Path(path), most):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from tarkib.audio.splice import Layout, Piece
+from tarkib.audio.sndfile import Layout, Piece
 
 _KBIT_S = {  # layer III, by the samples of a frame: MPEG-1 has 1152, MPEG-2 has 576 (ISO/IEC 11172-3 and 13818-3)
     1152: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -22,15 +22,14 @@ _KBIT_S = {  # layer III, by the samples of a frame: MPEG-1 has 1152, MPEG-2 has
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """By the two bits of the version: 3 is MPEG-1, 2 MPEG-2, 0 its extension to low rates."""
 
-_SOUGHT = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]|ID3[\x02-\x04]|APETAGEX|TAG|LYRICSBEGIN")
+_SOUGHT = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]|ID3[\x02-\x04]|APETAGEX|TAG")
 _NOT_ZERO = re.compile(rb"[^\0]")
 _VBRI_AT = 36  # in the frame
 _LEAST_FRAMES = 4  # fewer that stand alone look like frames by chance
-_LONGEST_LYRICS = 1 << 20
 
 
 class _Frame(NamedTuple):
-    """What the first four bytes of a frame say."""
+    """What the first four bytes of a frame say; its `format` differs between frames of different sounds."""
 
     head: bytes
     size: int
@@ -40,7 +39,6 @@ class _Frame(NamedTuple):
 
     @property
     def format(self) -> tuple:
-        """Differs between frames of different sounds."""
         return self[2:]
 
     @property
@@ -62,7 +60,6 @@ class _Part:
     last_size: int = 0
 
     def add(self, begin: int, end: int) -> None:
-        """Add a frame."""
         self.last_size = end - begin
         self.frames += 1
         if self.end == begin:
@@ -205,7 +202,7 @@ def _is_padding(data: mmap.mmap, gap: range, parts: list[_Part]) -> bool:
 
 
 def _tag_size(data: mmap.mmap, at: int) -> int:
-    """Bytes of the tag (ID3v1 and v2, APE, Lyrics3) that begins there; 0 where none does."""
+    """Bytes of the tag (ID3v1 and v2, APE) that begins there; 0 where none does."""
     head = data[at : at + 32]
     if head.startswith(b"ID3") and len(head) >= 10:
         a, b, c, d = head[6:10]
@@ -217,9 +214,6 @@ def _tag_size(data: mmap.mmap, at: int) -> int:
         return 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
     if head.startswith(b"TAG") and len(data) - at in (128, 128 + 227):
         return len(data) - at
-    if head.startswith(b"LYRICSBEGIN"):
-        ends = (data.find(word, at, at + _LONGEST_LYRICS) for word in (b"LYRICS200", b"LYRICSEND"))
-        return min((end + 9 - at for end in ends if end >= 0), default=0)
     return 0
 
 

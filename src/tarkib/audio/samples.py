@@ -1,4 +1,4 @@
-"""Samples, float32 of shape (n,) with full scale 1.0: their rate, length, level, and which ones are refused.
+"""Samples, float32 of shape (n,) with full scale 1.0: their rate, length, level, channels, and which are refused.
 
 A level is the RMS of the deviation from the mean: a constant offset (DC), which cheap converters add, is silent.
 
@@ -12,6 +12,7 @@ A floating-point file may pass full scale a little: inter-sample peaks, a mix th
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import soundfile
@@ -28,16 +29,17 @@ CLIP_SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE)
 LOUDEST = 16.0
 """Greatest amplitude that is taken as it is; full scale is 1.0."""
 
-_LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
 _BLOCK = 1 << 20  # frames
+_CANCELLED = 0.1
+_SILENT = 1e-6  # power of all channels together, -60 dB of full scale, below which nothing is decided
+_LEAST_SECONDS = 5
 
 
 def check_rate(rate: int) -> None:
     """Refuse a rate that no recording has: resampling from a few Hz would fill the memory."""
-    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+    if not 1_000 <= rate <= 768_000:
         raise TarkibError(
-            f"its header gives a sample rate of {rate} Hz; rates from {_LOWEST_RATE:,} to {_HIGHEST_RATE:,} are read. "
-            "Correct the header, or export the recording again"
+            f"its header gives a sample rate of {rate} Hz; rates from 1,000 to 768,000 are read: export it again"
         )
 
 
@@ -100,20 +102,15 @@ def amplitude(level_db: float) -> float:
 def check_samples(mono: np.ndarray, rate: int, before: int = 0) -> None:
     """Refuse NaN, infinities and amplitudes above `LOUDEST`, naming the second; `before` samples came earlier."""
     peak = _peak(mono)
-    if peak <= LOUDEST:
-        return
-    finite = np.isfinite(mono)
-    if not finite.all():
-        first = (before + int(np.argmin(finite))) / rate
+    if not np.isfinite(peak):
+        first = (before + int(np.argmin(np.isfinite(mono)))) / rate
         raise TarkibError(f"holds NaN or infinite samples, the first at {first:.2f} s; export it again")
-    raise _too_loud(peak, (before + int(np.argmax(np.abs(mono)))) / rate)
+    if peak > LOUDEST:
+        raise _too_loud(peak, (before + int(np.argmax(np.abs(mono)))) / rate)
 
 
 def full_scale(file: soundfile.SoundFile) -> tuple[float, int]:
-    """Full scale of a floating-point file, and how many bits the integers of that scale have (0 where it is 1.0).
-
-    Reads the file once and goes back to its start. Raises TarkibError for amplitudes that no scale explains.
-    """
+    """Full scale of a floating-point file, and how many bits the integers of that scale have (0 where it is 1.0)."""
     peak, peak_at, are_whole, count = 0.0, 0, True, 0
     while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
         block_peak = _peak(block)
@@ -132,6 +129,51 @@ def full_scale(file: soundfile.SoundFile) -> tuple[float, int]:
     if not bits:
         raise _too_loud(peak, peak_at / file.samplerate)
     return 2.0 ** (bits - 1), bits
+
+
+class Mix:
+    """Mixes the blocks of one file, in their order, down to the mean of the channels.
+
+    Of channels in opposite phase (swapped wires), which cancel in it, the louder one is taken, and `cancelled` is true:
+    less than a tenth is left of the power ``sum(power) / channels²`` that the mean of unrelated channels has. Every
+    five seconds are decided by themselves, so that an announcement in phase before the music changes nothing; a shorter
+    block, correlated by chance, follows the decision before it.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.cancelled = False
+        self._least = _LEAST_SECONDS * rate
+        self._is_decided = False
+        self._channel: int | None = None  # which one is taken; None for the mean
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """A block of shape (n, channels) as mono, float32 of shape (n,)."""
+        mono = np.empty(len(block), np.float32)
+        borders = np.linspace(0, len(block), max(1, len(block) // self._least) + 1).astype(int)
+        channels = block.shape[1]
+        with np.errstate(all="ignore"):  # NaN and infinities are refused after the mixing
+            for begin, end in pairwise(borders):
+                if channels > 1 and (end - begin >= self._least or not self._is_decided):
+                    self._decide(block[begin:end])
+                chosen = range(channels) if self._channel is None else [self._channel]
+                mono[begin:end] = sum(block[begin:end, k] for k in chosen) / np.float32(len(chosen))
+        return mono
+
+    def _decide(self, block: np.ndarray) -> None:
+        # As products of matrices: `mean` over so short an axis takes twenty times as long.
+        mean = np.ones(len(block), np.float32) @ block / len(block)
+        covariance = (block.T @ block) / len(block) - np.outer(mean, mean)
+        power = covariance.diagonal()
+        if not power.sum() > _SILENT:
+            return
+        self._is_decided = True
+        if covariance.sum() >= _CANCELLED * power.sum():
+            self._channel = None
+            return
+        self.cancelled = True
+        # The channel stays while it sounds: a change to its mirror image is a click.
+        if self._channel is None or power[self._channel] < _CANCELLED * power.max():
+            self._channel = int(np.argmax(power))
 
 
 def _peak(samples: np.ndarray) -> float:

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from tarkib import audio, params, vocabulary
-from tarkib.annotation import conflicts, evidence
-from tarkib.annotation.conclusion import Annotation, Conclusion, annotate, conclude
-from tarkib.annotation.labels import Labels
+from tarkib.annotation import evidence
+from tarkib.annotation.conclusion import Annotation, Conclusion, Conflict, Labels, annotate, conclude, conflicts
 from tarkib.cli import written
 from tarkib.cli.options import number
 from tarkib.runtime.text import clock, note_name, printable
@@ -34,7 +33,7 @@ class _Report(NamedTuple):
     conclusion: Conclusion
     starts_s: list[float]
     slices: list[Annotation]
-    conflicts: list[conflicts.Conflict]
+    conflicts: list[Conflict]
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -85,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 def _report(file: Path, found: evidence.Evidence, labels: Labels, settings: params.Annotate) -> _Report:
     conclusion = conclude(found, labels, settings)
     starts_s = np.arange(0.0, max(found.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist()
-    contradictions = conflicts.find(found, conclusion.tempo, labels, settings.suspect_confidence)
+    contradictions = conflicts(found, conclusion, labels, settings)
     slices = annotate(conclusion, starts_s, labels, settings)
     return _Report(file, found.seconds, conclusion, starts_s, slices, contradictions)
 

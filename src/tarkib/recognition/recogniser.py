@@ -16,7 +16,6 @@ from torch.utils.data import IterableDataset
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
-from tarkib.audio.channels import Mix
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.recognition.result import Recognition
@@ -137,7 +136,7 @@ def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
         raise TarkibError(f"samples are {samples.dtype}; give floating-point numbers within -1..1, int16 or int32")
     audio.check_rate(rate)
     samples = np.atleast_2d(samples.astype(np.float32))
-    mono = Mix(rate)(np.ascontiguousarray(samples if samples.shape[1] < samples.shape[0] else samples.T))
+    mono = audio.Mix(rate)(np.ascontiguousarray(samples if samples.shape[1] < samples.shape[0] else samples.T))
     audio.check_samples(mono, rate)
     return [audio.resample(mono, rate)]
 
