@@ -10,7 +10,7 @@ from orchestra import orchestra
 from tarkib.annotation import octaves
 from tarkib.errors import TarkibError
 from tarkib.mixing import ensembles, material, recipes
-from tarkib.mixing.material import Source
+from tarkib.mixing.recipes import Source
 from tarkib.mixing.modes import MODES
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
@@ -283,7 +283,7 @@ def test_joining_slices_and_annotations():
     unmetered = {**metered, "bpm": None, "beat_s": None}
     annotations = [{"slice_id": "b3", **metered}, {"slice_id": "a1", **unmetered}, {"slice_id": "a0", **unmetered}]
     recordings = [{"recording_id": "ney-a", "seconds": 8.5}, {"recording_id": "daf-b", "seconds": 40.0}]
-    assert material.join(slices, annotations, recordings) == {
+    assert recipes.join(slices, annotations, recordings) == {
         "train": [
             Source("a0", "ney-a", "ney", "shur", None, 200.0, None, (0.0, 8.5)),
             Source("a1", "ney-a", "ney", "shur", None, 200.0, None, (-5.0, 3.5)),

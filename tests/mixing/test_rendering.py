@@ -7,7 +7,7 @@ from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import recipes, rendering
-from tarkib.mixing.material import Source
+from tarkib.mixing.recipes import Source
 from tarkib.mixing.rendering import COMPONENT_RMS_DBFS, Renderer
 
 NOTHING = np.zeros(0, np.float32)

@@ -4,7 +4,7 @@ import pytest
 from tarkib.annotation import octaves
 from tarkib.audio import SAMPLE_RATE
 from tarkib.mixing import recipes, rendering
-from tarkib.mixing.material import Source
+from tarkib.mixing.recipes import Source
 
 
 def source(bpm, beat_s, before=True, after=True):

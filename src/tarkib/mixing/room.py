@@ -1,7 +1,6 @@
-"""Reverberation: a synthetic tail of noise that decays exponentially, shared by all components of a mixture.
+"""Reverberation: a tail of noise that decays exponentially, shared by all components of a mixture.
 
-The simplest model of late reverberation (Moorer, About this reverberation business, 1979). A room is its length
-`rt60_s`, in seconds, and the level `wet_db` of its tail.
+The simplest model of late reverberation (Moorer, About this reverberation business, 1979).
 """
 
 import math
@@ -13,18 +12,16 @@ from tarkib import audio
 from tarkib.audio import SAMPLE_RATE
 from tarkib.runtime.streams import Stream
 
-RT60_S = (0.2, 1.5)
-"""Range of rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB."""
-
-WET_DB = (-20.0, -6.0)
-"""Range of the tail's energy relative to the direct sound's."""
+# Rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB, its energy relative to the
+# direct sound's.
+RT60_S, WET_DB = (0.2, 1.5), (-20.0, -6.0)
 
 _GAP_S = 0.01  # between the direct sound and the tail: the way to the nearest wall and back
 _DULLNESS = 0.5  # of a one-pole low-pass: walls and air absorb high frequencies first
 
 
 def draw(rng: np.random.Generator) -> tuple[float, float]:
-    """A length `rt60_s` from `RT60_S` (uniform in its logarithm) and a level `wet_db` from `WET_DB`."""
+    """A length from `RT60_S` (uniform in its logarithm) and a level from `WET_DB`."""
     shortest, longest = map(math.log, RT60_S)
     return round(math.exp(rng.uniform(shortest, longest)), 3), round(rng.uniform(*WET_DB), 3)
 
