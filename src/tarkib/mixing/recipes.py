@@ -12,9 +12,10 @@ slice's end are the neighbouring slices, if there are any.
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -91,24 +92,25 @@ class _Pools:
 
     def __init__(self, material: "_Material", instruments: tuple[str, ...], mode: Mode) -> None:
         totals = [material.by_instrument[name] for name in instruments]
-        if mode.dastgah == "free":
-            self.ways, self.likelihoods = [totals], np.zeros(0)
-        else:
-            dastgahs: list[tuple[str | None, ...]] = [()]
-            for position, name in enumerate(instruments):
+        self.ways, self.likelihoods = [totals], np.zeros(0)
+        if mode.dastgah != "free":
+            ways: list[tuple[list[str], list[list[Source]]]] = [([], [])]
+            for name in instruments:
                 # Pruned at each instrument: a whole keeps the promise only if its beginnings do.
-                pitched = [i for i in range(position + 1) if instruments[i] not in PERCUSSION]
-                longer = ((*way, dastgah) for way in dastgahs for dastgah in material.by_dastgah[name])
-                dastgahs = [way for way in longer if dastgahs_fit(mode, [way[i] for i in pitched])]
-            of = material.by_dastgah
-            self.ways = [[of[name][dastgah] for name, dastgah in zip(instruments, way)] for way in dastgahs]  # noqa: B905
+                ways = [
+                    (dastgahs, [*way, pool])
+                    for earlier, way in ways
+                    for dastgah, pool in material.by_dastgah[name].items()
+                    if dastgahs_fit(mode, dastgahs := [*earlier, *filter(None, [dastgah])])
+                ]
+            self.ways = [way for _, way in ways]
             # Chosen so that slices are used evenly. With the same dastgah for all, an instrument's slices are used
             # p / share times their fair share, where p is the dastgah's probability and share the part of the
             # instrument's slices that is in it: the most overused is used least if p is proportional to the smallest
             # share. With different dastgahs each instrument draws by its own shares, so a way counts as their product.
             together = min if mode.dastgah == "same" else math.prod
             shares = ([len(pool) / len(total) for pool, total in zip(way, totals, strict=True)] for way in self.ways)
-            weights = np.array(list(map(together, shares)))
+            weights = list(map(together, shares))
             self.likelihoods = np.cumsum(weights) / sum(weights)
             self.likelihoods[-1:] = 1.0  # not a rounding less: every draw below 1 needs a way
         self.count = sum(math.prod(map(len, way)) for way in self.ways)
@@ -120,9 +122,6 @@ class _Pools:
             return tuple(pool[rng.integers(len(pool))] for pool in self.ways[chosen])
         drawn = ([pool[i] for i in rng.integers(len(pool), size=_EVEN_CHOICE)] for pool in self.ways[chosen])
         return tuple(min(sources, key=lambda source: uses[source.slice_id]) for sources in drawn)
-
-    def __iter__(self) -> Iterator[Selection]:
-        return itertools.chain.from_iterable(itertools.product(*way) for way in self.ways)
 
 
 class _Material:
@@ -164,7 +163,13 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
     As many as `params` says; validation mixtures, which only serve model selection, may be fewer if there are no more
     distinct ones. Raises TarkibError if the material does not suffice; names the instruments and the mode.
     """
-    drawing, number = _Drawing(split, sources, params), _SPLIT_NUMBERS[split]
+    material, number = _Material(sources), _SPLIT_NUMBERS[split]
+    if not material.playable:
+        raise TarkibError(
+            f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); "
+            "put recordings into <instrument>/<dastgah>/ folders"
+        )
+    drawing = _Drawing(material, params)
     count = params.train_mixtures if split == "train" else params.validation_mixtures
     mixtures: list[dict] = []
     components: list[dict] = []
@@ -176,10 +181,12 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
         selection = drawing.select(rng, rngs)
         if selection is None:
             if split == "train" or not index:
+                slices = ", ".join(f"{len(material.by_instrument[name])} of {name}" for name in material.playable)
+                scarcest = Counter(drawing.exhausted.values()).most_common(1)[0][0]
                 raise TarkibError(
                     f"augment.{split}_mixtures: only {index} of {count} distinct mixtures can be made in every mode "
-                    f"from these {split} slices ({drawing.scarcity()}. Ask for fewer, add recordings of the rarest "
-                    "instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
+                    f"from these {split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
+                    "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
                 )
             break
         gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(selection)).round(3).tolist()
@@ -193,29 +200,18 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
 class _Drawing:
     """Selections of one split in all modes: earlier draws limit later ones."""
 
-    def __init__(self, split: str, sources: Iterable[Source], params: Augment) -> None:
-        self.params, self.material = params, _Material(sources)
+    def __init__(self, material: _Material, params: Augment) -> None:
+        self.params, self.material = params, material
         self.used: dict[str, set[frozenset[str]]] = {name: set() for name in MODES}
         self.uses: dict[str, Counter[str]] = {name: Counter() for name in MODES}
         self.exhausted: dict[tuple[str, ...], str] = {}  # ensembles, and a mode without a new mixture of them
-        if not self.material.playable:
-            raise TarkibError(
-                f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(self.material.instruments)}); "
-                "put recordings into <instrument>/<dastgah>/ folders"
-            )
-
-    def scarcity(self) -> str:
-        """What there is, and the mode that allows the fewest mixtures of it."""
-        slices = ", ".join(f"{len(self.material.by_instrument[name])} of {name}" for name in self.material.playable)
-        return f"{slices}); mode {Counter(self.exhausted.values()).most_common(1)[0][0]} allows the fewest"
 
     def select(self, rng: np.random.Generator, rngs: dict[str, np.random.Generator]) -> Selection | None:
         """Slices of an ensemble of which every mode can make a new mixture; None if there is none left."""
-        params, playable = self.params, self.material.playable
+        params = self.params
         for _ in range(_ENSEMBLE_DRAWS):
-            instruments = ensembles.draw(
-                params.ensembles, playable, params.min_instruments, params.max_instruments, rng
-            )
+            limits = params.min_instruments, params.max_instruments
+            instruments = ensembles.draw(params.ensembles, self.material.playable, *limits, rng)
             if instruments in self.exhausted:
                 continue
             selections: dict[str, Selection] = {}
@@ -243,7 +239,8 @@ class _Drawing:
             selection = pools.draw(rng, self.uses[mode.name] if i < _EVEN_DRAWS else None)
             if self._fits(selection, mode):
                 return selection
-        left = [selection for selection in pools if self._fits(selection, mode)] if few else []
+        all_of_them = itertools.chain.from_iterable(itertools.product(*way) for way in pools.ways) if few else ()
+        left = [selection for selection in all_of_them if self._fits(selection, mode)]
         return left[rng.integers(len(left))] if left else None
 
     def _fits(self, selection: Selection, mode: Mode) -> bool:
@@ -251,21 +248,17 @@ class _Drawing:
         params = self.params
         if _key(selection) in self.used[mode.name]:
             return False
-        if params.align_tonic and not octaves.within_reach(_tonics(selection), _MAX_SHIFT):
+        if params.align_tonic and not octaves.within_reach(_known(selection, "tonic_hz"), _MAX_SHIFT):
             return False
-        return tempi_fit(mode, _bpms(selection), params.max_stretch, params.tempo_tolerance)
+        return tempi_fit(mode, _known(selection, "bpm"), params.max_stretch, params.tempo_tolerance)
 
 
 def _key(selection: Selection) -> frozenset[str]:
     return frozenset(source.slice_id for source in selection)
 
 
-def _bpms(selection: Selection) -> list[float]:
-    return [source.bpm for source in selection if source.bpm is not None]
-
-
-def _tonics(selection: Selection) -> list[float]:
-    return [source.tonic_hz for source in selection if source.tonic_hz is not None]
+def _known(selection: Selection, name: Literal["bpm", "tonic_hz"]) -> list[float]:
+    return [value for source in selection if (value := getattr(source, name)) is not None]
 
 
 def _recipe(
@@ -277,8 +270,8 @@ def _recipe(
     unchanged component has exactly stretch 1 and shift 0.
     """
     mode = MODES[params.mode]
-    target_bpm = _meeting_point(_bpms(selection), params.max_stretch, rng) if mode.tempo == "same" else None
-    tonic_hz = _meeting_point(_tonics(selection), _MAX_SHIFT, rng) if params.align_tonic else None
+    target_bpm = _meeting_point(_known(selection, "bpm"), params.max_stretch, rng) if mode.tempo == "same" else None
+    tonic_hz = _meeting_point(_known(selection, "tonic_hz"), _MAX_SHIFT, rng) if params.align_tonic else None
     stretches = [
         round(octaves.ratio(source.bpm, target_bpm), 6) if source.bpm and target_bpm else 1.0 for source in selection
     ]
@@ -338,17 +331,12 @@ def begins(selection: Sequence[Source], stretches: Sequence[float], align_beats:
     sounds_at_s = (slowest_beat_s - natural[slowest]) / stretches[slowest]
     offsets_s = [*natural]
     for i, bpm, beat_s in beats:
-        earliest, period, on_the_beat = selection[i].sounding_s[0], 60.0 / bpm, beat_s - stretches[i] * sounds_at_s
-        # Two steps either way: a begin that leaves no silence may lie on the far side of the nearest one.
-        steps = math.floor((natural[i] - on_the_beat) / period)
-        choices = [
-            (
-                round(max(0.0, earliest - begin) + max(0.0, begin - latest[i]), 6),
-                round(abs(begin - natural[i]), 6),
-                begin,
-            )
-            for begin in (on_the_beat + step * period for step in range(steps - 1, steps + 3))
-        ]
         if i != slowest:
-            offsets_s[i] = min(choices)[2]
+            on_the_beat, period = beat_s - stretches[i] * sounds_at_s, 60.0 / bpm
+            steps = math.floor((natural[i] - on_the_beat) / period)
+            # Two steps either way: a begin that leaves no silence may lie on the far side of the nearest one.
+            choices = np.array([on_the_beat + step * period for step in range(steps - 1, steps + 3)])
+            silence = np.maximum(0, selection[i].sounding_s[0] - choices) + np.maximum(0, choices - latest[i])
+            best = np.lexsort((np.abs(choices - natural[i]).round(6), silence.round(6)))[0]
+            offsets_s[i] = float(choices[best])
     return offsets_s

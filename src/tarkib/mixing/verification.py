@@ -65,42 +65,38 @@ def verify(
     for row in slices:
         if row["instrument"] in PERCUSSION or (row["slice_id"] in known and annotated[row["slice_id"]]["dastgah"]):
             playable[row["split"]].add(row["instrument"])
-    defects = [Defect(*defect) for defect in _of_data_set(mixtures, parts_of, slices, params)]
+    checks = {"": list(_of_data_set(mixtures, parts_of, slices, params))}
     for mixture in mixtures:
         mixture_id, rows = mixture["mixture_id"], parts_of.get(mixture["mixture_id"], [])
-        if unknown := [row["slice_id"] for row in rows if row["slice_id"] not in known]:
-            defects.append(Defect(mixture_id, "slices", f"unknown: {', '.join(unknown)}"))
-        elif rows:
+        unknown = [row["slice_id"] for row in rows if row["slice_id"] not in known]
+        checks[mixture_id] = [("slices", bool(unknown), f"unknown: {', '.join(unknown)}")]
+        if rows and not unknown:
             parts = [_Part(row, by_id[row["slice_id"]], annotated[row["slice_id"]]) for row in rows]
             least = min(params.min_instruments, len(playable[mixture["split"]]))
-            checks = [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
+            checks[mixture_id] += [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
             for part in parts:
-                checks += _of_component(mixture, part, positions, params)
-            defects += [Defect(mixture_id, promise, sentence) for promise, broken, sentence in checks if broken]
-    return defects
+                checks[mixture_id] += _of_component(mixture, part, positions, params)
+    return [Defect(name, *check[::2]) for name, some in checks.items() for check in some if check[1]]
 
 
 def _of_data_set(
     mixtures: Sequence[Mapping], parts_of: Mapping[str, list], slices: Sequence[Mapping], params: Augment
-) -> Iterator[tuple[str, str, str]]:
+) -> Checks:
     """Mixtures are complete and distinct, and no recording has slices in two splits."""
     ids = Counter(row["mixture_id"] for row in mixtures)
-    yield from ((name, "whole", f"is listed {count} times") for name, count in ids.items() if count > 1)
-    yield from ((name, "whole", "is in only one of the two tables") for name in ids.keys() ^ parts_of.keys())
-    counts = Counter(row["split"] for row in mixtures)
-    train, validation = counts["train"], counts["validation"]
-    if train != params.train_mixtures or not 0 < validation <= params.validation_mixtures:
-        wanted = f"of {params.train_mixtures} and at most {params.validation_mixtures}"
-        yield "", "whole", f"{train} train and {validation} validation mixtures {wanted}"
+    wrong = [name for name in ids.keys() | parts_of.keys() if ids[name] != 1 or name not in parts_of]
+    yield "whole", bool(wrong), f"not once in each of the two tables: {', '.join(sorted(wrong))}"
+    made = Counter(row["split"] for row in mixtures)
+    wanted = params.train_mixtures, params.validation_mixtures
+    incomplete = made["train"] != wanted[0] or not 0 < made["validation"] <= wanted[1]
+    yield "whole", incomplete, f"has {dict(made)} mixtures, augment asks for {wanted}"
     first: dict[frozenset[str], str] = {}
     for mixture_id, rows in parts_of.items():
         earlier = first.setdefault(frozenset(row["slice_id"] for row in rows), mixture_id)
-        if earlier != mixture_id:
-            yield mixture_id, "distinct", f"uses the slices of {earlier}"
-    splits = {(row["recording_id"], row["split"]) for row in slices}
-    for recording_id, count in Counter(recording_id for recording_id, _ in splits).items():
-        if count > 1:
-            yield "", "split", f"recording {recording_id} is in train and in validation"
+        yield "distinct", earlier != mixture_id, f"{mixture_id} uses the slices of {earlier}"
+    splits = {row["recording_id"]: row["split"] for row in slices}
+    both = {row["recording_id"] for row in slices if splits[row["recording_id"]] != row["split"]}
+    yield "split", bool(both), f"recordings in both splits: {', '.join(sorted(both))}"
 
 
 def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Augment) -> Checks:
