@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
@@ -51,6 +52,9 @@ class Match(NamedTuple):
         return self.reliable and self.lead >= _MIN_LEAD and abs(self.value - expected) > tolerance
 
 
+_UNMEASURED = Match(0.0, -1.0, 0.0)
+
+
 def speed(recording: np.ndarray, played: np.ndarray, most: float, expected: float) -> Match:
     """The factor by which `played` is faster than `recording`; both begin at the same note, shape (n,).
 
@@ -58,11 +62,7 @@ def speed(recording: np.ndarray, played: np.ndarray, most: float, expected: floa
     """
     limit = math.log(most) + 0.05
     factors = np.exp(np.arange(-limit, limit + _SPEED_STEP, _SPEED_STEP))
-
-    def places(size: int) -> np.ndarray:
-        return np.outer(factors, np.arange(size))
-
-    return _match(_envelope, recording, played, factors, places, expected)
+    return _match(_envelope, recording, played, expected, factors, scale=factors)
 
 
 def transposition(recording: np.ndarray, played: np.ndarray, expected: float) -> Match:
@@ -72,29 +72,26 @@ def transposition(recording: np.ndarray, played: np.ndarray, expected: float) ->
     """
     most = int((MAX_SHIFT_CENTS + 200.0) / _STEP_CENTS)
     steps = np.arange(-most, most + 1)
-
-    def places(size: int) -> np.ndarray:
-        return np.arange(size) - steps[:, np.newaxis]
-
-    return _match(_notes, recording, played, steps * _STEP_CENTS, places, expected)
+    return _match(_notes, recording, played, expected, steps * _STEP_CENTS, shift=-steps)
 
 
 def _match(
     curve: Callable[[np.ndarray], np.ndarray],
     recording: np.ndarray,
     played: np.ndarray,
-    values: np.ndarray,
-    places: Callable[[int], np.ndarray],
     expected: float,
+    values: np.ndarray,
+    scale: ArrayLike = 1,
+    shift: ArrayLike = 0,
 ) -> Match:
-    """The value that fits best: at `places`, a row for each value, the recording's curve is to be that of `played`.
+    """The value at which the curve of `recording`, read at scale * i + shift, is likest to that of `played`.
 
-    Pearson's correlation, -1 where a curve is flat; less than a second is not measured.
+    By Pearson's correlation, -1 where a curve is flat; less than a second is not measured.
     """
     if min(played.size, recording.size) < SAMPLE_RATE:
-        return Match(0.0, -1.0, 0.0)
+        return _UNMEASURED
     curves, original = curve(played), curve(recording)
-    at = places(curves.size)
+    at = np.reshape(scale, (-1, 1)) * np.arange(curves.size) + np.reshape(shift, (-1, 1))
     inside = (at >= 0) & (at < original.size)
     candidates = np.interp(at, np.arange(original.size), original)
     pair = [
@@ -154,9 +151,8 @@ def measure(
                 if speeds[-1].contradicts(stretch, _SPEED_TOLERANCE * stretch):
                     sentence = f"{row['slice_id']}: plays {speeds[-1].value:.3f} times as fast, its row says {stretch}"
                     defects.append(Defect(mixture_id, "speed", sentence))
-                if cents and (notes := transposition(recording, played, cents)).contradicts(
-                    cents, _SHIFT_TOLERANCE_CENTS
-                ):
+                notes = transposition(recording, played, cents) if cents else _UNMEASURED
+                if notes.contradicts(cents, _SHIFT_TOLERANCE_CENTS):
                     sentence = f"{row['slice_id']}: is transposed by {notes.value:.0f} cents, its row says {cents}"
                     defects.append(Defect(mixture_id, "notes", sentence))
     reliable = sum(match.reliable for match in speeds)

@@ -22,8 +22,9 @@ import numpy as np
 from tarkib.annotation import octaves
 from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
-from tarkib.mixing import ensembles, room
+from tarkib.mixing import ensembles
 from tarkib.mixing.modes import MODES, Mode, dastgahs_fit, tempi_fit
+from tarkib.mixing.rendering import RT60_S, WET_DB
 from tarkib.params import Augment
 from tarkib.runtime.streams import Stream, generator
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
@@ -190,9 +191,10 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
                 )
             break
         gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(selection)).round(3).tolist()
-        place = room.draw(rng) if params.reverb else (None, None)
         mixture, parts = _recipe(f"{split}-{index:06d}", selection, gains_db, params, rngs[params.mode])
-        mixtures.append({**mixture, "split": split, "room_rt60_s": place[0], "room_wet_db": place[1]})
+        rt60_s = round(math.exp(rng.uniform(*np.log(RT60_S))), 3) if params.reverb else None
+        wet_db = round(rng.uniform(*WET_DB), 3) if params.reverb else None
+        mixtures.append({**mixture, "split": split, "room_rt60_s": rt60_s, "room_wet_db": wet_db})
         components += parts
     return mixtures, components
 

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 from python_stretch.Signalsmith import Stretch
-from scipy.signal import ShortTimeFFT
+from scipy.signal import ShortTimeFFT, fftconvolve, lfilter
 from scipy.signal.windows import hann
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.mixing import room
+from tarkib.runtime.streams import Stream
 
 COMPONENT_RMS_DBFS = -26.0
 """Level of every component before its drawn gain, so that no loud recording masks the others, and five fit below the
@@ -25,6 +25,10 @@ an instrument, while gains are drawn over 12 dB."""
 
 PEAK_DBFS = -1.0
 """Highest peak of a mixture; a louder one is scaled down as a whole, never clipped."""
+
+# Rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB, its energy relative to the
+# direct sound's.
+RT60_S, WET_DB = (0.2, 1.5), (-20.0, -6.0)
 
 _FADE_SAMPLES = SAMPLE_RATE // 100
 _MARGIN_SAMPLES = SAMPLE_RATE // 10  # the stretcher's first and last milliseconds are weak: they are cut off
@@ -40,6 +44,8 @@ _FORMANT_STFT = ShortTimeFFT(hann(_FORMANT_WINDOW, sym=False), 256, SAMPLE_RATE)
 _LIFTER_S = 0.0015  # separates resonances 700 Hz apart, but not partials of notes below 600 Hz
 _FORMANT_FLOOR = 1e-5
 _FORMANT_GAIN = np.log(4.0)  # of a frequency, up or down, at most: silence must not be amplified further
+_GAP_S = 0.01  # between the direct sound and the tail: the way to the nearest wall and back
+_DULLNESS = 0.5  # of a one-pole low-pass: walls and air absorb high frequencies first
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -63,9 +69,8 @@ def restore_formants(samples: np.ndarray, ratio: float) -> np.ndarray:
     """Give transposed samples the formants (resonances of a body or mouth) that they had before, shape (n,).
 
     A transposition by `ratio` (2: an octave up) has moved the spectral envelope along with the notes: its value at f
-    belongs at f / ratio. So each frequency is weighted with the envelope at f * ratio over the envelope at f. The
-    envelope is the cepstrum up to a quefrency of `_LIFTER_S` (Röbel and Rodet, Efficient spectral envelope estimation,
-    DAFx 2005, describe the family of methods).
+    belongs at f / ratio. So each frequency is weighted with the envelope at f * ratio over the envelope at f, which is
+    the cepstrum up to a quefrency of `_LIFTER_S` (cf. Röbel and Rodet, Efficient spectral envelope estimation, 2005).
     """
     if samples.size < _FORMANT_WINDOW:
         return samples
@@ -115,6 +120,29 @@ def component(
     played[: ramp.size] *= ramp
     played[played.size - ramp.size :] *= ramp[::-1]
     return audio.fit(np.pad(played, (silent, 0)))
+
+
+def room_response(rt60_s: float, wet_db: float) -> np.ndarray:
+    """Impulse response of a room, float64 of shape (n,): 1 for the direct sound, then a tail of noise that decays.
+
+    The simplest model of late reverberation (Moorer, About this reverberation business, 1979); equal for equal rooms.
+    """
+    rng = np.random.default_rng([Stream.MIX_REVERB, round(rt60_s * 1_000), round(-wet_db * 1_000)])
+    time = np.arange(int((_GAP_S + rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _GAP_S
+    tail = np.where(time >= 0, rng.standard_normal(time.size) * 10 ** (-3 * time / rt60_s), 0.0)
+    tail = lfilter([1 - _DULLNESS], [1, -_DULLNESS], tail)
+    tail *= audio.amplitude(wet_db) / np.linalg.norm(tail)
+    tail[0] = 1.0
+    return tail
+
+
+def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
+    """Samples, shape (n,), in the mixture's room, if it has one: the reverberation after their end is cut off."""
+    if mixture["room_rt60_s"] is None:
+        return samples
+    # In double precision, where the last bits in which processors differ do not reach the 16 bits of a file.
+    response = room_response(mixture["room_rt60_s"], mixture["room_wet_db"])
+    return fftconvolve(samples.astype(np.float64), response)[: samples.size].astype(np.float32)
 
 
 def headroom(samples: np.ndarray) -> np.float32:
@@ -183,12 +211,6 @@ class Renderer:
         total = np.asarray(np.sum([self.component(row) for row in components], axis=0, dtype=np.float32))
         total = _in_room(mixture, total)
         return total * headroom(total)
-
-
-def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
-    if mixture["room_rt60_s"] is None:
-        return samples
-    return room.reverberate(samples, mixture["room_rt60_s"], mixture["room_wet_db"])
 
 
 class Job(NamedTuple):

@@ -13,9 +13,9 @@ from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES, dastgahs_fit, differ
 from tarkib.mixing.recipes import MAX_SHIFT_CENTS
-from tarkib.mixing.rendering import by_mixture
-from tarkib.mixing.room import RT60_S, WET_DB
+from tarkib.mixing.rendering import RT60_S, WET_DB, by_mixture
 from tarkib.params import Augment
+from tarkib.runtime.text import some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 _ROUNDING = 1e-5  # of stretches and shifts in the tables
@@ -76,7 +76,7 @@ def verify(
             checks[mixture_id] += [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
             for part in parts:
                 checks[mixture_id] += _of_component(mixture, part, positions, params)
-    return [Defect(name, *check[::2]) for name, some in checks.items() for check in some if check[1]]
+    return [Defect(name, *check[::2]) for name, all_of in checks.items() for check in all_of if check[1]]
 
 
 def _of_data_set(
@@ -85,7 +85,7 @@ def _of_data_set(
     """Mixtures are complete and distinct, and no recording has slices in two splits."""
     ids = Counter(row["mixture_id"] for row in mixtures)
     wrong = [name for name in ids.keys() | parts_of.keys() if ids[name] != 1 or name not in parts_of]
-    yield "whole", bool(wrong), f"not once in each of the two tables: {', '.join(sorted(wrong))}"
+    yield "whole", bool(wrong), f"not once in each of the two tables: {some(sorted(wrong))}"
     made = Counter(row["split"] for row in mixtures)
     wanted = params.train_mixtures, params.validation_mixtures
     incomplete = made["train"] != wanted[0] or not 0 < made["validation"] <= wanted[1]
@@ -96,7 +96,7 @@ def _of_data_set(
         yield "distinct", earlier != mixture_id, f"{mixture_id} uses the slices of {earlier}"
     splits = {row["recording_id"]: row["split"] for row in slices}
     both = {row["recording_id"] for row in slices if splits[row["recording_id"]] != row["split"]}
-    yield "split", bool(both), f"recordings in both splits: {', '.join(sorted(both))}"
+    yield "split", bool(both), f"recordings in both splits: {some(sorted(both))}"
 
 
 def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Augment) -> Checks:
