@@ -171,19 +171,16 @@ def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
     """The solo's generator after its tune was drawn, its performer and its tune."""
     performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.place[:2]), job.instruments[0])
     rng = generator(job.seed, Stream.DEMO_SOLO, *job.place)
-    return rng, performer, _solo_tune(rng, performer, job.dastgah, job.seconds)
-
-
-def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | None, seconds: float) -> Tune:
-    bpm = draw_tempo(rng)
-    if dastgah is None:
+    bpm: float | None = draw_tempo(rng)
+    if job.dastgah is None:
         # A drummer plays to a tune that is not part of the sound.
-        return compose(rng, DASTGAHS[0], 261.0, seconds, bpm)
-    tonic = performer.draw_tonic(rng)
+        return rng, performer, compose(rng, DASTGAHS[0], 261.0, job.seconds, bpm)
+    tonic, free_until = performer.draw_tonic(rng), 0.0
     if rng.random() < _FREE.get(performer.instrument, 0.0):
-        return compose(rng, dastgah, tonic, seconds, None)
-    opens = rng.random() < _OPENING.get(performer.instrument, _USUAL_OPENING)
-    return compose(rng, dastgah, tonic, seconds, bpm, free_until=rng.uniform(0.2, 0.4) * seconds if opens else 0.0)
+        bpm = None
+    elif rng.random() < _OPENING.get(performer.instrument, _USUAL_OPENING):
+        free_until = rng.uniform(0.2, 0.4) * job.seconds
+    return rng, performer, compose(rng, job.dastgah, tonic, job.seconds, bpm, free_until)
 
 
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:

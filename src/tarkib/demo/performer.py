@@ -16,28 +16,18 @@ from tarkib.demo.synthesis import Stroke
 from tarkib.demo.voice import Singer
 from tarkib.vocabulary import PERCUSSION
 
-_PLAYERS: dict[str, type] = {
-    "ney": Blown,
-    "tar": Plucked,
-    "santur": Struck,
-    "kamancheh": Bowed,
-    "daf": Drum,
-    "tonbak": Drum,
-    "piano": Struck,
-    "violin": Bowed,
-    "setar": Plucked,
-    "avaz": Singer,
-}
-
-# Lowest and highest note in Hz; a singer's are their own.
-_RANGES = {
-    "ney": (190.0, 1000.0),
-    "tar": (131.0, 900.0),
-    "santur": (165.0, 1400.0),
-    "kamancheh": (196.0, 1050.0),
-    "piano": (110.0, 1760.0),
-    "violin": (196.0, 1400.0),
-    "setar": (131.0, 800.0),
+# An instrument's player, and its lowest and highest note in Hz; a singer's are their own.
+_PLAYERS: dict[str, tuple[type, float, float]] = {
+    "ney": (Blown, 190.0, 1000.0),
+    "tar": (Plucked, 131.0, 900.0),
+    "santur": (Struck, 165.0, 1400.0),
+    "kamancheh": (Bowed, 196.0, 1050.0),
+    "daf": (Drum, 0.0, 0.0),
+    "tonbak": (Drum, 0.0, 0.0),
+    "piano": (Struck, 110.0, 1760.0),
+    "violin": (Bowed, 196.0, 1400.0),
+    "setar": (Plucked, 131.0, 800.0),
+    "avaz": (Singer, 0.0, 0.0),
 }
 
 
@@ -212,8 +202,9 @@ class Performer:
 
 def draw_performer(rng: np.random.Generator, instrument: str) -> Performer:
     """A performer of `instrument`, one of `tarkib.vocabulary.INSTRUMENTS`."""
-    player = _PLAYERS[instrument](rng, instrument)
-    low, high = player.range_hz if instrument == "avaz" else _RANGES.get(instrument, (0.0, 0.0))
+    kind, low, high = _PLAYERS[instrument]
+    player = kind(rng, instrument)
+    low, high = getattr(player, "range_hz", (low, high))
     return Performer(instrument, low, high, player)
 
 

@@ -4,9 +4,8 @@ Ensemble, gains and room of mixture i come from a generator seeded by (seed, spl
 the mode too. All four modes are drawn side by side, and an ensemble counts only if each of them finds new slices for
 it, so the mode is the only thing that differs between two modes. No two mixtures of a mode use the same slices.
 
-A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast, so it uses ``stretch * CLIP_SECONDS``
-of it. Its `offset_s` is where it begins, in seconds of the recording from the slice's start; before 0 and after the
-slice's end are the neighbouring slices, if there are any.
+A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast from `offset_s` on, in seconds of the
+recording from the slice's start; before 0 and after the slice's end are the neighbouring slices, if there are any.
 """
 
 import itertools
@@ -179,8 +178,7 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
         rngs = {
             name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number) for name, mode in MODES.items()
         }
-        selection = drawing.select(rng, rngs)
-        if selection is None:
+        if (selection := drawing.select(rng, rngs)) is None:
             if split == "train" or not index:
                 slices = ", ".join(f"{len(material.by_instrument[name])} of {name}" for name in material.playable)
                 scarcest = Counter(drawing.exhausted.values()).most_common(1)[0][0]
@@ -218,8 +216,7 @@ class _Drawing:
                 continue
             selections: dict[str, Selection] = {}
             for name, mode in MODES.items():
-                selection = self._of_mode(instruments, mode, rngs[name])
-                if selection is None:
+                if (selection := self._of_mode(instruments, mode, rngs[name])) is None:
                     self.exhausted[instruments] = name
                     break
                 selections[name] = selection
@@ -248,11 +245,11 @@ class _Drawing:
     def _fits(self, selection: Selection, mode: Mode) -> bool:
         """Whether a selection is new and keeps all of a mode's promises."""
         params = self.params
-        if _key(selection) in self.used[mode.name]:
-            return False
-        if params.align_tonic and not octaves.within_reach(_known(selection, "tonic_hz"), _MAX_SHIFT):
-            return False
-        return tempi_fit(mode, _known(selection, "bpm"), params.max_stretch, params.tempo_tolerance)
+        return (
+            _key(selection) not in self.used[mode.name]
+            and (not params.align_tonic or octaves.within_reach(_known(selection, "tonic_hz"), _MAX_SHIFT))
+            and tempi_fit(mode, _known(selection, "bpm"), params.max_stretch, params.tempo_tolerance)
+        )
 
 
 def _key(selection: Selection) -> frozenset[str]:
@@ -308,10 +305,7 @@ def _recipe(
 
 
 def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
-    """A target of the least change, if any; drawn, or the same instruments would always stay unchanged.
-
-    A classifier could then recognise instruments by the traces of stretching.
-    """
+    """A target of the least change, if any; drawn, or some instruments' sound would never show traces of stretching."""
     points = octaves.meeting_points(values, most) if values else []
     return round(points[rng.integers(len(points))], 6) if points else None
 

@@ -56,7 +56,7 @@ def verify(
     slices: Sequence[Mapping],
     params: Augment,
 ) -> list[Defect]:
-    """Every broken promise in the tables of a data set, whose rows these are; `params` is what it was drawn with."""
+    """Every broken promise in these rows of a data set's tables; `params` is what it was drawn with."""
     annotated, by_id = ({row["slice_id"]: row for row in rows} for rows in (annotations, slices))
     known, parts_of = annotated.keys() & by_id.keys(), by_mixture(components)
     positions = {(row["recording_id"], row["number"]) for row in slices}
@@ -132,12 +132,10 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
     tonics = [hz * 2 ** (part.row["shift_cents"] / 1200) for part in parts if (hz := part.tonic_hz)]
     wrong = params.align_tonic and any(1200 * octaves.apart(hz, tonics[0]) > _SAME_TONIC_CENTS for hz in tonics)
     yield "tonic", wrong, f"tonics {', '.join(f'{hz:.1f}' for hz in tonics)} Hz differ"
-    room = rt60_s, wet_db = mixture["room_rt60_s"], mixture["room_wet_db"]
-    allowed = room == (None, None)
-    if params.reverb:
-        allowed = None not in room and RT60_S[0] <= rt60_s <= RT60_S[1] and WET_DB[0] <= wet_db <= WET_DB[1]
-    where = f"in {RT60_S}, {WET_DB}" if params.reverb else "none"
-    yield "room", not allowed, f"room is {room}; with augment.reverb {params.reverb} it is {where}"
+    rooms = (mixture["room_rt60_s"], RT60_S), (mixture["room_wet_db"], WET_DB)
+    for value, (low, high) in rooms:
+        kept = value is not None and low <= value <= high if params.reverb else value is None
+        yield "room", not kept, f"room has {value}; with augment.reverb it is {low} to {high}, else none"
 
 
 def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:
