@@ -31,8 +31,8 @@ from tarkib import audio, params
 from tarkib import tables as columns
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore
-from tarkib.mixing import material, recipes, rendering
-from tarkib.mixing.material import Source
+from tarkib.mixing import recipes, rendering
+from tarkib.mixing.recipes import Source
 from tarkib.runtime import parallel
 from tarkib.vocabulary import INSTRUMENTS
 
@@ -48,7 +48,7 @@ def _rows() -> tuple[list[dict], list[Source]]:
     """The demo's slices, and its training slices as sources."""
     rows = columns.SLICES.read(SLICES / "slices.parquet")
     annotations = columns.ANNOTATIONS.read(ANNOTATIONS)
-    return rows, material.join(rows, annotations, columns.RECORDINGS.read(SLICES / "recordings.parquet"))["train"]
+    return rows, recipes.join(rows, annotations, columns.RECORDINGS.read(SLICES / "recordings.parquet"))["train"]
 
 
 def _augment(mode: str, count: int) -> params.Augment:

@@ -5,7 +5,7 @@ from tarkib import params, tables
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
-from tarkib.mixing import material, measurement, recipes, rendering, verification
+from tarkib.mixing import measurement, recipes, rendering, verification
 from tarkib.runtime import parallel
 from tarkib.runtime.outputs import atomic_dir
 
@@ -17,7 +17,7 @@ def main() -> None:
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     annotations = tables.ANNOTATIONS.read(ANNOTATIONS)
-    sources = material.join(slice_rows, annotations, tables.RECORDINGS.read(SLICES / "recordings.parquet"))
+    sources = recipes.join(slice_rows, annotations, tables.RECORDINGS.read(SLICES / "recordings.parquet"))
     mixtures: list[dict] = []
     components: list[dict] = []
     for split in ("train", "validation"):

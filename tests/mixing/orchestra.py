@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tarkib.mixing.material import Source
+from tarkib.mixing.recipes import Source
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 

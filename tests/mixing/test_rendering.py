@@ -1,142 +1,221 @@
 import numpy as np
 import pytest
 from conftest import noise
+from scipy import signal
 
 from tarkib import audio
+from tarkib.annotation import octaves
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore
 from tarkib.errors import TarkibError
 from tarkib.mixing import recipes, rendering
-from tarkib.mixing.material import Source
+from tarkib.mixing.recipes import Source
 from tarkib.mixing.rendering import COMPONENT_RMS_DBFS, Renderer
 
 NOTHING = np.zeros(0, np.float32)
+FORMANTS_HZ = (700.0, 2_400.0)
 
 
-def clicks(bpm: float, seconds: float = 15.0) -> np.ndarray:
-    """Short bursts at a tempo."""
-    samples = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
-    burst = noise(0.005, 1, level=0.5)
-    for start in np.arange(0, samples.size - burst.size, 60 * SAMPLE_RATE / bpm):
-        samples[int(start) : int(start) + burst.size] = burst
-    return samples
+def source(bpm, beat_s, before=True, after=True):
+    return Source("aa-1", "aa", "tar", "shur", bpm, 200.0, beat_s, (-5.0 * before, 5.0 + 5.0 * after))
+
+
+def clicks(bpm: float, beat_s: float = 0.0) -> list[np.ndarray]:
+    """Three slices of a recording with a click on each beat; `beat_s` is the first one of the slice in the middle."""
+    whole = noise(15, level=1e-4)
+    for second in np.arange((5 + beat_s) % (60 / bpm), 14.9, 60 / bpm):
+        whole[int(second * SAMPLE_RATE) :][:50] += 0.5
+    return np.split(whole, 3)
+
+
+def click_times(samples: np.ndarray) -> np.ndarray:
+    loud = np.abs(samples) > 0.3 * np.abs(samples).max()
+    starts = np.flatnonzero(loud & ~np.roll(loud, 1))
+    return starts[np.diff(starts, prepend=-SAMPLE_RATE) > SAMPLE_RATE // 20] / SAMPLE_RATE
 
 
 def tempo(samples: np.ndarray) -> float:
-    """Tempo of bursts: the median distance between them."""
-    envelope = np.convolve(np.abs(samples), np.ones(240), "same")
-    starts = np.flatnonzero(np.diff((envelope > 0.3 * envelope.max()).astype(int)) == 1)
-    return 60 * SAMPLE_RATE / float(np.median(np.diff(starts)))
+    return 60 / float(np.median(np.diff(click_times(samples))))
 
 
 def level(samples: np.ndarray) -> float:
     return audio.decibels(audio.rms(samples))
 
 
-@pytest.mark.parametrize("factor", [0.8, 1.1, 1.25])
-def test_a_stretched_component_has_the_target_tempo(factor):
+@pytest.mark.parametrize(("factor", "cents"), [(0.8, 0.0), (1.1, 0.0), (1.25, 0.0), (1.0, 200.0)])
+def test_a_component_has_the_target_tempo_and_pitch(factor, cents):
     """Turned upside down, as in the original, tempi would move apart."""
-    whole = clicks(100)
-    one = rendering.component(NOTHING, whole[:CLIP_SAMPLES], whole[CLIP_SAMPLES:], factor=factor)
-    assert tempo(one) == pytest.approx(100 * factor, rel=0.01)
+    assert tempo(rendering.component(*clicks(100), factor=factor, shift_cents=cents)) == pytest.approx(
+        100 * factor, rel=0.01
+    )
+    tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(3 * CLIP_SAMPLES) / SAMPLE_RATE).astype(np.float32)
+    one = rendering.component(*np.split(tone, 3), factor=factor, shift_cents=cents)
+    hz = np.argmax(np.abs(np.fft.rfft(one * np.hanning(one.size)))) * SAMPLE_RATE / one.size
+    assert 1200 * np.log2(hz / 440) == pytest.approx(cents, abs=5)
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
-@pytest.mark.parametrize("neighbours", ["both", "after", "before"])
-def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, neighbours):
+@pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
+def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, before, after):
     """The original cut to the first clip's length and let fast ones end early."""
-    before, after = neighbours != "after", neighbours != "before"
-    sounding_s = -5.0 * before, 5.0 + 5.0 * after
-    begin = recipes.begin(Source("aa-1", "aa", "tar", "shur", 100.0, 200.0, None, sounding_s), factor)
+    (begin,) = recipes.begins([source(100.0, None, before, after)], [factor], align_beats=False)
     earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
     one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
     assert one.size == CLIP_SAMPLES
-    assert level(one[-4_800:-480]) > COMPONENT_RMS_DBFS - 3
-    assert level(one[480:4_800]) > COMPONENT_RMS_DBFS - 3
+    assert min(level(one[-4_800:-480]), level(one[480:4_800])) > COMPONENT_RMS_DBFS - 3
 
 
-def test_a_lone_slice_played_faster_falls_silent_at_its_end():
-    one = rendering.component(NOTHING, noise(5), NOTHING, factor=1.25)
-    assert one.size == CLIP_SAMPLES
-    assert np.count_nonzero(one[96_100:]) == 0
-    assert level(one[480:90_000]) == pytest.approx(COMPONENT_RMS_DBFS, abs=1)
+@pytest.mark.parametrize(
+    ("samples", "factor", "offset_s", "sounding"),
+    [
+        (noise(5), 1.25, 0.0, (480, 90_000)),  # a lone slice played faster falls silent at its end
+        (noise(5), 0.8, -0.4, (12_500, 119_500)),  # before its recording begins
+        (audio.fit(noise(3)), 0.9, 0.0, (480, 77_000)),  # padding does not make a slice louder
+        (audio.fit(noise(3)), 1.2, 0.0, (480, 58_000)),
+        (noise(5, level=0.001), 1.0, 0.0, (480, 119_500)),  # nor a loud recording drown a quiet one
+        (noise(5, level=0.9), 1.0, 0.0, (480, 119_500)),
+    ],
+)
+def test_what_sounds_has_the_level_of_a_component_and_the_rest_is_silent(samples, factor, offset_s, sounding):
+    one = rendering.component(NOTHING, samples, NOTHING, offset_s=offset_s, factor=factor, gain_db=-3.0)
+    assert level(one[slice(*sounding)]) == pytest.approx(COMPONENT_RMS_DBFS - 3, abs=0.5)
+    assert np.count_nonzero(one[: sounding[0] - 500 if offset_s else 1]) == 0
+    assert level(one[sounding[1] + 7_000 :]) < -90 or sounding[1] > 119_000
 
 
 @pytest.mark.parametrize(("factor", "offset_s"), [(0.8, -5.0), (1.0, -1.3), (1.2, 0.0), (0.8, 0.7), (1.2, 3.0)])
 def test_a_component_begins_at_its_offset(factor, offset_s):
     """A click in the recording sounds where the offset and the factor put it."""
-    whole = noise(15, 4, level=1e-4)
-    for click_s in np.arange(0.25, 15, 0.5):
-        whole[int(click_s * SAMPLE_RATE)] += 0.5
-    before, samples, after = np.split(whole, 3)
-    one = rendering.component(before, samples, after, offset_s=offset_s, factor=factor)
-    strongest = np.argmax(np.abs(one[2_400:-2_400])) + 2_400
-    source_s = CLIP_SECONDS + offset_s + factor * strongest / SAMPLE_RATE
-    assert (source_s - 0.25) % 0.5 == pytest.approx(0.0, abs=0.01) or (source_s - 0.25) % 0.5 > 0.49
+    sounds_s = click_times(rendering.component(*clicks(120, 0.25), offset_s=offset_s, factor=factor))[1:-1]
+    off = (offset_s + factor * sounds_s - 0.25) / 0.5
+    assert np.abs(off - np.round(off)).max() < 0.03
 
 
-def test_before_its_recording_begins_a_component_is_silent():
-    one = rendering.component(NOTHING, noise(5), NOTHING, offset_s=-0.4, factor=0.8)
-    assert np.count_nonzero(one[:12_000]) == 0
-    assert level(one[12_500:]) == pytest.approx(COMPONENT_RMS_DBFS, abs=0.5)
-    assert level(one[-4_800:-480]) > COMPONENT_RMS_DBFS - 3
-
-
-def test_factor_one_is_the_slice_itself():
+def test_an_unchanged_component_is_its_slice_without_clicks_at_the_cuts_and_silence_is_silence():
     samples = noise(5)
     one = rendering.component(noise(5, 1), samples, noise(5, 2))
-    scale = one[60_000] / samples[60_000]
-    np.testing.assert_allclose(one[480:-480], samples[480:-480] * scale, rtol=1e-4)
+    np.testing.assert_allclose(one[480:-480], samples[480:-480] * (one[60_000] / samples[60_000]), rtol=1e-4)
+    flat = rendering.component(NOTHING, np.full(CLIP_SAMPLES, 0.5, np.float32), NOTHING)
+    assert np.abs(np.diff(flat, prepend=0, append=0)).max() < 0.01 * np.abs(flat).max()
+    assert audio.rms(rendering.component(NOTHING, np.zeros(CLIP_SAMPLES, np.float32), NOTHING, factor=1.1)) < 1e-6
 
 
-def test_transposing_leaves_the_tempo():
-    time = np.arange(3 * CLIP_SAMPLES) / SAMPLE_RATE
-    whole = (0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
-    parts = np.split(whole, 3)
-    one = rendering.component(*parts, shift_cents=200.0)
-    spectrum = np.abs(np.fft.rfft(one * np.hanning(one.size)))
-    hz = np.argmax(spectrum) * SAMPLE_RATE / one.size
-    assert 1200 * np.log2(hz / 440) == pytest.approx(200, abs=5)
-    pulse = np.split(clicks(100), 3)
-    assert tempo(rendering.component(*pulse, shift_cents=200.0)) == pytest.approx(100, rel=0.01)
+def farthest(pair, stretches, begins) -> float:
+    """How far a beat of the slower one sounds from the nearest of the other, at most, in seconds."""
+    beats = []
+    for one, factor, offset_s in zip(pair, stretches, begins, strict=True):
+        before, samples, after = clicks(one.bpm, one.beat_s)
+        before = before if one.sounding_s[0] < 0 else NOTHING
+        after = after if one.sounding_s[1] > 5 else NOTHING
+        beats.append(click_times(rendering.component(before, samples, after, offset_s=offset_s, factor=factor)))
+    slow, fast = sorted(beats, key=len)
+    assert len(slow) >= 4
+    return max(np.min(np.abs(fast - beat)) for beat in slow[(slow > 0.5) & (slow < 4.5)])
 
 
-@pytest.mark.parametrize("loudness", [0.001, 0.1, 0.9])
-def test_loud_recordings_do_not_drown_quiet_ones(loudness):
-    one = rendering.component(NOTHING, noise(5, level=loudness), NOTHING, gain_db=-3.0)
-    assert level(one) == pytest.approx(COMPONENT_RMS_DBFS - 3, abs=0.1)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (source(100.0, 0.1), source(110.0, 0.4)),
+        (source(60.0, 0.9), source(126.0, 0.02)),
+        (source(150.0, 0.3, before=False), source(80.0, 0.0, after=False)),
+        (source(100.0, 0.1, before=False), source(95.0, 0.55, before=False)),
+    ],
+)
+def test_aligned_beats_sound_together_and_others_do_not(pair):
+    stretches = [octaves.ratio(one.bpm, pair[0].bpm) for one in pair]
+    assert farthest(pair, stretches, recipes.begins(pair, stretches, align_beats=True)) < 0.012
+    assert farthest(pair, stretches, recipes.begins(pair, stretches, align_beats=False)) > 0.03
 
 
-@pytest.mark.parametrize("factor", [0.9, 1.0, 1.2])
-def test_a_padded_slice_is_no_louder_for_its_silence(factor):
-    padded = audio.fit(noise(3))
-    one = rendering.component(NOTHING, padded, NOTHING, factor=factor)
-    assert level(one[480 : int(2.9 * SAMPLE_RATE / factor)]) == pytest.approx(COMPONENT_RMS_DBFS, abs=0.5)
+def test_aligning_moves_by_at_most_a_beat_and_loses_as_little_sound_as_it_can():
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        sources = [source(*rng.uniform((50, 0), (200, 0.3)).tolist(), bool(rng.integers(2)), True) for _ in range(3)]
+        stretches = [octaves.ratio(one.bpm, sources[0].bpm) for one in sources]
+        both = (recipes.begins(sources, stretches, align_beats=align) for align in (True, False))
+        for one, factor, offset_s, natural in zip(sources, stretches, *both, strict=True):
+            assert abs(offset_s - natural) <= 60 / one.bpm + 1e-9
+            assert one.sounding_s[0] - 1e-9 <= offset_s <= one.sounding_s[1] - factor * CLIP_SECONDS + 1e-9
+    alone = source(100.0, 0.2, before=False, after=False)
+    _, offset_s = recipes.begins([source(100.0, 0.0), alone], [1.0, 1.0], align_beats=True)
+    assert min(abs(offset_s - 0.2), abs(offset_s + 0.4)) < 1e-6
+    for unknown in (source(None, None), source(100.0, None)):
+        assert recipes.begins([source(100.0, 0.3), unknown], [1.0, 1.0], align_beats=True) == [0.0, 0.0]
 
 
-def test_silence_stays_silence():
-    one = rendering.component(NOTHING, np.zeros(CLIP_SAMPLES, np.float32), NOTHING, factor=1.1)
-    assert np.isfinite(one).all()
-    assert audio.rms(one) < 1e-6
+def vowel(hz: float, seconds: float = 3.0) -> np.ndarray:
+    """A pulse train through two resonances: a voice as phoneticians model it."""
+    pulses = np.zeros(int(seconds * SAMPLE_RATE))
+    pulses[(np.arange(0, seconds, 1 / hz) * SAMPLE_RATE).astype(int)] = 1.0
+    for formant in FORMANTS_HZ:
+        pulses = signal.lfilter(*signal.iirpeak(formant, 6.0, fs=SAMPLE_RATE), pulses) + 0.03 * pulses
+    return (pulses / np.abs(pulses).max() * 0.5).astype(np.float32)
 
 
-def test_no_click_where_a_slice_was_cut():
-    one = rendering.component(NOTHING, np.full(CLIP_SAMPLES, 0.5, np.float32), NOTHING)
-    assert np.abs(np.diff(one, prepend=0, append=0)).max() < 0.01 * np.abs(one).max()
+def formant_near(samples: np.ndarray, hz: float) -> float:
+    """Centre of gravity of the power within a fourth of a frequency."""
+    frequencies, power = signal.welch(samples[4_800:-4_800], SAMPLE_RATE, nperseg=4_096)
+    near = (frequencies > hz / 1.34) & (frequencies < hz * 1.34)
+    return float(np.exp(np.sum(np.log(frequencies[near]) * power[near]) / np.sum(power[near])))
+
+
+@pytest.mark.parametrize("cents", [-250.0, 250.0])
+def test_notes_move_and_formants_stay(cents, monkeypatch):
+    before, ratio = vowel(130.0), 2 ** (cents / 1200)
+
+    def moved() -> list[float]:
+        """How far each formant moves: 0 not at all, 1 along with the notes."""
+        after = rendering.stretch(before, 1.0, cents)
+        return [np.log(formant_near(after, hz) / formant_near(before, hz)) / np.log(ratio) for hz in FORMANTS_HZ]
+
+    assert np.abs(moved()).max() < 0.5
+    monkeypatch.setattr(rendering, "restore_formants", lambda samples, ratio: samples)
+    assert np.mean(moved()) > 0.6
+
+
+@pytest.mark.parametrize("samples", [noise(2.0), NOTHING, np.zeros(500, np.float32)], ids=len)
+def test_restoring_formants_keeps_length_and_level(samples):
+    restored = rendering.restore_formants(samples, 1.15)
+    assert restored.shape == samples.shape
+    assert np.linalg.norm(restored) == pytest.approx(np.linalg.norm(samples), rel=0.15)
+    np.testing.assert_allclose(rendering.restore_formants(samples, 1.0), samples, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rt60_s", "wet_db"), [(0.3, -20.0), (0.8, -6.0), (1.5, -6.0)])
+def test_a_rooms_tail_has_its_length_and_level(rt60_s, wet_db):
+    """Schroeder's backward integration, from -5 to -25 dB, times three."""
+    response = rendering.room_response(rt60_s, wet_db)
+    tail = response[1:].astype(float)
+    left = 10 * np.log10(np.cumsum(tail[::-1] ** 2)[::-1] / np.sum(tail**2) + 1e-12)
+    first, last = np.argmax(left < -5), np.argmax(left < -25)
+    assert 3 * (last - first) / SAMPLE_RATE == pytest.approx(rt60_s, rel=0.12)
+    assert audio.decibels(np.linalg.norm(tail)) == pytest.approx(wet_db, abs=0.01)
+    np.testing.assert_array_equal(response[:200], [1.0] + 199 * [0.0])  # no reflection before it was at a wall
+    np.testing.assert_array_equal(response, rendering.room_response(rt60_s, wet_db))
+    sound = np.concatenate([noise(1.0), np.zeros(SAMPLE_RATE, np.float32)])
+    reverberant = rendering._in_room({"room_rt60_s": rt60_s, "room_wet_db": wet_db}, sound)
+    assert (reverberant.shape, reverberant.dtype) == (sound.shape, np.float32)
+    np.testing.assert_allclose(reverberant, np.convolve(sound, response)[: sound.size], atol=1e-5)
 
 
 @pytest.fixture
 def store(tmp_path):
     """Three slices of one recording, and one of another."""
     (tmp_path / "slices").mkdir()
-    whole = clicks(100)
-    sounds = [(f"tar-{i}", whole[i * CLIP_SAMPLES : (i + 1) * CLIP_SAMPLES]) for i in range(3)]
-    sounds.append(("ney-0", noise(5, 9)))
+    sounds = [*((f"tar-{i}", samples) for i, samples in enumerate(clicks(100))), ("ney-0", noise(5, 9))]
     rows = [
         {"slice_id": name, "recording_id": name[:3], "number": int(name[-1]), **place._asdict()}
         for (name, _), place in zip(sounds, clips.write_shard(tmp_path / "slices/shard-00000.tar", sounds), strict=True)
     ]
     return tmp_path / "slices", rows
+
+
+@pytest.fixture
+def renderer(store):
+    folder, rows = store
+    with ClipStore(folder) as clip_store:
+        yield Renderer(clip_store, rendering.places(rows))
 
 
 def recipe(mixture_id, *parts, room=(None, None)):
@@ -147,57 +226,22 @@ def recipe(mixture_id, *parts, room=(None, None)):
     ]
 
 
-@pytest.fixture
-def renderer(store):
-    folder, rows = store
-    with ClipStore(folder) as clip_store:
-        yield Renderer(clip_store, rendering.places(rows))
-
-
-def test_a_fast_slice_goes_on_into_its_neighbour(renderer):
-    _, (row,) = recipe("a", ("tar-1", 1.2))
-    middle = renderer.component(row)
-    assert tempo(middle) == pytest.approx(120, rel=0.01)
-    assert audio.rms(middle[-24_000:]) > 0.5 * audio.rms(middle)
-
-
-def test_a_sum_is_scaled_and_never_clipped(renderer):
-    loud = {"gain_db": 30.0}
-    row, parts = recipe("a", ("tar-1", 1.0, loud), ("ney-0", 1.0, loud))
-    mixture = renderer.mixture(row, parts)
-    assert np.abs(mixture).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
-    total = sum(renderer.component(part) for part in parts)
-    np.testing.assert_allclose(mixture, total * (mixture[60_000] / total[60_000]), rtol=1e-3, atol=1e-5)
-    quiet = recipe("b", ("ney-0", 1.0), ("ney-0", 0.9))
-    np.testing.assert_array_equal(renderer.mixture(*quiet), sum(map(renderer.component, quiet[1])))
-
-
-@pytest.mark.parametrize("gain_db", [0.0, 30.0])
+@pytest.mark.parametrize("gain_db", [-20.0, 30.0])
 @pytest.mark.parametrize("room", [(None, None), (0.8, -6.0)])
-def test_parts_add_up_to_the_mixture(renderer, gain_db, room):
+def test_parts_add_up_to_the_mixture_scaled_as_a_whole_and_never_clipped(renderer, gain_db, room):
     gain = {"gain_db": gain_db}
     row, parts = recipe("a", ("tar-1", 1.1, gain), ("ney-0", 1.0, gain), room=room)
-    sounds = renderer.parts(row, parts)
-    assert len(sounds) == 2
-    np.testing.assert_allclose(sum(sounds), renderer.mixture(row, parts), atol=1e-5)
+    mixture, sounds = renderer.mixture(row, parts), renderer.parts(row, parts)
+    np.testing.assert_allclose(np.sum(sounds, axis=0), mixture, atol=1e-5)
+    if gain_db > 0:
+        assert np.abs(mixture).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
+    elif room == (None, None):
+        np.testing.assert_array_equal(mixture, sum(map(renderer.component, parts)))
 
 
 def test_a_component_whose_slice_is_gone_is_named(renderer):
     with pytest.raises(TarkibError, match=r"mix-7: its slice oud-0 is not in .*slices.*run dvc repro"):
         renderer.mixture(*recipe("mix-7", ("oud-0", 1.0)))
-
-
-def test_few_slices_are_cached(store, monkeypatch):
-    monkeypatch.setattr(rendering, "_CACHED_SLICES", 2)
-    folder, rows = store
-    reads = []
-    with ClipStore(folder) as clip_store:
-        read = clip_store.read
-        monkeypatch.setattr(clip_store, "read", lambda *args: reads.append(args) or read(*args))
-        renderer = Renderer(clip_store, rendering.places(rows))
-        for name, expected in (("tar-0", 1), ("tar-1", 2), ("tar-0", 2), ("tar-2", 3), ("tar-0", 3), ("tar-1", 4)):
-            renderer.component(recipe("a", (name, 1.0))[1][0])
-            assert len(reads) == expected
 
 
 @pytest.mark.parametrize(("factor", "offset_s"), [(0.8, -4.9), (1.0, -0.03), (1.13, 0.0), (1.25, 0.6), (1.0, 0.0)])
@@ -216,18 +260,14 @@ def test_any_row_is_the_same_sound_whenever_it_is_asked_for(store, tmp_path, mon
         recipe("b", ("tar-2", 0.9, {"shift_cents": 150.0}), room=(0.5, -9.0)),
         recipe("c", ("tar-0", 1.2), ("ney-0", 0.85)),
     ]
-    written = {}
-    for name, order in (("one", recipes), ("other", recipes[::-1])):
-        (tmp_path / name).mkdir()
+    written = []
+    for order in (recipes, recipes[::-1]):
         mixtures, parts = [one for one, _ in order], [part for _, some in order for part in some]
-        jobs = rendering.plan(tmp_path / name, folder, mixtures, parts, rows)
+        jobs = rendering.plan(tmp_path, folder, mixtures, parts, rows)
         assert [job.shard.name for job in jobs] == ["shard-00000.tar", "shard-00001.tar"]
-        with ClipStore(tmp_path / name) as store_:
-            written[name] = {
-                row["mixture_id"]: store_.read(clips.Place(row["shard"], row["offset"], row["size"]))
-                for job in jobs
-                for row in rendering.render_shard(job)
-            }
-    assert {samples.size for samples in written["one"].values()} == {CLIP_SAMPLES}
+        made = [row for job in jobs for row in rendering.render_shard(job)]
+        with ClipStore(tmp_path) as store_:
+            written.append({row["mixture_id"]: store_.read(clips.Place.of(row)) for row in made})
+    assert {samples.size for samples in written[0].values()} == {CLIP_SAMPLES}
     for mixture_id in "abc":
-        np.testing.assert_array_equal(written["one"][mixture_id], written["other"][mixture_id])
+        np.testing.assert_array_equal(written[0][mixture_id], written[1][mixture_id])

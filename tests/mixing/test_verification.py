@@ -26,10 +26,7 @@ def data_set(defaults, material=None, without=None, **changes):
                 recording_id=f"{split}-{source.recording_id}",
                 dastgah=None if source.instrument == without else source.dastgah,
                 beat_s=0.2 if source.bpm else None,
-                sounding_s=(
-                    0.0 if source.slice_id.endswith("0") else -5.0,
-                    5.0 if source.slice_id[-1] == "2" else 10.0,
-                ),
+                sounding_s=(-5.0 * (source.slice_id[-1] != "0"), 10.0 - 5.0 * (source.slice_id[-1] == "2")),
             )
             for source in orchestra(**{"recordings": 14, "slices": 3, **(material or {})}, seed=seed)
         ]
@@ -55,15 +52,9 @@ def kept(defaults):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_drawn_mixtures_keep_every_promise(kept, mode):
-    assert defects(kept[mode]) == []
-
-
-@pytest.mark.parametrize(
-    "extra", [{"align_tonic": True}, {"align_beats": True}, {"reverb": True}, {"ensembles": "traditional"}], ids=str
-)
-def test_with_extras_too(defaults, extra):
-    assert defects(data_set(defaults, mode="dastgah+bpm", **extra)) == []
+@pytest.mark.parametrize("extra", [{}, {"align_tonic": True, "align_beats": True, "reverb": True}], ids=str)
+def test_drawn_mixtures_keep_every_promise(defaults, kept, mode, extra):
+    assert defects(data_set(defaults, mode=mode, **extra) if extra else kept[mode]) == []
 
 
 def first(rows, **columns):
@@ -95,12 +86,6 @@ def second_instrument(data):
     data.mixtures[0]["instruments"].append(row["instrument"])
 
 
-def misspelt(data):
-    row = data.components[0]
-    first(data.slices, slice_id=row["slice_id"])["instrument"] = row["instrument"] = "kamanched"
-    data.mixtures[0]["instruments"][0] = "kamanched"
-
-
 def other_split(data):
     row = next(row for row in data.components if row["mixture_id"].startswith("validation"))
     row["slice_id"] = first(data.slices, instrument=row["instrument"], split="train")["slice_id"]
@@ -126,20 +111,17 @@ def same_slices(data):
     other |= {name: one[name] for name in ("instruments", "target_bpm", "dastgah")}
 
 
-def no_components(data):
-    data.components[:] = [row for row in data.components if row["mixture_id"] != data.mixtures[0]["mixture_id"]]
+def early(data):
+    next(row for row in data.components if row["slice_id"].endswith("-0000"))["offset_s"] = -1.0
 
 
 BREAKAGES = {
     "labels reversed": ("labels", lambda d: d.mixtures[0]["instruments"].reverse()),
-    "label missing": ("labels", lambda d: d.mixtures[0]["instruments"].pop()),
     "instrument twice": ("labels", second_instrument),
-    "instrument misspelt": ("labels", misspelt),
     "too many instruments": ("labels", lambda d: params(d, max_instruments=4)),
     "too few instruments": ("labels", lambda d: params(d, min_instruments=3)),
     "instrument": ("source", lambda d: first(d.slices, slice_id=d.components[0]["slice_id"]).update(instrument="avaz")),
     "recording": ("source", lambda d: d.components[0].update(recording_id="another")),
-    "bpm": ("source", lambda d: first(d.components, bpm=True).update(bpm=77.7)),
     "metered": ("source", lambda d: first(d.components, bpm=True).update(metered=False)),
     "unknown dastgah": ("source", lambda d: annotation(d, first(d.components, dastgah=True)).update(dastgah=None)),
     "slice of the other split": ("split", other_split),
@@ -153,16 +135,12 @@ BREAKAGES = {
     "stretch out of range": ("stretch", lambda d: params(d, max_stretch=1.1)),
     "stretch of the unmetered": ("stretch", lambda d: first(d.components, bpm=False).update(stretch=1.1)),
     "shift": ("shift", lambda d: d.components[0].update(shift_cents=100.0)),
-    "gain": ("gain", lambda d: d.components[0].update(gain_db=-6.5)),
     "gain not a number": ("gain", lambda d: d.components[0].update(gain_db=float("nan"))),
     "offset": ("offset", lambda d: d.components[0].update(offset_s=9.0)),
-    "early offset": (
-        "offset",
-        lambda d: next(row for row in d.components if row["slice_id"].endswith("-0000")).update(offset_s=-1.0),
-    ),
+    "early offset": ("offset", early),
     "room": ("room", lambda d: d.mixtures[0].update(room_rt60_s=0.5)),
     "same slices": ("distinct", same_slices),
-    "no components": ("whole", no_components),
+    "no components": ("whole", lambda d: [d.components.remove(row) for row in parts(d, d.mixtures[0])]),
     "mixture missing": ("whole", lambda d: d.mixtures.pop()),
     "mixture twice": ("whole", lambda d: d.mixtures.append(d.mixtures[0])),
     "too few mixtures": ("whole", lambda d: params(d, train_mixtures=121)),
@@ -182,42 +160,29 @@ def test_a_broken_promise_is_named(kept, name):
 
 
 @pytest.mark.parametrize(
-    ("mode", "column", "change"),
-    [("bpm", "dastgah", lambda value: value), ("dastgah", "bpm", lambda value: value * 2.02)],
+    ("mode", "column", "factor", "promise"),
+    [("bpm", "dastgah", 1, "dastgah"), ("dastgah", "bpm", 2.02, "tempo"), ("dastgah", "stretch", 1.05, "stretch")],
 )
-def test_modes_keep_dastgahs_or_tempi_apart(kept, mode, column, change):
+def test_modes_keep_dastgahs_or_tempi_apart_and_as_recorded(kept, mode, column, factor, promise):
     data = copy.deepcopy(kept[mode])
-    row, other = next(
-        both[:2] for m in data.mixtures if len(both := [part for part in parts(data, m) if part[column]]) > 1
-    )
-    other[column] = annotation(data, other)[column] = change(row[column])
-    promise = {"dastgah": "dastgah", "bpm": "tempo"}[column]
+    pairs = ([part for part in parts(data, mixture) if part[column]][:2] for mixture in data.mixtures)
+    row, other = next(pair for pair in pairs if len(pair) == 2)
+    other[column] = annotation(data, other)[column] = row[column] * factor
     assert (row["mixture_id"], promise) in {(defect.mixture_id, defect.promise) for defect in defects(data)}
 
 
-@pytest.mark.parametrize("mode", ["random", "dastgah"])
-def test_modes_without_equal_tempi_stretch_nothing(kept, mode):
-    data = copy.deepcopy(kept[mode])
-    first(data.components, bpm=True)["stretch"] = 1.05
-    assert "stretch" in {defect.promise for defect in defects(data)}
-
-
-def test_tonics_and_rooms(defaults):
-    data = data_set(defaults, align_tonic=True, reverb=True)
+def test_tonics_rooms_and_beats(defaults):
+    data = data_set(defaults, align_tonic=True, reverb=True, align_beats=True)
     row = next(row for row in data.components if row["shift_cents"] > 20)
     row["shift_cents"] -= 5
     data.mixtures[3]["room_rt60_s"], data.mixtures[4]["room_wet_db"] = None, 3.0
-    broken = [(defect.mixture_id, defect.promise) for defect in defects(data)]
-    assert sorted(broken) == sorted([(row["mixture_id"], "tonic"), ("train-000003", "room"), ("train-000004", "room")])
+    late = next(row for row in data.components if row["offset_s"] and sum(p["metered"] for p in parts(data, row)) > 1)
+    late["offset_s"] += 60 / late["bpm"] / 4
+    broken = [(row["mixture_id"], "tonic"), (late["mixture_id"], "beats")]
+    broken += [("train-000003", "room"), ("train-000004", "room")]
+    assert set(broken) <= {(defect.mixture_id, defect.promise) for defect in defects(data)}
     row["shift_cents"] = 300.0
     assert any("250 is the most" in defect.sentence for defect in defects(data))
-
-
-def test_beats_that_do_not_coincide(defaults):
-    data = data_set(defaults, align_beats=True)
-    row = next(row for row in data.components if row["offset_s"] and sum(p["metered"] for p in parts(data, row)) > 1)
-    row["offset_s"] += 60 / row["bpm"] / 4
-    assert ("beats", row["mixture_id"]) in {(defect.promise, defect.mixture_id) for defect in defects(data)}
 
 
 def test_fewer_instruments_than_the_minimum_if_no_more_can_play(defaults):

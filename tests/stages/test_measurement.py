@@ -10,7 +10,7 @@ from tarkib import params, tables
 from tarkib.annotation import evidence, octaves, tempo
 from tarkib.audio import CLIP_SAMPLES, clips
 from tarkib.audio.clips import ClipStore
-from tarkib.mixing import material, measurement, recipes, rendering
+from tarkib.mixing import measurement, recipes, rendering
 from tarkib.params import Annotate
 
 pytestmark = pytest.mark.slow
@@ -93,7 +93,7 @@ def stretched(recordings, made, augment):
         truth = {row["path"].removeprefix("raw/"): row["bpm"] for row in csv.DictReader(file)}
     true_bpm = {row["recording_id"]: truth[row["path"]] for row in recording_rows}
     settings = dataclasses.replace(augment, mode="bpm", train_mixtures=150, min_instruments=2)
-    sources = material.join(slices, annotations, recording_rows)["train"]
+    sources = recipes.join(slices, annotations, recording_rows)["train"]
     mixtures, components = recipes.draw("train", sources, settings)
     targets = {row["mixture_id"]: row["target_bpm"] for row in mixtures}
     rows = []
@@ -174,7 +174,7 @@ def test_a_transposition_the_wrong_way_is_measured(mixed, made, renderer, augmen
     # Any tonics will do, if only they differ.
     sources = [
         dataclasses.replace(source, tonic_hz=200.0 + 7 * (i % 8) if source.pitched else None)
-        for i, source in enumerate(material.join(slices, annotations, recording_rows)["train"])
+        for i, source in enumerate(recipes.join(slices, annotations, recording_rows)["train"])
     ]
     mixtures, components = recipes.draw("train", sources, settings)
     (job,) = rendering.plan(tmp_path, mixed / "data/slices", mixtures, components, slices)

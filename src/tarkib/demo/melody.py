@@ -27,23 +27,19 @@ SHARES = {
 MOVING_FIFTH = {"shur": 650}
 """Dastgahs whose fifth (fifth degree of the scale) is mostly played lower: its cents then."""
 
-LOWEST, HIGHEST = -4, 10
-"""Degrees, counted from the tonic, between which a tune moves: about two octaves."""
+_DEGREES = np.arange(-4, 11)  # counted from the tonic, between which a tune moves: about two octaves
 
 
 @dataclass(frozen=True)
 class Note:
-    """A note of a tune: seconds from the start, cents above the tonic, loudness 0 to 1.
+    """A note of a tune."""
 
-    `weight` is the strength of its place in the bar (0 in free rhythm), `last` marks the end of a phrase.
-    """
-
-    start: float
+    start: float  # seconds
     seconds: float
-    cents: float
-    level: float
-    weight: float = 0.0
-    last: bool = False
+    cents: float  # above the tonic
+    level: float  # 0 to 1
+    weight: float = 0.0  # strength of its place in the bar; 0 in free rhythm
+    last: bool = False  # of its phrase
 
     @property
     def end(self) -> float:
@@ -52,20 +48,16 @@ class Note:
 
 @dataclass(frozen=True)
 class Tune:
-    """A melody and its time.
-
-    `phrases` holds each phrase's notes; `pulses` the seconds of the metre's pulses, empty where there is none; before
-    `free_until` (seconds) the rhythm is free. `bpm` and `metre` are None for a tune that is free throughout.
-    """
+    """A melody and its time; all in seconds."""
 
     dastgah: str
     tonic_hz: float
     seconds: float
-    bpm: float | None
+    bpm: float | None  # None, as the metre is, for a tune that is free throughout
     metre: Metre | None
-    free_until: float
+    free_until: float  # before it the rhythm is free
     phrases: tuple[tuple[Note, ...], ...]
-    pulses: np.ndarray
+    pulses: np.ndarray  # of the metre; empty where there is none
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -97,7 +89,7 @@ def cents_of(dastgah: str, degree: int) -> float:
 
 def _walk(rng: np.random.Generator, dastgah: str, count: int, degree: int) -> list[int]:
     """`count` degrees from `degree` on, by Metropolis steps (proposals are symmetric, mostly to a neighbour)."""
-    degrees = np.arange(LOWEST, HIGHEST + 1)
+    degrees = _DEGREES
     # Where phrases come to rest is dwelt on then: on the way there is less need.
     shares = np.array(SHARES[dastgah], dtype=float)
     shares[0] *= 0.5
@@ -107,14 +99,11 @@ def _walk(rng: np.random.Generator, dastgah: str, count: int, degree: int) -> li
     bell = np.exp(-0.5 * ((cents - 480) / 480) ** 2)
     # Each degree shares its time out among its octaves, so that the register does not change how long it sounds in all.
     weights = shares * bell / np.bincount(degrees % 7, bell)[degrees % 7]
-    leaps = rng.choice(
-        (-4, -3, -2, -1, 0, 1, 2, 3, 4), p=(0.02, 0.03, 0.09, 0.31, 0.10, 0.31, 0.09, 0.03, 0.02), size=count
-    )
-    chances = rng.random(count)
+    leaps = rng.choice(np.arange(-4, 5), p=(0.02, 0.03, 0.09, 0.31, 0.10, 0.31, 0.09, 0.03, 0.02), size=count)
     path = []
-    for leap, chance in zip(leaps, chances, strict=True):
-        proposed = degree + int(leap)
-        if LOWEST <= proposed <= HIGHEST and chance * weights[degree - LOWEST] < weights[proposed - LOWEST]:
+    for leap, chance in zip(leaps.tolist(), rng.random(count), strict=True):
+        proposed = degree + leap
+        if proposed in degrees and chance * weights[degree - degrees[0]] < weights[proposed - degrees[0]]:
             degree = proposed
         path.append(degree)
     return path
@@ -128,8 +117,7 @@ def _second_rest(dastgah: str) -> int:
 def _to_rest(rng: np.random.Generator, dastgah: str, path: list[int], home: bool) -> list[int]:
     """The path led in its last notes to a tonic (surely if `home`) or to the other degree of rest."""
     goal = 0 if home or rng.random() < 0.5 else _second_rest(dastgah)
-    options = [d for d in range(LOWEST, HIGHEST + 1) if (d - goal) % 7 == 0 and -3 < d < 9]
-    goal = min(options, key=lambda d: abs(d - path[-1]))
+    goal = min((d for d in range(-2, 9) if (d - goal) % 7 == 0), key=lambda d: abs(d - path[-1]))
     path = [*path]
     for back in range(min(len(path), 3)):
         reach = path[-1 - back] - goal
@@ -153,37 +141,30 @@ def _metred_phrases(rng: np.random.Generator, dastgah: str, metre: Metre, pulses
             if rng.random() < 0.65:
                 path = _walk(rng, dastgah, len(rhythm), degree)
         else:
-            cells = [metre.cells[i] for i in rng.integers(len(metre.cells), size=min(2, count))]
-            rhythm = [length for i in range(count) for length in cells[i % len(cells)]]
-            rhythm = _closing(rhythm, metre)
+            bars_known = metre.melody.split()
+            cells = [bars_known[i] for i in rng.integers(len(bars_known), size=min(2, count))]
+            rhythm = [int(length) for i in range(count) for length in cells[i % len(cells)]]
+            # The last beat or so is gathered into one long note.
+            last = 0
+            while last < max(2, metre.per_beat):
+                last += rhythm.pop()
+            rhythm.append(last)
             path = _walk(rng, dastgah, len(rhythm), degree)
         path = _to_rest(rng, dastgah, path, home=bar + count >= bars)
         drawn.append((rhythm, path))
         degree = path[-1]
-        phrases.append(_on_pulses(rng, dastgah, metre, pulses, bar * metre.pulses, rhythm, path))
+        phrases.append(_on_pulses(rng, dastgah, metre, pulses[bar * metre.pulses :], rhythm, path))
         bar += count
     return phrases
 
 
-def _closing(rhythm: list[int], metre: Metre) -> list[int]:
-    """The rhythm with its last beat or so gathered into one long note."""
-    rhythm, last = [*rhythm], 0
-    while rhythm and last < max(2, metre.per_beat):
-        last += rhythm.pop()
-    return [*rhythm, last]
-
-
 def _on_pulses(
-    rng: np.random.Generator,
-    dastgah: str,
-    metre: Metre,
-    pulses: np.ndarray,
-    at: int,
-    rhythm: list[int],
-    path: list[int],
+    rng: np.random.Generator, dastgah: str, metre: Metre, pulses: np.ndarray, rhythm: list[int], path: list[int]
 ) -> list[Note]:
+    """A note of each length in `rhythm`, from the first of `pulses`, the beginning of a bar, on."""
     rests = rng.random() < 0.35
-    notes = []
+    notes: list[Note] = []
+    at = 0
     for i, (length, degree) in enumerate(zip(rhythm, path, strict=True)):
         accent = metre.accents[at % metre.pulses]
         start, end = pulses[at], pulses[at + length]
@@ -209,13 +190,11 @@ def _free_phrases(rng: np.random.Generator, dastgah: str, start: float, end: flo
             lengths[run : run + 4] = rng.uniform(0.09, 0.16) * np.linspace(1.15, 1, 4)
         lengths[-1] = rng.uniform(1.0, 2.4)
         arch = 0.55 + 0.35 * np.sin(np.pi * np.linspace(0.1, 0.95, count)) + rng.normal(0, 0.05, count)
-        phrase = []
-        for i in range(count):
-            level = float(np.clip(arch[i], 0.3, 1.0))
-            phrase.append(Note(now, float(lengths[i]), cents_of(dastgah, path[i]), level, 0.0, i == count - 1))
-            now += float(lengths[i])
-        phrases.append(phrase)
-        degree = path[-1]
+        levels = arch.clip(0.3, 1.0).tolist()
+        phrases.append([])
+        for i, (degree, length) in enumerate(zip(path, lengths.tolist(), strict=True)):
+            phrases[-1].append(Note(now, length, cents_of(dastgah, degree), levels[i], 0.0, i == count - 1))
+            now += length
         now += rng.uniform(0.25, 0.9)
     return phrases
 

@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tarkib.audio import SAMPLE_RATE
-from tarkib.demo.ensembles import draw_ensembles
+from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
 from tarkib.demo.melody import Tune, compose
 from tarkib.demo.performer import Performer, draw_performer, perform
-from tarkib.demo.piece import EXCERPTS_PER_PIECE, cut, draw_piece
+from tarkib.demo.piece import EXCERPTS_PER_PIECE, draw_ensembles, draw_piece
 from tarkib.demo.rhythm import draw_tempo
-from tarkib.demo.room import draw_room, record
+from tarkib.demo.room import Room
 from tarkib.errors import TarkibError
 from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import some
@@ -49,28 +48,16 @@ _TRUTH = ("path", "instrument", "performer", "dastgah", "tonic_hz", "bpm", "free
 
 @dataclass(frozen=True)
 class Job:
-    """One solo, or one piece with its excerpts.
-
-    Attributes
-    ----------
-    seed : the orchestra's
-    place : which of the solos (instrument, performer, number) or pieces (its index) it is
-    path : the solo's file below the demo's folder, posix; the piece's name
-    instruments : the solo's one, or the piece's
-    dastgah : the mode; None for solos of drums
-    performer : the soloist's name; None for a piece
-    seconds : length of the solo
-    sample_ids : the excerpts' names; empty for a solo
-    """
+    """One solo, or one piece with its excerpts."""
 
     seed: int
-    place: tuple[int, ...]
-    path: str
+    place: tuple[int, ...]  # of a solo: instrument, performer, number; of a piece: its index
+    path: str  # the solo's file below the demo's folder, posix; the piece's name
     instruments: tuple[str, ...]
-    dastgah: str | None = None
-    performer: str | None = None
-    seconds: float = 0.0
-    sample_ids: tuple[str, ...] = ()
+    dastgah: str | None = None  # None for solos of drums
+    performer: str | None = None  # the soloist's name; None for a piece
+    seconds: float = 0.0  # length of the solo
+    sample_ids: tuple[str, ...] = ()  # the excerpts' names
 
 
 def plan(
@@ -84,17 +71,9 @@ def plan(
 ) -> list[Job]:
     """All files of the demo; nothing sounds yet.
 
-    Parameters
-    ----------
-    seed : any non-negative integer
-    performers : soloists an instrument, at least 2 (one to learn from, one to validate on)
-    excerpts : five-second test excerpts, at least 1, four to a piece
-    dastgahs, instruments : a part of the vocabulary, for a smaller orchestra
-    seconds : shortest and longest solo; the mean lies a fifth of the way up
-
-    Raises TarkibError for values out of range.
+    `performers` are soloists an instrument, `excerpts` five-second test excerpts, four to a piece; `seconds` the
+    shortest and longest solo (5 or more), whose mean lies a fifth of the way up.
     """
-    _check(seed, performers, excerpts, dastgahs, instruments, seconds)
     jobs = [
         _plan_solo(seed, instrument, performer, number, dastgahs, seconds)
         for instrument in instruments
@@ -109,29 +88,6 @@ def plan(
         dastgah = dastgahs[i % len(dastgahs)]
         jobs.append(Job(seed, (i,), name, ensemble, dastgah, sample_ids=ids))
     return jobs
-
-
-def _check(
-    seed: int,
-    performers: int,
-    excerpts: int,
-    dastgahs: Sequence[str],
-    instruments: Sequence[str],
-    seconds: tuple[float, float],
-) -> None:
-    if seed < 0:
-        raise TarkibError(f"demo: seed is {seed}; give 0 or more")
-    if performers < 2:
-        raise TarkibError(
-            f"demo: performers is {performers}; give at least 2, so that a split by performer is possible"
-        )
-    if excerpts < 1:
-        raise TarkibError(f"demo: excerpts is {excerpts}; give at least 1")
-    for what, names, known in (("dastgahs", dastgahs, DASTGAHS), ("instruments", instruments, INSTRUMENTS)):
-        if not names or set(names) - set(known) or len(set(names)) < len(names):
-            raise TarkibError(f"demo: {what} are {list(names)}; give some of {list(known)}, each once")
-    if not 5 <= seconds[0] <= seconds[1]:
-        raise TarkibError(f"demo: seconds are {tuple(seconds)}; give the shortest (5 or more) and the longest solo")
 
 
 def _plan_solo(
@@ -162,7 +118,7 @@ def make(job: Job, folder: Path) -> list[dict[str, Any]]:
         sound, rows = _piece(job)
         for row in rows:
             start = row.pop("start")
-            _write(folder / "test" / f"{row['sample_id']}.flac", cut(sound, start))
+            _write(folder / "test" / f"{row['sample_id']}.flac", sound[start : start + CLIP_SAMPLES])
         return rows
     sound, played = _solo(job)
     _write(folder / job.path, sound)
@@ -207,27 +163,24 @@ def tune(job: Job) -> Tune:
 def _solo(job: Job) -> tuple[np.ndarray, Tune]:
     rng, performer, played = _begun(job)
     # A performer has been recorded on two occasions.
-    room = draw_room(generator(job.seed, Stream.DEMO_ROOM, *job.place[:2], job.place[2] % 2))
-    return record(rng, room, perform(rng, performer, played)), played
+    room = Room(generator(job.seed, Stream.DEMO_ROOM, *job.place[:2], job.place[2] % 2))
+    return room.record(rng, perform(rng, performer, played)), played
 
 
 def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
     """The solo's generator after its tune was drawn, its performer and its tune."""
     performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.place[:2]), job.instruments[0])
     rng = generator(job.seed, Stream.DEMO_SOLO, *job.place)
-    return rng, performer, _solo_tune(rng, performer, job.dastgah, job.seconds)
-
-
-def _solo_tune(rng: np.random.Generator, performer: Performer, dastgah: str | None, seconds: float) -> Tune:
-    bpm = draw_tempo(rng)
-    if dastgah is None:
+    bpm: float | None = draw_tempo(rng)
+    if job.dastgah is None:
         # A drummer plays to a tune that is not part of the sound.
-        return compose(rng, DASTGAHS[0], 261.0, seconds, bpm)
-    tonic = performer.draw_tonic(rng)
+        return rng, performer, compose(rng, DASTGAHS[0], 261.0, job.seconds, bpm)
+    tonic, free_until = performer.draw_tonic(rng), 0.0
     if rng.random() < _FREE.get(performer.instrument, 0.0):
-        return compose(rng, dastgah, tonic, seconds, None)
-    opens = rng.random() < _OPENING.get(performer.instrument, _USUAL_OPENING)
-    return compose(rng, dastgah, tonic, seconds, bpm, free_until=rng.uniform(0.2, 0.4) * seconds if opens else 0.0)
+        bpm = None
+    elif rng.random() < _OPENING.get(performer.instrument, _USUAL_OPENING):
+        free_until = rng.uniform(0.2, 0.4) * job.seconds
+    return rng, performer, compose(rng, job.dastgah, tonic, job.seconds, bpm, free_until)
 
 
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:

@@ -1,36 +1,186 @@
-"""Performers: an instrument in someone's hands, whatever the instrument; they play tunes."""
+"""Performers: an instrument in someone's hands; their own version of a tune, with its ornaments, a little late."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tarkib.audio import SAMPLE_RATE
-from tarkib.demo import blown, bowed, drums, plucked, struck, voice
-from tarkib.demo.melody import Tune
-from tarkib.demo.part import Stroke, arrange
+from tarkib.demo.drums import Drum
+from tarkib.demo.melody import Note, Tune
 from tarkib.demo.rhythm import Hit, drumming
+from tarkib.demo.strings import Plucked, Struck
+from tarkib.demo.sustained import Blown, Bowed
+from tarkib.demo.synthesis import Stroke
+from tarkib.demo.voice import Singer
 from tarkib.vocabulary import PERCUSSION
 
-_MODULES: dict[str, ModuleType] = {
-    "ney": blown,
-    "tar": plucked,
-    "santur": struck,
-    "kamancheh": bowed,
-    "daf": drums,
-    "tonbak": drums,
-    "piano": struck,
-    "violin": bowed,
-    "setar": plucked,
-    "avaz": voice,
+# An instrument's player, and its lowest and highest note in Hz; a singer's are their own.
+_PLAYERS: dict[str, tuple[type, float, float]] = {
+    "ney": (Blown, 190.0, 1000.0),
+    "tar": (Plucked, 131.0, 900.0),
+    "santur": (Struck, 165.0, 1400.0),
+    "kamancheh": (Bowed, 196.0, 1050.0),
+    "daf": (Drum, 0.0, 0.0),
+    "tonbak": (Drum, 0.0, 0.0),
+    "piano": (Struck, 110.0, 1760.0),
+    "violin": (Bowed, 196.0, 1400.0),
+    "setar": (Plucked, 131.0, 800.0),
+    "avaz": (Singer, 0.0, 0.0),
 }
 
 
 @dataclass(frozen=True)
+class Style:
+    """What an instrument does with a tune: chances, but for `roll_rate`."""
+
+    grace: float = 0.0  # a grace note before a note
+    roll: float = 0.0  # a long note rolled (riz, tremolo)
+    slur: float = 0.0  # a note joined to the one before
+    flip: float = 0.0  # a long note broken (tahrir)
+    drone: float = 0.0  # a drone or bass on a strong pulse
+    octave: float = 0.0  # a note doubled at the octave below
+    split: float = 0.0  # a long note struck twice
+    roll_rate: tuple[float, float] = (11.0, 14.0)  # strokes a second, the range performers are drawn from
+
+
+STYLES = {
+    "tar": Style(grace=0.14, roll=0.5, drone=0.25, split=0.35),
+    "setar": Style(grace=0.18, roll=0.4, drone=0.5, split=0.35),
+    "santur": Style(grace=0.12, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
+    "piano": Style(grace=0.10, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
+    "kamancheh": Style(grace=0.28, slur=0.55),
+    "violin": Style(grace=0.25, slur=0.5),
+    "ney": Style(grace=0.30, slur=0.6),
+    "avaz": Style(grace=0.20, slur=0.65, flip=0.5),
+}
+
+_LONG = 0.42
+
+
+def arrange(
+    rng: np.random.Generator, tune: Tune, instrument: str, low: float, high: float, late: float = 0.0
+) -> list[Stroke]:
+    """The strokes with which `instrument`, whose notes lie from `low` to `high` Hz, plays `tune`, in order of time.
+
+    `late` (seconds) is how far this player follows behind the others.
+    """
+    usual = STYLES[instrument]
+    # A player's own taste: each habit up to half as strong again, or as weak.
+    taste = {name: getattr(usual, name) * rng.uniform(0.5, 1.5) for name in ("grace", "roll", "slur", "flip", "drone")}
+    taste |= {name: getattr(usual, name) * rng.uniform(0.3, 1.7) for name in ("octave", "split")}
+    rate = rng.uniform(*usual.roll_rate)
+    shift = _octave(rng, tune, low, high)
+    strokes: list[Stroke] = []
+    for phrase in tune.phrases:
+        for i, note in enumerate(phrase):
+            if 0 < i < len(phrase) - 1 and note.weight < 0.5 and note.seconds < 0.3 and rng.random() < 0.08:
+                continue
+            hz = _within(_pitch(tune, instrument, note.cents) * shift, low, high)
+            start = max(0.02, note.start + late + rng.normal(0, 0.005))
+            near = phrase[i - 1].cents if i and phrase[i - 1].cents > note.cents else note.cents + 200
+            above = _within(_pitch(tune, instrument, min(near, note.cents + 300)) * shift, low, high)
+            # A strong pulse is seldom slurred over.
+            joined = i > 0 and rng.random() < taste["slur"] * (0.4 if note.weight >= 0.75 else 1.0)
+            strokes += _ornamented(rng, taste, rate, Note(start, note.seconds, 0, note.level), hz, above, joined)
+            strokes += _below(rng, taste, instrument, tune, note, start, hz, low)
+    return sorted(strokes, key=lambda stroke: stroke.start)
+
+
+def _pitch(tune: Tune, instrument: str, cents: float) -> float:
+    # A koron (a quarter tone flat) becomes a flat on a piano, as its players tune or choose it.
+    if instrument == "piano":
+        cents = 100 * np.ceil(cents / 100 - 0.5)
+    return tune.tonic_hz * 2 ** (cents / 1200)
+
+
+def _octave(rng: np.random.Generator, tune: Tune, low: float, high: float) -> float:
+    """The octave in which most of the tune lies in range; of equally good ones, any."""
+    pitches = tune.tonic_hz * 2 ** (np.array([note.cents for note in tune.notes] or [0.0]) / 1200)
+    shifts = 2.0 ** np.arange(-2, 3)
+    fits = np.array([np.mean((pitches * s >= low) & (pitches * s <= high)) for s in shifts])
+    return float(rng.choice(shifts[fits >= fits.max() - 0.15]))
+
+
+def _within(hz: float, low: float, high: float) -> float:
+    while hz < low:
+        hz *= 2
+    while hz > high:
+        hz /= 2
+    return float(hz)
+
+
+def _ornamented(
+    rng: np.random.Generator, taste: dict[str, float], rate: float, note: Note, hz: float, above: float, joined: bool
+) -> list[Stroke]:
+    """One note of the tune as it is played."""
+    manner = "slur" if joined else "plain"
+    start, seconds, level = note.start, note.seconds, note.level
+    strokes = []
+    if seconds > 0.2 and rng.random() < taste["grace"]:
+        touch = rng.uniform(0.05, 0.085)
+        strokes.append(Stroke(start, touch, above, 0.8 * level, manner))
+        start, seconds, manner = start + touch, seconds - touch, "slur"
+    if seconds > _LONG and rng.random() < taste["roll"]:
+        count = max(3, round(seconds * rate))
+        at = start + seconds * np.arange(count) / count + rng.normal(0, 0.005, count) * (np.arange(count) > 0)
+        swell = 0.62 + 0.2 * np.sin(np.pi * np.arange(count) / count) + rng.normal(0, 0.05, count)
+        swell[0] = 1.0
+        return strokes + [
+            Stroke(float(t), seconds / count, hz, float(level * s)) for t, s in zip(at, swell, strict=True)
+        ]
+    if seconds > _LONG and rng.random() < taste["flip"]:
+        return strokes + _broken(rng, start, seconds, hz, above, level, manner)
+    if seconds > 0.3 and rng.random() < taste["split"]:
+        half = seconds / 2
+        return [*strokes, Stroke(start, half, hz, level, manner), Stroke(start + half, half, hz, 0.75 * level)]
+    return [*strokes, Stroke(start, seconds, hz, level, manner)]
+
+
+def _broken(
+    rng: np.random.Generator, start: float, seconds: float, hz: float, above: float, level: float, manner: str
+) -> list[Stroke]:
+    """A tahrir: after a held beginning the voice breaks upward and back, five to seven times a second."""
+    held = min(seconds * rng.uniform(0.2, 0.5), 0.8)
+    strokes = [Stroke(start, held, hz, level, manner)]
+    turns = max(1, round((seconds - held) * rng.uniform(4.5, 6.5)))
+    length = (seconds - held) / turns
+    high = max(above, hz * 2 ** (rng.uniform(180, 320) / 1200))
+    for i in range(turns):
+        at = start + held + i * length
+        strokes.append(Stroke(at, 0.42 * length, high, 0.8 * level, "flip"))
+        strokes.append(Stroke(at + 0.42 * length, 0.58 * length, hz, level, "slur"))
+    return strokes
+
+
+def _below(
+    rng: np.random.Generator,
+    taste: dict[str, float],
+    instrument: str,
+    tune: Tune,
+    note: Note,
+    start: float,
+    hz: float,
+    low: float,
+) -> list[Stroke]:
+    """Drones, a piano's left hand, and doublings at the octave below."""
+    strokes = []
+    strong = note.weight >= 0.75 or (tune.metre is None and note.last)
+    if strong and rng.random() < taste["drone"]:
+        fifth = note.weight < 1.0 and rng.random() < 0.5
+        bass = _within(_pitch(tune, instrument, 700 if fifth else 0), low * 0.99, low * 1.99)
+        if instrument == "piano":
+            bass /= 1 if fifth else 2
+        strokes.append(Stroke(start, max(0.5, note.seconds), bass, 0.6 * note.level, "drone"))
+    if note.weight >= 0.5 and hz / 2 >= low and rng.random() < taste["octave"]:
+        strokes.append(Stroke(start + 0.004, note.seconds, hz / 2, 0.7 * note.level))
+    return strokes
+
+
+@dataclass(frozen=True)
 class Performer:
-    """`player` is the instrument module's own draw of physical parameters; `low_hz` and `high_hz` bound its notes."""
+    """Someone with an instrument: `player` has its physical parameters, `low_hz` and `high_hz` bound its notes."""
 
     instrument: str
     low_hz: float
@@ -52,14 +202,9 @@ class Performer:
 
 def draw_performer(rng: np.random.Generator, instrument: str) -> Performer:
     """A performer of `instrument`, one of `tarkib.vocabulary.INSTRUMENTS`."""
-    module = _MODULES[instrument]
-    player = module.draw_player(rng, instrument)
-    if instrument in PERCUSSION:
-        low, high = 0.0, 0.0
-    elif instrument == "avaz":
-        low, high = player.low_hz, player.high_hz
-    else:
-        low, high = module.RANGES[instrument]
+    kind, low, high = _PLAYERS[instrument]
+    player = kind(rng, instrument)
+    low, high = getattr(player, "range_hz", (low, high))
     return Performer(instrument, low, high, player)
 
 
@@ -83,4 +228,4 @@ def perform(
         sounds = arrange(rng, tune, performer.instrument, performer.low_hz, performer.high_hz, late)
     if spans is not None:
         sounds = [sound for sound in sounds if any(a <= sound.start < b for a, b in spans)]
-    return _MODULES[performer.instrument].play(rng, performer.player, sounds, n)
+    return performer.player.play(rng, sounds, n)

@@ -1,6 +1,7 @@
-"""Ensemble pieces: one tune, several performers who enter and rest, one room, and who is audible in each excerpt."""
+"""Ensemble pieces: who plays together, one tune, performers who enter and rest, who is audible in each excerpt."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,22 +11,22 @@ from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
 from tarkib.demo.melody import Tune, compose
 from tarkib.demo.performer import draw_performer, perform
 from tarkib.demo.rhythm import draw_tempo
-from tarkib.demo.room import draw_room, record
+from tarkib.demo.room import Room
+from tarkib.mixing.ensembles import TRADITIONAL
 from tarkib.vocabulary import PERCUSSION
 
 EXCERPTS_PER_PIECE = 4
 
+_SIZES = (1, 2, 3, 4, 5)
+_SIZE_SHARES = (0.06, 0.22, 0.34, 0.28, 0.10)
 _SLOT_SECONDS = 6.5
 _FRAME = SAMPLE_RATE // 4
 
-AUDIBLE_DB = -14.0
-"""A part is audible in a quarter of a second if it is no further below the mix of that moment …"""
-
-PRESENT_DB = -36.0
-"""… and no further below the loudest moment of the piece, both after a filter that takes the lows' weight away; …"""
-
-AUDIBLE_SECONDS = 1.0
-"""… and it is labelled in an excerpt if it is audible there for so long in all."""
+# A part is audible in a quarter of a second if it is no further below the mix of that moment and no further below the
+# loudest moment of the piece, both after a filter that takes the lows' weight away; and it is labelled in an excerpt
+# if it is audible there for so long in all.
+_AUDIBLE_DB, _PRESENT_DB = -14.0, -36.0
+_AUDIBLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,30 @@ class Piece:
 
     sound: np.ndarray
     excerpts: tuple[tuple[int, frozenset[str]], ...]
+
+
+def draw_ensembles(seed: Sequence[int], count: int, instruments: Sequence[str]) -> list[tuple[str, ...]]:
+    """Ensembles of 1 to 5 of `instruments` for `count` pieces; each depends on `seed`, its index and those before it.
+
+    Every other piece is one of the traditional ensembles, where these instruments suffice; those are favoured who
+    have played least so far.
+    """
+    played = dict.fromkeys(instruments, 0)
+    known = [one for kind in TRADITIONAL for one in kind if len(one) <= _SIZES[-1] and set(one) <= set(instruments)]
+    ensembles = []
+    for i in range(count):
+        rng = np.random.default_rng([*seed, i])
+        if known and i % 2:
+            spread = [float(np.mean([played[name] for name in ensemble])) + rng.normal(0, 0.7) for ensemble in known]
+            ensemble = known[int(np.argmin(spread))]
+        else:
+            size = min(int(rng.choice(_SIZES, p=_SIZE_SHARES)), len(instruments))
+            spread = [played[name] + rng.normal(0, 0.7) for name in instruments]
+            ensemble = tuple(instruments[k] for k in np.argsort(spread)[:size])
+        for name in ensemble:
+            played[name] += 1
+        ensembles.append(ensemble)
+    return ensembles
 
 
 def draw_piece(rng: np.random.Generator, instruments: tuple[str, ...], dastgah: str) -> Piece:
@@ -54,16 +79,10 @@ def draw_piece(rng: np.random.Generator, instruments: tuple[str, ...], dastgah: 
         late = 0.0 if performer is performers[0] else rng.uniform(0.0, 0.025 if bpm else 0.25)
         part = perform(rng, performer, tune, spans, late)
         parts.append(part * 10 ** (rng.normal(0, 2.0) / 20) / _loudness(part))
-    room = draw_room(rng)
-    excerpts = []
-    for start, audible in _place(rng, np.array(parts)):
-        excerpts.append((start, frozenset(itertools.compress(instruments, audible))))
-    return Piece(record(rng, room, np.sum(parts, axis=0)), tuple(excerpts))
-
-
-def cut(sound: np.ndarray, start: int) -> np.ndarray:
-    """The five seconds of `sound` from `start` on."""
-    return sound[start : start + CLIP_SAMPLES]
+    room = Room(rng)
+    placed = _place(rng, np.array(parts))
+    excerpts = tuple((start, frozenset(itertools.compress(instruments, audible))) for start, audible in placed)
+    return Piece(room.record(rng, np.sum(parts, axis=0)), excerpts)
 
 
 def _entries(rng: np.random.Generator, tune: Tune, instruments: tuple[str, ...]) -> list[list[tuple[float, float]]]:
@@ -109,15 +128,15 @@ def _place(rng: np.random.Generator, parts: np.ndarray) -> list[tuple[int, np.nd
     """
     powers = np.array([_frames(part) for part in parts])
     mix = _frames(parts.sum(axis=0))
-    audible = (powers > mix * 10 ** (AUDIBLE_DB / 10)) & (powers > mix.max() * 10 ** (PRESENT_DB / 10))
+    audible = (powers > mix * 10 ** (_AUDIBLE_DB / 10)) & (powers > mix.max() * 10 ** (_PRESENT_DB / 10))
     per_clip = CLIP_SAMPLES // _FRAME
     choices = int((_SLOT_SECONDS * SAMPLE_RATE - CLIP_SAMPLES) // _FRAME) + 1
     placed = []
     for slot in range(EXCERPTS_PER_PIECE):
         starts = int(slot * _SLOT_SECONDS * SAMPLE_RATE) // _FRAME + np.arange(choices)
         seconds = np.array([audible[:, s : s + per_clip].sum(axis=1) for s in starts]) * _FRAME / SAMPLE_RATE
-        silent = (seconds < AUDIBLE_SECONDS).all(axis=1)
-        unclear = ((seconds > 0) & (seconds < 2 * AUDIBLE_SECONDS)).sum(axis=1) + len(parts) * silent
+        silent = (seconds < _AUDIBLE_SECONDS).all(axis=1)
+        unclear = ((seconds > 0) & (seconds < 2 * _AUDIBLE_SECONDS)).sum(axis=1) + len(parts) * silent
         choice = int(rng.choice(np.flatnonzero(unclear == unclear.min())))
-        placed.append((int(starts[choice]) * _FRAME, seconds[choice] >= AUDIBLE_SECONDS))
+        placed.append((int(starts[choice]) * _FRAME, seconds[choice] >= _AUDIBLE_SECONDS))
     return placed

@@ -1,4 +1,4 @@
-"""Metres of the demo's tunes: their pulses, the rhythms that melodies take in them, and the patterns of the drums."""
+"""Metres of the demo's tunes: their pulses, the rhythms of melodies, and the drums' patterns."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metre:
-    """A bar of equal pulses.
+    """A bar of equal pulses."""
 
-    Attributes
-    ----------
-    name : as musicians write it
-    pulses : pulses in a bar
-    per_beat : pulses in one beat of the tempo in BPM
-    accents : strength of each pulse, 0 to 1
-    cells : rhythms of a melody's bar, durations in pulses
-    drums : patterns of a drum's bar, one letter a pulse: T tom (low, centre), t a light tom, b bak (rim), p a soft
-        finger, r a roll over the pulse, . nothing
-    """
+    name: str  # as musicians write it
+    share: float  # of the tunes
+    per_beat: int  # pulses in one beat of the tempo in BPM
+    accents: tuple[float, ...]  # strength of each pulse, 0 to 1
+    melody: str  # rhythms of a melody's bar, durations in pulses
+    drums: str  # patterns of a drum's bar, a letter a pulse: T tom (centre), t light tom, b bak (rim), p finger, r roll
 
-    name: str
-    pulses: int
-    per_beat: int
-    accents: tuple[float, ...]
-    cells: tuple[tuple[int, ...], ...]
-    drums: tuple[str, ...]
+    @property
+    def pulses(self) -> int:
+        return len(self.accents)
 
 
 METRES = {
@@ -33,55 +26,45 @@ METRES = {
     for metre in (
         Metre(
             "6/8",
-            6,
+            0.4,
             3,
             (1.0, 0.35, 0.5, 0.8, 0.35, 0.5),
-            ((2, 1, 2, 1), (1, 1, 1, 1, 1, 1), (3, 2, 1), (2, 1, 1, 1, 1), (1, 1, 1, 2, 1), (3, 1, 1, 1), (3, 3)),
-            ("T.bTb.", "T.bTbb", "TbbTbb", "TpbTpb", "Tpptbb", "T.btb.", "TrbTrb"),
+            "2121 111111 321 21111 11121 3111 33",
+            "T.bTb. T.bTbb TbbTbb TpbTpb Tpptbb T.btb. TrbTrb",
         ),
         Metre(
             "4/4",
-            8,
+            0.22,
             2,
             (1.0, 0.4, 0.65, 0.4, 0.8, 0.4, 0.65, 0.4),
-            (
-                (2, 2, 2, 2),
-                (1, 1, 2, 1, 1, 2),
-                (2, 1, 1, 2, 2),
-                (4, 2, 2),
-                (3, 1, 2, 2),
-                (1, 1, 1, 1, 1, 1, 2),
-                (2, 2, 4),
-            ),
-            ("T.b.T.b.", "TpbpT.b.", "T.bbT.bp", "TpbpTpbp", "T.b.ttb.", "TpbrT.bb"),
+            "2222 112112 21122 422 3122 1111112 224",
+            "T.b.T.b. TpbpT.b. T.bbT.bp TpbpTpbp T.b.ttb. TpbrT.bb",
         ),
         Metre(
             "2/4",
-            8,
+            0.28,
             4,
             (1.0, 0.3, 0.5, 0.3, 0.8, 0.3, 0.5, 0.3),
-            ((4, 4), (2, 2, 2, 2), (4, 2, 2), (2, 1, 1, 2, 1, 1), (2, 2, 2, 1, 1), (4, 2, 1, 1), (1, 1, 1, 1, 2, 2)),
-            ("T.p.b.p.", "Tpppbppp", "T.ppb.pp", "T.p.b.bb", "T.b.Tpb.", "T.rrb.p."),
+            "44 2222 422 211211 22211 4211 111122",
+            "T.p.b.p. Tpppbppp T.ppb.pp T.p.b.bb T.b.Tpb. T.rrb.p.",
         ),
         Metre(
             "7/8",
-            7,
+            0.1,
             2,
             (1.0, 0.35, 0.5, 0.8, 0.35, 0.75, 0.35),
-            ((3, 2, 2), (2, 1, 2, 2), (1, 1, 1, 2, 2), (2, 1, 1, 1, 1, 1), (3, 1, 1, 2), (2, 1, 1, 1, 2)),
-            ("T.bT.b.", "TpbTpbp", "T.bbpb.", "TpptbTb", "TbbTbTb"),
+            "322 2122 11122 211111 3112 21112",
+            "T.bT.b. TpbTpbp T.bbpb. TpptbTb TbbTbTb",
         ),
     )
 }
 
-_SHARES = {"6/8": 0.4, "4/4": 0.22, "2/4": 0.28, "7/8": 0.1}
-
 
 def draw_metre(rng: np.random.Generator, bpm: float) -> Metre:
     """A metre that can be played at `bpm`: 2/4 is counted in sixteenths and left to tempi below 125."""
-    names = [name for name in METRES if name != "2/4" or bpm < 125]
-    weights = np.array([_SHARES[name] for name in names])
-    return METRES[names[rng.choice(len(names), p=weights / weights.sum())]]
+    metres = [metre for metre in METRES.values() if metre.name != "2/4" or bpm < 125]
+    shares = np.array([metre.share for metre in metres])
+    return metres[rng.choice(len(metres), p=shares / shares.sum())]
 
 
 def draw_tempo(rng: np.random.Generator) -> float:
@@ -116,7 +99,8 @@ def drumming(rng: np.random.Generator, metre: Metre, pulses: np.ndarray, seconds
 
     `busy` (0 to 1) is how readily the player fills empty pulses and rolls.
     """
-    patterns = [metre.drums[i] for i in rng.choice(len(metre.drums), size=2, replace=False)]
+    known = metre.drums.split()
+    patterns = [known[i] for i in rng.choice(len(known), size=2, replace=False)]
     hits: list[Hit] = []
     for bar in range((len(pulses) - 1) // metre.pulses):
         letters = list(patterns[(bar // 4) % 2])

@@ -1,52 +1,42 @@
 """Where it sounds: a room, and the microphone and recorder that stand in it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import signal
 
 from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, minimum_phase
 
 
-@dataclass(frozen=True)
 class Room:
-    """A room and a recorder.
-
-    Attributes
-    ----------
-    response : impulse response of room and microphone together
-    noise_db : level of the recorder's and the room's noise below the music's peak
-    hiss : 0 to 1, how much of it is white; the rest rumbles
-    peak_db : level to which the recording was driven
-    """
-
-    response: np.ndarray
-    noise_db: float
-    hiss: float
-    peak_db: float
-
-
-def draw_room(rng: np.random.Generator) -> Room:
     """A room from a dry studio to a live hall, with a good or a poor microphone."""
-    t60 = np.exp(rng.uniform(np.log(0.15), np.log(1.1)))
-    wet = 10 ** (rng.uniform(-24, -9) / 20)
-    length = int(min(0.9, t60) * SAMPLE_RATE)
-    time = np.arange(length) / SAMPLE_RATE
-    reverb = np.zeros(length)
-    reverb[0] = 1.0
-    for at in rng.uniform(0.003, 0.06, rng.integers(5, 12)):
-        if at < time[-1]:
-            reverb[int(at * SAMPLE_RATE)] += wet * rng.choice((-1, 1)) * rng.uniform(0.5, 1.5) / (1 + 30 * at) * 2
-    tail = rng.standard_normal(length) * 10 ** (-3 * time / t60) * np.clip((time - 0.012) / 0.02, 0, 1)
-    # Air and curtains: the tail loses its heights.
-    tail = signal.lfilter([1 - (darkness := rng.uniform(0.2, 0.75))], [1, -darkness], tail)
-    reverb += wet * tail / np.linalg.norm(tail) * 1.4
-    return Room(
-        response=np.convolve(reverb, _microphone(rng)),
-        noise_db=rng.uniform(-75, -42),
-        hiss=rng.uniform(0.1, 0.9),
-        peak_db=rng.uniform(-12, -1),
-    )
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        t60 = np.exp(rng.uniform(np.log(0.15), np.log(1.1)))
+        wet = 10 ** (rng.uniform(-24, -9) / 20)
+        length = int(min(0.9, t60) * SAMPLE_RATE)
+        time = np.arange(length) / SAMPLE_RATE
+        reverb = np.zeros(length)
+        reverb[0] = 1.0
+        for at in rng.uniform(0.003, 0.06, rng.integers(5, 12)):
+            if at < time[-1]:
+                reverb[int(at * SAMPLE_RATE)] += wet * rng.choice((-1, 1)) * rng.uniform(0.5, 1.5) / (1 + 30 * at) * 2
+        tail = rng.standard_normal(length) * 10 ** (-3 * time / t60) * np.clip((time - 0.012) / 0.02, 0, 1)
+        # Air and curtains: the tail loses its heights.
+        tail = signal.lfilter([1 - (darkness := rng.uniform(0.2, 0.75))], [1, -darkness], tail)
+        reverb += wet * tail / np.linalg.norm(tail) * 1.4
+        self.response = np.convolve(reverb, _microphone(rng))
+        self.noise_db = rng.uniform(-75, -42)  # the recorder's and the room's, below the music's peak
+        self.hiss = rng.uniform(0.1, 0.9)  # how much of it is white; the rest rumbles
+        self.peak_db = rng.uniform(-12, -1)  # level to which the recording is driven
+
+    def record(self, rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
+        """`sound` played in the room and recorded: float64, shape as `sound`, its peak at `peak_db`."""
+        recording = convolve(sound, self.response)
+        recording *= 10 ** (self.peak_db / 20) / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9)
+        white = rng.standard_normal(len(sound))
+        rumble = signal.lfilter([0.1], [1, -0.97], white)
+        noise = self.hiss * white + (1 - self.hiss) * rumble * 2.4
+        recording += 10 ** ((self.noise_db + self.peak_db) / 20) * noise * 0.3
+        return recording * min(1.0, 0.99 / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9))
 
 
 def _microphone(rng: np.random.Generator) -> np.ndarray:
@@ -57,14 +47,3 @@ def _microphone(rng: np.random.Generator) -> np.ndarray:
     low = 1 / (1 + (np.exp(rng.uniform(np.log(25), np.log(110))) / np.maximum(BODY_HZ, 1)) ** 2)
     high = 1 / np.sqrt(1 + (BODY_HZ / np.exp(rng.uniform(np.log(4500), np.log(16_000)))) ** 6)
     return minimum_phase(colour * low * high)[:512]
-
-
-def record(rng: np.random.Generator, room: Room, sound: np.ndarray) -> np.ndarray:
-    """`sound` played in the room and recorded: float64, shape as `sound`, its peak at the room's `peak_db`."""
-    recording = convolve(sound, room.response)
-    recording *= 10 ** (room.peak_db / 20) / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9)
-    white = rng.standard_normal(len(sound))
-    rumble = signal.lfilter([0.1], [1, -0.97], white)
-    noise = room.hiss * white + (1 - room.hiss) * rumble * 2.4
-    recording += 10 ** ((room.noise_db + room.peak_db) / 20) * noise * 0.3
-    return recording * min(1.0, 0.99 / max(float(np.max(np.abs(recording), initial=0.0)), 1e-9))

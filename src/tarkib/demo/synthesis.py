@@ -4,6 +4,8 @@ Conventions: signals are float64 of shape (n,) at `SAMPLE_RATE`; frequencies in 
 computed in double precision, so that 16-bit files come out alike whatever order a processor adds in.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft, signal
@@ -13,14 +15,32 @@ from tarkib.audio import SAMPLE_RATE
 HOP = 120
 """Samples between two points of a control curve (pitch, loudness, vowel): 200 points a second."""
 
-TOP_HZ = 11_000.0
-"""No partial is made above this."""
-
 BODY_TAPS = 2048
-_BINS = BODY_TAPS + 1
-_FLOOR_DB = 58.0
-BODY_HZ = np.linspace(0.0, SAMPLE_RATE / 2, _BINS)
+BODY_HZ = np.linspace(0.0, SAMPLE_RATE / 2, BODY_TAPS + 1)
 """Frequencies at which a body's or a microphone's response is given, shape (2049,)."""
+
+_TOP_HZ = 11_000.0  # no partial is made above this
+_FLOOR_DB = 58.0
+_LIMITS = np.floor(4 * 2 ** (np.arange(12) / 2.2)).astype(np.int64)  # harmonics in each row of a wavetable
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One sound to be made: seconds, frequency, loudness 0 to 1.
+
+    `manner` is "plain"; "slur", joined to the sound before it; "flip", the upward break of a tahrir; or "drone", an
+    open string left to ring.
+    """
+
+    start: float
+    seconds: float
+    hz: float
+    level: float
+    manner: str = "plain"
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
 
 
 def ring(
@@ -38,8 +58,8 @@ def ring(
     A partial's sample b + m B is z^b (z^B)^m, so a whole note is one matrix product of block starts by in-block powers.
     Partials are taken in groups of like duration, each only until it has fallen by `_FLOOR_DB` below the loudest.
 
-    Parameters are arrays of shape (k,); `limit` is the number of samples after which the note is over (a string struck
-    again or a key released), its last `fade` samples faded out.
+    Arrays have shape (k,); after `limit` samples the note is over (a string struck again or a key released), its last
+    `fade` samples faded out.
     """
     limit = min(limit, len(out) - start)
     loudest = np.max(amplitude, initial=0.0)
@@ -47,7 +67,7 @@ def ring(
         return
     headroom = _FLOOR_DB + 20 * np.log10(np.maximum(amplitude / loudest, 1e-9))
     lasts = np.minimum(headroom / 60 * t60 * SAMPLE_RATE, limit).astype(np.int64)
-    keep = np.flatnonzero((lasts > 48) & (hz < TOP_HZ))
+    keep = np.flatnonzero((lasts > 48) & (hz < _TOP_HZ))
     order = keep[np.argsort(lasts[keep], kind="stable")]
     note = np.zeros(int(lasts[order[-1]]) if len(order) else 0)
     groups = max(1, min(4, len(order) // 8))
@@ -121,19 +141,12 @@ def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def wavetables(harmonics: np.ndarray) -> np.ndarray:
-    """One cycle of a waveform at 12 bandwidths, for `oscillate`.
+    """One cycle of a waveform with these harmonics, shape (k,), at 12 bandwidths, for `oscillate`.
 
-    Parameters
-    ----------
-    harmonics : complex or real amplitudes of harmonics 1, 2, …, shape (k,)
-
-    Returns
-    -------
-    shape (12, 2049): row j holds the first `_limits()[j]` harmonics, the last sample repeating the first
+    Shape (12, 2049): row j holds the first `_LIMITS[j]` harmonics, the last sample repeating the first.
     """
-    size = 2048
-    rows = []
-    for count in _limits():
+    size, rows = 2048, []
+    for count in _LIMITS:
         spectrum = np.zeros(size // 2 + 1, dtype=np.complex128)
         used = min(int(count), len(harmonics))
         spectrum[1 : used + 1] = harmonics[:used]
@@ -144,24 +157,16 @@ def wavetables(harmonics: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def _limits() -> np.ndarray:
-    return np.floor(4 * 2 ** (np.arange(12) / 2.2)).astype(np.int64)
-
-
 def oscillate(phase: np.ndarray, hz: np.ndarray, tables: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     """Read each of `tables` at `phase` (cycles, shape (n,)), in the bandwidth that `hz` (control rate) allows."""
-    rows = np.searchsorted(_limits(), TOP_HZ / np.maximum(hz, 1.0), side="right") - 1
+    rows = np.searchsorted(_LIMITS, _TOP_HZ / np.maximum(hz, 1.0), side="right") - 1
     rows = np.repeat(np.clip(rows, 0, 11), HOP)[: len(phase)]
     place = (phase - np.floor(phase)) * 2048
     whole = place.astype(np.int64)
     part = place - whole
     index = rows * 2049 + whole
-    results = []
-    for table in tables:
-        flat = table.reshape(-1)
-        here = flat[index]
-        results.append(here + part * (flat[index + 1] - here))
-    return results
+    flat = [table.reshape(-1) for table in tables]
+    return [(here := table[index]) + part * (table[index + 1] - here) for table in flat]
 
 
 def controls(n: int) -> int:
@@ -193,10 +198,7 @@ def wander(rng: np.random.Generator, count: int, hz: float) -> np.ndarray:
 def shaped(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray:
     """`sound` through a response that moves: short-time Fourier frames times `gains`, overlapped and added.
 
-    Parameters
-    ----------
-    sound : shape (n,)
-    gains : shape (frames, frame // 2 + 1), one response every `frame` / 2 samples
+    `gains` has shape (frames, frame // 2 + 1): one response every `frame` / 2 samples.
     """
     hop = frame // 2
     count = len(gains)

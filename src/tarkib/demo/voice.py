@@ -1,15 +1,13 @@
 """Avaz: a singer; glottal pulses and breath through formants moving from vowel to vowel, the breaks of tahrir."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from tarkib.demo.line import Line, Manner, draw_line
-from tarkib.demo.part import Stroke
+from tarkib.demo.sustained import Line, Manner, draw_line
 from tarkib.demo.synthesis import (
     BODY_HZ,
     HOP,
     SAMPLE_RATE,
+    Stroke,
     convolve,
     decibels,
     minimum_phase,
@@ -23,9 +21,6 @@ from tarkib.demo.synthesis import (
     wrinkles,
 )
 
-RANGES = {"male": (110.0, 440.0), "female": (185.0, 700.0)}
-"""Lowest and highest note in Hz of the two kinds of voice."""
-
 # First three formants in Hz of a man's vowels (Peterson & Barney 1952, rounded): â, a, e, o, i, u.
 _VOWELS = np.array(
     [[700, 1100, 2500], [750, 1450, 2500], [520, 1840, 2480], [500, 900, 2450], [300, 2200, 2950], [320, 850, 2300]],
@@ -36,51 +31,19 @@ _OFTEN = np.array([0.34, 0.24, 0.12, 0.12, 0.12, 0.06])
 _FRAME = 960
 
 
-@dataclass(frozen=True)
-class Player:
-    """A singer.
+class Singer:
+    """A man or a woman."""
 
-    Attributes
-    ----------
-    low_hz, high_hz : range of the voice
-    manner : how pitch and loudness move
-    chest, head : wavetables of the glottal source in full voice and in the breaks of a tahrir
-    tract : how much shorter than a man's the vocal tract is (factor on the formants)
-    singer_hz, singer_db : the singer's formant
-    formant_width : factor on the formants' bandwidths
-    breath : loudness of the aspiration
-    jitter_cents : cycle-to-cycle roughness
-    colour : impulse response that is this voice's own
-    """
-
-    low_hz: float
-    high_hz: float
-    manner: Manner
-    chest: np.ndarray
-    head: np.ndarray
-    tract: float
-    singer_hz: float
-    singer_db: float
-    formant_width: float
-    breath: float
-    jitter_cents: float
-    colour: np.ndarray
-
-
-def draw_player(rng: np.random.Generator, instrument: str) -> Player:
-    """A singer, man or woman (`instrument` is "avaz", the only voice)."""
-    man = rng.random() < 0.6
-    low, high = RANGES["male" if man else "female"]
-    shift = 2 ** rng.uniform(-0.2, 0.2)
-    k = np.arange(1, 101)
-    # A glottal pulse falls by about 12 dB an octave, radiation at the lips gives 6 back.
-    tilt = rng.uniform(1.0, 1.45)
-    chest = k**-tilt / np.sqrt(1 + (k / rng.uniform(18, 40)) ** 2) * np.exp(-1j * (0.5 * np.pi + 0.15 * k))
-    head = k ** -(tilt + 0.8) * np.exp(-0.5j * np.pi * np.ones(len(k)))
-    return Player(
-        low_hz=low * shift,
-        high_hz=high * shift,
-        manner=Manner(
+    def __init__(self, rng: np.random.Generator, instrument: str) -> None:
+        man = rng.random() < 0.6
+        shift = 2 ** rng.uniform(-0.2, 0.2)
+        self.range_hz = (110.0 * shift, 440.0 * shift) if man else (185.0 * shift, 700.0 * shift)
+        k = np.arange(1, 101)
+        # A glottal pulse falls by about 12 dB an octave, radiation at the lips gives 6 back.
+        tilt = rng.uniform(1.0, 1.45)
+        chest = k**-tilt / np.sqrt(1 + (k / rng.uniform(18, 40)) ** 2) * np.exp(-1j * (0.5 * np.pi + 0.15 * k))
+        head = k ** -(tilt + 0.8) * np.exp(-0.5j * np.pi * np.ones(len(k)))
+        self.manner = Manner(
             glide=rng.uniform(0.04, 0.08),
             swell=rng.uniform(0.05, 0.10),
             gap=rng.uniform(0.02, 0.07),
@@ -90,55 +53,46 @@ def draw_player(rng: np.random.Generator, instrument: str) -> Player:
             unsteady_cents=rng.uniform(6, 14),
             scoop_cents=rng.uniform(60, 160),
             scoop_chance=rng.uniform(0.2, 0.5),
-        ),
-        chest=wavetables(chest),
-        head=wavetables(head),
-        tract=rng.uniform(0.95, 1.08) if man else rng.uniform(1.12, 1.25),
-        singer_hz=rng.uniform(2600, 3400),
-        singer_db=rng.uniform(-12, 2),
-        formant_width=rng.uniform(0.8, 1.5),
-        breath=rng.uniform(0.01, 0.05),
-        jitter_cents=rng.uniform(3, 10),
-        colour=minimum_phase(wrinkles(rng, 1.5) / (1 + (90 / np.maximum(BODY_HZ, 1)) ** 2)),
-    )
+        )
+        # The glottal source in full voice and in the breaks of a tahrir.
+        self.chest, self.head = wavetables(chest), wavetables(head)
+        self.tract = rng.uniform(0.95, 1.08) if man else rng.uniform(1.12, 1.25)  # factor on the formants
+        self.singer_hz, self.singer_db = rng.uniform(2600, 3400), rng.uniform(-12, 2)  # the singer's formant
+        self.formant_width = rng.uniform(0.8, 1.5)  # factor on the bandwidths
+        self.breath = rng.uniform(0.01, 0.05)  # loudness of the aspiration
+        self.jitter_cents = rng.uniform(3, 10)  # cycle-to-cycle roughness
+        self.colour = minimum_phase(wrinkles(rng, 1.5) / (1 + (90 / np.maximum(BODY_HZ, 1)) ** 2))
 
+    def play(self, rng: np.random.Generator, strokes: list[Stroke], n: int) -> np.ndarray:
+        """The strokes as sound, shape (n,)."""
+        line = draw_line(rng, strokes, n, self.manner)
+        hz = line.hz * 2 ** (self.jitter_cents * wander(rng, len(line.hz), 80.0) / 1200)
+        phase = np.cumsum(spread(hz, n)) / SAMPLE_RATE
+        chest, head = oscillate(phase, line.hz, (self.chest, self.head))
+        turn = phase - np.floor(phase)
+        breath = self.breath * (0.4 + 1.2 * turn) * rng.standard_normal(n) * (1 + 2 * spread(line.attack, n))
+        source = chest + spread(line.flip, n) * (head - chest)
+        # Shimmer: no two pulses are equally strong.
+        shimmer = spread(1 + 0.05 * wander(rng, len(line.hz), 90.0), n)
+        glottis = spread(line.level, n) * (source * shimmer + breath)
+        return convolve(shaped(glottis, self._formants(rng, strokes, line, n), _FRAME), self.colour)
 
-def play(rng: np.random.Generator, player: Player, strokes: list[Stroke], n: int) -> np.ndarray:
-    """The strokes as sound, shape (n,)."""
-    line = draw_line(rng, strokes, n, player.manner)
-    hz = line.hz * 2 ** (player.jitter_cents * wander(rng, len(line.hz), 80.0) / 1200)
-    phase = np.cumsum(spread(hz, n)) / SAMPLE_RATE
-    chest, head = oscillate(phase, line.hz, (player.chest, player.head))
-    level = spread(line.level, n)
-    flip = spread(line.flip, n)
-    turn = phase - np.floor(phase)
-    breath = player.breath * (0.4 + 1.2 * turn) * rng.standard_normal(n) * (1 + 2 * spread(line.attack, n))
-    source = chest + flip * (head - chest)
-    # Shimmer: no two pulses are equally strong.
-    shimmer = spread(1 + 0.05 * wander(rng, len(line.hz), 90.0), n)
-    glottis = level * (source * shimmer + breath)
-    return convolve(shaped(glottis, _formants(rng, player, strokes, line, n), _FRAME), player.colour)
-
-
-def _formants(rng: np.random.Generator, player: Player, strokes: list[Stroke], line: Line, n: int) -> np.ndarray:
-    """Response of the vocal tract every half frame, shape (frames, 481)."""
-    count = len(line.hz)
-    formants = np.repeat(_VOWELS[:1], count, axis=0)
-    vowel = 0
-    for stroke in strokes:
-        if stroke.manner == "plain" or rng.random() < 0.4:
-            vowel = rng.choice(len(_VOWELS), p=_OFTEN)
-        formants[round(stroke.start * SAMPLE_RATE / HOP) :] = _VOWELS[vowel] * np.exp(rng.normal(0, 0.03, 3))
-    formants = np.stack([smooth(f, 0.1) for f in formants.T], axis=1) * player.tract
-    # Singers open the jaw rather than let the first formant fall below the note.
-    formants[:, 0] = np.maximum(formants[:, 0], 1.05 * line.hz)
-    frames = -(-n // (_FRAME // 2)) + 1
-    at = np.minimum(np.arange(frames) * (_FRAME // 2) // HOP, count - 1)
-    f = formants[at]
-    centres = np.concatenate(
-        [f, np.full((frames, 1), player.singer_hz), np.full((frames, 1), 1.3 * player.singer_hz)], axis=1
-    )
-    widths = player.formant_width * np.array([80.0, 110.0, 160.0, 250.0, 400.0])
-    gains = decibels(np.array([0.0, -5.0, -12.0, -10.0 + player.singer_db, -18.0]))
-    hz = np.linspace(0, SAMPLE_RATE / 2, _FRAME // 2 + 1)
-    return 0.01 + resonances(np.broadcast_to(hz, (frames, len(hz))), centres[:, None, :], widths, gains)
+    def _formants(self, rng: np.random.Generator, strokes: list[Stroke], line: Line, n: int) -> np.ndarray:
+        """Response of the vocal tract every half frame, shape (frames, 481)."""
+        count, vowel = len(line.hz), 0
+        formants = np.repeat(_VOWELS[:1], count, axis=0)
+        for stroke in strokes:
+            if stroke.manner == "plain" or rng.random() < 0.4:
+                vowel = rng.choice(len(_VOWELS), p=_OFTEN)
+            formants[round(stroke.start * SAMPLE_RATE / HOP) :] = _VOWELS[vowel] * np.exp(rng.normal(0, 0.03, 3))
+        formants = np.stack([smooth(f, 0.1) for f in formants.T], axis=1) * self.tract
+        # Singers open the jaw rather than let the first formant fall below the note.
+        formants[:, 0] = np.maximum(formants[:, 0], 1.05 * line.hz)
+        frames = -(-n // (_FRAME // 2)) + 1
+        at = np.minimum(np.arange(frames) * (_FRAME // 2) // HOP, count - 1)
+        own = np.tile([self.singer_hz, 1.3 * self.singer_hz], (frames, 1))
+        centres = np.concatenate([formants[at], own], axis=1)[:, None, :]
+        widths = self.formant_width * np.array([80.0, 110.0, 160.0, 250.0, 400.0])
+        gains = decibels(np.array([0.0, -5.0, -12.0, -10.0 + self.singer_db, -18.0]))
+        hz = np.linspace(0, SAMPLE_RATE / 2, _FRAME // 2 + 1)
+        return 0.01 + resonances(np.broadcast_to(hz, (frames, len(hz))), centres, widths, gains)

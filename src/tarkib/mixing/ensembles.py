@@ -1,6 +1,6 @@
 """Which instruments play together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,30 +23,24 @@ TRADITIONAL = tuple(
 
 
 def draw(kind: str, available: Sequence[str], least: int, most: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Draw an ensemble: distinct instruments in the order of the vocabulary.
+    """Draw an ensemble of `least` to `most` (or all) of the instruments, in the order of the vocabulary.
 
-    Parameters
-    ----------
-    kind : ``uniform`` draws a number of instruments and then that many, all equally likely, so that the classes are
-        balanced; ``traditional`` draws one of the four kinds of `TRADITIONAL`, or ``uniform`` as a fifth, and then one
-        of its ensembles that are available and of an allowed size.
-    available : instruments to draw from.
-    least, most : number of instruments; if fewer than `least` are available, all of them play.
+    ``uniform`` draws a number of instruments and then that many, all equally likely, so that the classes are balanced;
+    ``traditional`` draws one of the four kinds of `TRADITIONAL`, or ``uniform`` as a fifth, and then one of its
+    ensembles that are available and of an allowed size.
     """
     most = min(most, len(available))
     least = min(least, most)
+    chosen: Sequence[str] | None = None
     if kind == "traditional":
         playable = [
             [ensemble for ensemble in ensembles if least <= len(ensemble) <= most and set(ensemble) <= set(available)]
             for ensembles in TRADITIONAL
         ]
         kinds = [ensembles for ensembles in playable if ensembles]
-        chosen = rng.integers(len(kinds) + 1)
-        if chosen < len(kinds):
-            return _in_order(kinds[chosen][rng.integers(len(kinds[chosen]))])
-    size = rng.integers(least, most + 1)
-    return _in_order(rng.choice(available, size, replace=False).tolist())
-
-
-def _in_order(instruments: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(instruments, key=INSTRUMENTS.index))
+        number = rng.integers(len(kinds) + 1)
+        if number < len(kinds):
+            chosen = kinds[number][rng.integers(len(kinds[number]))]
+    if chosen is None:
+        chosen = rng.choice(available, rng.integers(least, most + 1), replace=False).tolist()
+    return tuple(sorted(chosen, key=INSTRUMENTS.index))

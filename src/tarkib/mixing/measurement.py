@@ -5,11 +5,12 @@ recording would have an envelope (or a spectrum), and the one that correlates be
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
@@ -22,12 +23,7 @@ from tarkib.mixing.rendering import PEAK_DBFS, Renderer, by_mixture
 from tarkib.mixing.verification import Defect
 from tarkib.params import Augment
 
-SPEED_TOLERANCE = 0.04
-"""Share by which a component's measured speed may differ from its row's stretch."""
-
-SHIFT_TOLERANCE_CENTS = 50.0
-"""By how much a component's measured transposition may differ from its row's."""
-
+_SPEED_TOLERANCE, _SHIFT_TOLERANCE_CENTS = 0.04, 50.0  # of a component's measured speed (share) and transposition
 _MIN_CORRELATION = 0.6  # below it nothing is measured: a steady tone has no onsets to compare
 _MIN_LEAD = 0.05  # over the row's value: with a single onset at the very beginning all speeds are equally likely
 _ROUNDING = 2 / 2**15  # other processors may round another way, by a last bit of 16
@@ -62,35 +58,50 @@ _UNMEASURED = Match(0.0, -1.0, 0.0)
 def speed(recording: np.ndarray, played: np.ndarray, most: float, expected: float) -> Match:
     """The factor by which `played` is faster than `recording`; both begin at the same note, shape (n,).
 
-    Factors from 1 / `most` to `most` and a little beyond are compared. Less than a second is not measured.
+    Factors from 1 / `most` to `most` and a little beyond are compared, as far as the recording reaches.
     """
-    if min(played.size, recording.size) < SAMPLE_RATE:
-        return _UNMEASURED
-    envelope, original = _envelope(played), _envelope(recording)
     limit = math.log(most) + 0.05
     factors = np.exp(np.arange(-limit, limit + _SPEED_STEP, _SPEED_STEP))
-    places = np.outer(factors, np.arange(envelope.size))
-    # Only compared as far as the recording reaches.
-    inside = places < original.size
-    return _best(
-        factors, _correlation(envelope, np.interp(places, np.arange(original.size), original), inside), expected
-    )
+    return _match(_envelope, recording, played, expected, factors, scale=factors)
 
 
 def transposition(recording: np.ndarray, played: np.ndarray, expected: float) -> Match:
     """Cents by which the notes of `played` lie above those of `recording`, samples of shape (n,), at any speed.
 
-    Up to a tone beyond `MAX_SHIFT_CENTS` is compared. Less than a second is not measured.
+    Up to a tone beyond `MAX_SHIFT_CENTS` is compared.
+    """
+    most = int((MAX_SHIFT_CENTS + 200.0) / _STEP_CENTS)
+    steps = np.arange(-most, most + 1)
+    return _match(_notes, recording, played, expected, steps * _STEP_CENTS, shift=-steps)
+
+
+def _match(
+    curve: Callable[[np.ndarray], np.ndarray],
+    recording: np.ndarray,
+    played: np.ndarray,
+    expected: float,
+    values: np.ndarray,
+    scale: ArrayLike = 1,
+    shift: ArrayLike = 0,
+) -> Match:
+    """The value at which the curve of `recording`, read at scale * i + shift, is likest to that of `played`.
+
+    By Pearson's correlation, -1 where a curve is flat; less than a second is not measured.
     """
     if min(played.size, recording.size) < SAMPLE_RATE:
         return _UNMEASURED
-    notes, original = _notes(played), _notes(recording)
-    most = int((MAX_SHIFT_CENTS + 200.0) / _STEP_CENTS)
-    steps = np.arange(-most, most + 1)
-    places = np.arange(original.size) - steps[:, np.newaxis]
-    inside = (places >= 0) & (places < original.size)
-    moved = original[np.clip(places, 0, original.size - 1)]
-    return _best(steps * _STEP_CENTS, _correlation(notes, moved, inside), expected)
+    curves, original = curve(played), curve(recording)
+    at = np.reshape(scale, (-1, 1)) * np.arange(curves.size) + np.reshape(shift, (-1, 1))
+    inside = (at >= 0) & (at < original.size)
+    candidates = np.interp(at, np.arange(original.size), original)
+    pair = [
+        (rows - rows.mean(axis=1, where=inside, keepdims=True)) * inside
+        for rows in (np.broadcast_to(curves, candidates.shape), candidates)
+    ]
+    norms = np.prod([np.linalg.norm(rows, axis=1) for rows in pair], axis=0)
+    correlation = np.where(norms > 0, np.sum(pair[0] * pair[1], axis=1) / np.maximum(norms, 1e-30), -1.0)
+    best, nearest = int(np.argmax(correlation)), int(np.argmin(np.abs(values - expected)))
+    return Match(float(values[best]), float(correlation[best]), float(correlation[best] - correlation[nearest]))
 
 
 def _envelope(samples: np.ndarray) -> np.ndarray:
@@ -107,21 +118,6 @@ def _notes(samples: np.ndarray) -> np.ndarray:
     levels = np.log(power + 1e-6 * power.max(initial=1e-12))
     notes = np.interp(_NOTES_HZ, _SPECTRUM.f, levels)
     return notes - uniform_filter1d(notes, int(400 / _STEP_CENTS))
-
-
-def _best(values: np.ndarray, correlation: np.ndarray, expected: float) -> Match:
-    best, nearest = int(np.argmax(correlation)), int(np.argmin(np.abs(values - expected)))
-    return Match(float(values[best]), float(correlation[best]), float(correlation[best] - correlation[nearest]))
-
-
-def _correlation(played: np.ndarray, candidates: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Pearson's correlation with each candidate, shape (candidates,), over the values `inside`; -1 if flat."""
-    played, candidates = (
-        (rows - rows.mean(axis=1, where=inside, keepdims=True)) * inside
-        for rows in (np.broadcast_to(played, candidates.shape), candidates)
-    )
-    norms = np.linalg.norm(played, axis=1) * np.linalg.norm(candidates, axis=1)
-    return np.where(norms > 0, np.sum(played * candidates, axis=1) / np.maximum(norms, 1e-30), -1.0)
 
 
 class Measured(NamedTuple):
@@ -141,14 +137,7 @@ class Measured(NamedTuple):
 def measure(
     folder: Path, renderer: Renderer, mixtures: Sequence[Mapping], components: Sequence[dict], params: Augment
 ) -> Measured:
-    """Check mixtures' sound against their rows: the stored clip, its length and peak, each component's speed and notes.
-
-    Parameters
-    ----------
-    folder : of the mixtures' shards.
-    renderer : of their slices.
-    mixtures, components : rows; only these mixtures are measured.
-    """
+    """Check these mixtures' sound against their rows: the stored clip, each component's speed and notes."""
     parts, defects, speeds = by_mixture(components), [], []
     with ClipStore(folder) as store:
         for mixture in mixtures:
@@ -159,11 +148,11 @@ def measure(
                 recording, played = _recording(renderer, row), renderer.component(row)
                 stretch, cents = row["stretch"], row["shift_cents"]
                 speeds.append(speed(recording, played, params.max_stretch, stretch))
-                if speeds[-1].contradicts(stretch, SPEED_TOLERANCE * stretch):
+                if speeds[-1].contradicts(stretch, _SPEED_TOLERANCE * stretch):
                     sentence = f"{row['slice_id']}: plays {speeds[-1].value:.3f} times as fast, its row says {stretch}"
                     defects.append(Defect(mixture_id, "speed", sentence))
                 notes = transposition(recording, played, cents) if cents else _UNMEASURED
-                if notes.contradicts(cents, SHIFT_TOLERANCE_CENTS):
+                if notes.contradicts(cents, _SHIFT_TOLERANCE_CENTS):
                     sentence = f"{row['slice_id']}: is transposed by {notes.value:.0f} cents, its row says {cents}"
                     defects.append(Defect(mixture_id, "notes", sentence))
     reliable = sum(match.reliable for match in speeds)

@@ -13,16 +13,14 @@ A component is metered if its tempo is trusted. Tempi are compared modulo octave
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tarkib.annotation import octaves
 
 Relation = Literal["free", "same", "different"]
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """A mode: its name, its number in the seeds of generators, and its relations."""
 
     name: str
@@ -32,13 +30,10 @@ class Mode:
 
 
 MODES = {
-    mode.name: mode
-    for mode in (
-        Mode("random", 0, "free", "free"),
-        Mode("bpm", 1, "different", "same"),
-        Mode("dastgah", 2, "same", "different"),
-        Mode("dastgah+bpm", 3, "same", "same"),
-    )
+    "random": Mode("random", 0, "free", "free"),
+    "bpm": Mode("bpm", 1, "different", "same"),
+    "dastgah": Mode("dastgah", 2, "same", "different"),
+    "dastgah+bpm": Mode("dastgah+bpm", 3, "same", "same"),
 }
 
 

@@ -4,25 +4,29 @@ Ensemble, gains and room of mixture i come from a generator seeded by (seed, spl
 the mode too. All four modes are drawn side by side, and an ensemble counts only if each of them finds new slices for
 it, so the mode is the only thing that differs between two modes. No two mixtures of a mode use the same slices.
 
-A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast, so it uses ``stretch * CLIP_SECONDS``
-of it. Its `offset_s` is where it begins, in seconds of the recording from the slice's start; before 0 and after the
-slice's end are the neighbouring slices, if there are any.
+A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast from `offset_s` on, in seconds of the
+recording from the slice's start; before 0 and after the slice's end are the neighbouring slices, if there are any.
 """
 
+import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 
 from tarkib.annotation import octaves
 from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
-from tarkib.mixing import ensembles, room
-from tarkib.mixing.material import Material, Selection, Source
-from tarkib.mixing.modes import MODES, Mode, tempi_fit
+from tarkib.mixing import ensembles
+from tarkib.mixing.modes import MODES, Mode, dastgahs_fit, tempi_fit
+from tarkib.mixing.rendering import RT60_S, WET_DB
 from tarkib.params import Augment
 from tarkib.runtime.streams import Stream, generator
+from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
 MAX_SHIFT_CENTS = 250.0
 """Largest transposition by `augment.align_tonic`; beyond it an instrument no longer sounds like itself."""
@@ -31,111 +35,188 @@ _MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
 _EVEN_DRAWS, _UNEVEN_DRAWS = 200, 2_000  # of slices
+_EVEN_CHOICE = 3  # slices of which an even draw takes the least used
 _MAX_ENUMERATED = 20_000  # selections that are tried one by one if drawing finds none
 
 
-def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
-    """Draw the mixtures of one split in the mode `params.mode`.
+@dataclass(frozen=True)
+class Source:
+    """A slice that a mixture may use; times in seconds from its start."""
 
-    As many as `params` says; validation mixtures, which only serve model selection, may be fewer if there are no more
-    distinct ones.
+    slice_id: str
+    recording_id: str
+    instrument: str
+    dastgah: str | None
+    bpm: float | None  # None, as its first beat, unless it is metered
+    tonic_hz: float | None
+    beat_s: float | None = None
+    sounding_s: tuple[float, float] = (0.0, CLIP_SECONDS)  # where its recording sounds in it and in its neighbours
 
-    Returns
-    -------
-    Rows for the tables of mixtures (without the clips' places) and of components.
+    @property
+    def pitched(self) -> bool:
+        return self.instrument not in PERCUSSION
 
-    Raises
-    ------
-    TarkibError if the material does not suffice; names the ensemble and the mode.
+
+Selection = tuple[Source, ...]
+"""One slice for each instrument of an ensemble, in its order."""
+
+
+def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterable[dict]) -> dict[str, list[Source]]:
+    """Slices with their annotations, by split; rows of the three tables.
+
+    The table of annotations holds only trusted tempi, so a tempo means metered.
     """
-    return _Drawing(split, Material(sources), params).rows()
+    annotated = {row["slice_id"]: row for row in annotations}
+    seconds = {row["recording_id"]: row["seconds"] for row in recordings}
+    positions = {(row["recording_id"], row["number"]) for row in slices}
+    by_split = defaultdict(list)
+    for row in slices:
+        recording_id, instrument, annotation = row["recording_id"], row["instrument"], annotated[row["slice_id"]]
+        dastgah, tonic_hz = annotation["dastgah"], annotation["tonic_hz"]
+        if instrument in PERCUSSION:
+            dastgah = tonic_hz = None
+        before, after = ((recording_id, row["number"] + step) in positions for step in (-1, 1))
+        # The last slice of a recording is padded: its sound ends before the slice does.
+        sounding_s = -CLIP_SECONDS * before, min(CLIP_SECONDS * (1 + after), seconds[recording_id] - row["start_s"])
+        bpm, beat_s = annotation["bpm"], annotation["beat_s"]
+        source = Source(row["slice_id"], recording_id, instrument, dastgah, bpm, tonic_hz, beat_s, sounding_s)
+        by_split[row["split"]].append(source)
+    return dict(by_split)
 
 
-def left_out(split: str, sources: Iterable[Source]) -> list[str]:
-    """Sentences for the user on slices that are not mixed.
+class _Pools:
+    """The selections of some instruments that keep a mode's promise on dastgahs (tempo aside).
 
-    An instrument that some mode cannot use is drawn in none, or the modes' ensembles would differ.
+    `ways` holds, for each way to give the instruments dastgahs, the sources of each of them; `count` all selections.
     """
-    material = Material(sources)
+
+    def __init__(self, material: "_Material", instruments: tuple[str, ...], mode: Mode) -> None:
+        totals = [material.by_instrument[name] for name in instruments]
+        self.ways, self.likelihoods = [totals], np.zeros(0)
+        if mode.dastgah != "free":
+            ways: list[tuple[list[str], list[list[Source]]]] = [([], [])]
+            for name in instruments:
+                # Pruned at each instrument: a whole keeps the promise only if its beginnings do.
+                ways = [
+                    (dastgahs, [*way, pool])
+                    for earlier, way in ways
+                    for dastgah, pool in material.by_dastgah[name].items()
+                    if dastgahs_fit(mode, dastgahs := [*earlier, *filter(None, [dastgah])])
+                ]
+            self.ways = [way for _, way in ways]
+            # Chosen so that slices are used evenly. With the same dastgah for all, an instrument's slices are used
+            # p / share times their fair share, where p is the dastgah's probability and share the part of the
+            # instrument's slices that is in it: the most overused is used least if p is proportional to the smallest
+            # share. With different dastgahs each instrument draws by its own shares, so a way counts as their product.
+            together = min if mode.dastgah == "same" else math.prod
+            shares = ([len(pool) / len(total) for pool, total in zip(way, totals, strict=True)] for way in self.ways)
+            weights = list(map(together, shares))
+            self.likelihoods = np.cumsum(weights) / sum(weights)
+            self.likelihoods[-1:] = 1.0  # not a rounding less: every draw below 1 needs a way
+        self.count = sum(math.prod(map(len, way)) for way in self.ways)
+
+    def draw(self, rng: np.random.Generator, uses: Counter[str] | None) -> Selection:
+        """One of the selections; with `uses`, how often each slice was used, rarely used slices are preferred."""
+        chosen = int(np.searchsorted(self.likelihoods, rng.random(), side="right")) if self.likelihoods.size else 0
+        if uses is None:
+            return tuple(pool[rng.integers(len(pool))] for pool in self.ways[chosen])
+        drawn = ([pool[i] for i in rng.integers(len(pool), size=_EVEN_CHOICE)] for pool in self.ways[chosen])
+        return tuple(min(sources, key=lambda source: uses[source.slice_id]) for sources in drawn)
+
+
+class _Material:
+    """The sources of one split, by instrument and dastgah.
+
+    Where a mode relates dastgahs, a pitched source without a dastgah cannot be drawn. An instrument that some mode
+    cannot use is not `playable`: it is drawn in none, or the modes' ensembles would differ.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self.by_instrument: dict[str, list[Source]] = defaultdict(list)
+        self.by_dastgah: dict[str, dict[str | None, list[Source]]] = defaultdict(lambda: defaultdict(list))
+        for source in sources:
+            self.by_instrument[source.instrument].append(source)
+            if source.dastgah or not source.pitched:
+                self.by_dastgah[source.instrument][source.dastgah].append(source)
+        self.instruments = tuple(name for name in INSTRUMENTS if name in self.by_instrument)
+        self.playable = tuple(name for name in self.instruments if self.by_dastgah[name])
+        self.pools = cache(lambda instruments, mode: _Pools(self, instruments, mode))
+
+
+def left_out(split: str, sources: Sequence[Source]) -> list[str]:
+    """Sentences for the user on slices that are not mixed."""
+    material = _Material(sources)
     sentences = [
         f"{name}: no {split} slice has a dastgah, so it is left out of the mixing; put its recordings into "
         f"{name}/<dastgah>/ folders"
         for name in material.instruments
-        if name not in _playable(material)
+        if name not in material.playable
     ]
-    without = sum(source.pitched and source.dastgah is None for source in material.sources)
-    if without:
-        sentences.append(f"{without} of {len(material.sources)} {split} slices have no dastgah: for mode random alone")
+    if without := sum(source.pitched and source.dastgah is None for source in sources):
+        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: for mode random alone")
     return sentences
 
 
-def _playable(material: Material) -> tuple[str, ...]:
-    """Instruments that every mode can make a mixture of."""
-    return tuple(name for name in material.instruments if all(material.count((name,), mode) for mode in MODES.values()))
+def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
+    """Draw the mixtures of one split in the mode `params.mode`: rows of mixtures (without clips) and of components.
+
+    As many as `params` says; validation mixtures, which only serve model selection, may be fewer if there are no more
+    distinct ones. Raises TarkibError if the material does not suffice; names the instruments and the mode.
+    """
+    material, number = _Material(sources), _SPLIT_NUMBERS[split]
+    if not material.playable:
+        raise TarkibError(
+            f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); "
+            "put recordings into <instrument>/<dastgah>/ folders"
+        )
+    drawing = _Drawing(material, params)
+    count = params.train_mixtures if split == "train" else params.validation_mixtures
+    mixtures: list[dict] = []
+    components: list[dict] = []
+    for index in range(count):
+        rng = generator(params.seed, Stream.MIX_INSTRUMENTS, number, index)
+        rngs = {
+            name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number) for name, mode in MODES.items()
+        }
+        if (selection := drawing.select(rng, rngs)) is None:
+            if split == "train" or not index:
+                slices = ", ".join(f"{len(material.by_instrument[name])} of {name}" for name in material.playable)
+                scarcest = Counter(drawing.exhausted.values()).most_common(1)[0][0]
+                raise TarkibError(
+                    f"augment.{split}_mixtures: only {index} of {count} distinct mixtures can be made in every mode "
+                    f"from these {split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
+                    "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
+                )
+            break
+        gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(selection)).round(3).tolist()
+        mixture, parts = _recipe(f"{split}-{index:06d}", selection, gains_db, params, rngs[params.mode])
+        rt60_s = round(math.exp(rng.uniform(*np.log(RT60_S))), 3) if params.reverb else None
+        wet_db = round(rng.uniform(*WET_DB), 3) if params.reverb else None
+        mixtures.append({**mixture, "split": split, "room_rt60_s": rt60_s, "room_wet_db": wet_db})
+        components += parts
+    return mixtures, components
 
 
 class _Drawing:
-    """The mixtures of one split in all modes: earlier draws limit later ones."""
+    """Selections of one split in all modes: earlier draws limit later ones."""
 
-    def __init__(self, split: str, material: Material, params: Augment) -> None:
-        self.split, self.material, self.params = split, material, params
+    def __init__(self, material: _Material, params: Augment) -> None:
+        self.params, self.material = params, material
         self.used: dict[str, set[frozenset[str]]] = {name: set() for name in MODES}
         self.uses: dict[str, Counter[str]] = {name: Counter() for name in MODES}
         self.exhausted: dict[tuple[str, ...], str] = {}  # ensembles, and a mode without a new mixture of them
-        self.instruments = _playable(material)
-        if not self.instruments:
-            raise TarkibError(
-                f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); "
-                "put recordings into <instrument>/<dastgah>/ folders"
-            )
 
-    def rows(self) -> tuple[list[dict], list[dict]]:
-        params, number = self.params, _SPLIT_NUMBERS[self.split]
-        count = params.train_mixtures if self.split == "train" else params.validation_mixtures
-        mixtures: list[dict] = []
-        components: list[dict] = []
-        for index in range(count):
-            rng = generator(params.seed, Stream.MIX_INSTRUMENTS, number, index)
-            rngs = {
-                name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number)
-                for name, mode in MODES.items()
-            }
-            selection = self._draw_selection(rng, rngs)
-            if selection is None:
-                self._check_enough(index, count)
-                break
-            gains_db = rng.uniform(-params.gain_range_db, params.gain_range_db, len(selection)).round(3).tolist()
-            place = room.draw(rng) if params.reverb else (None, None)
-            mixture_id = f"{self.split}-{index:06d}"
-            mixture, parts = self._recipe(mixture_id, selection, gains_db, place, rngs[params.mode])
-            mixtures.append(mixture)
-            components += parts
-        return mixtures, components
-
-    def _check_enough(self, made: int, count: int) -> None:
-        """Raise TarkibError if fewer mixtures than asked for do not suffice."""
-        if self.split == "train" or not made:
-            slices = ", ".join(f"{len(self.material.by_instrument[name])} of {name}" for name in self.instruments)
-            scarcest = Counter(self.exhausted.values()).most_common(1)[0][0]
-            raise TarkibError(
-                f"augment.{self.split}_mixtures: only {made} of {count} distinct mixtures can be made in every mode "
-                f"from these {self.split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
-                "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
-            )
-
-    def _draw_selection(self, rng: np.random.Generator, rngs: dict[str, np.random.Generator]) -> Selection | None:
+    def select(self, rng: np.random.Generator, rngs: dict[str, np.random.Generator]) -> Selection | None:
         """Slices of an ensemble of which every mode can make a new mixture; None if there is none left."""
         params = self.params
         for _ in range(_ENSEMBLE_DRAWS):
-            instruments = ensembles.draw(
-                params.ensembles, self.instruments, params.min_instruments, params.max_instruments, rng
-            )
+            limits = params.min_instruments, params.max_instruments
+            instruments = ensembles.draw(params.ensembles, self.material.playable, *limits, rng)
             if instruments in self.exhausted:
                 continue
             selections: dict[str, Selection] = {}
             for name, mode in MODES.items():
-                selection = self._select(instruments, mode, rngs[name])
-                if selection is None:
+                if (selection := self._of_mode(instruments, mode, rngs[name])) is None:
                     self.exhausted[instruments] = name
                     break
                 selections[name] = selection
@@ -146,66 +227,66 @@ class _Drawing:
                 return selections[params.mode]
         return None
 
-    def _select(self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator) -> Selection | None:
+    def _of_mode(self, instruments: tuple[str, ...], mode: Mode, rng: np.random.Generator) -> Selection | None:
         """New slices that keep the mode's promises, or None if there are none, or too few to be found."""
-        count = self.material.count(instruments, mode)
-        if count == 0:
+        pools = self.material.pools(instruments, mode)
+        if not pools.count:
             return None
-        few = count <= _MAX_ENUMERATED
+        few = pools.count <= _MAX_ENUMERATED
         # If few slices fit, they are the most used, and even draws avoid them.
         for i in range(_EVEN_DRAWS if few else _EVEN_DRAWS + _UNEVEN_DRAWS):
-            uses = self.uses[mode.name] if i < _EVEN_DRAWS else None
-            selection = self.material.draw(instruments, mode, rng, uses)
+            selection = pools.draw(rng, self.uses[mode.name] if i < _EVEN_DRAWS else None)
             if self._fits(selection, mode):
                 return selection
-        left = [new for new in self.material.selections(instruments, mode) if self._fits(new, mode)] if few else []
+        all_of_them = itertools.chain.from_iterable(itertools.product(*way) for way in pools.ways) if few else ()
+        left = [selection for selection in all_of_them if self._fits(selection, mode)]
         return left[rng.integers(len(left))] if left else None
 
     def _fits(self, selection: Selection, mode: Mode) -> bool:
         """Whether a selection is new and keeps all of a mode's promises."""
         params = self.params
-        if _key(selection) in self.used[mode.name]:
-            return False
-        if params.align_tonic and not octaves.within_reach(_tonics(selection), _MAX_SHIFT):
-            return False
-        return tempi_fit(mode, _bpms(selection), params.max_stretch, params.tempo_tolerance)
+        return (
+            _key(selection) not in self.used[mode.name]
+            and (not params.align_tonic or octaves.within_reach(_known(selection, "tonic_hz"), _MAX_SHIFT))
+            and tempi_fit(mode, _known(selection, "bpm"), params.max_stretch, params.tempo_tolerance)
+        )
 
-    def _recipe(
-        self,
-        mixture_id: str,
-        selection: Selection,
-        gains_db: list[float],
-        place: tuple[float | None, float | None],
-        rng: np.random.Generator,
-    ) -> tuple[dict, list[dict]]:
-        """Rows of a mixture and its components.
 
-        All computed values are rounded here and only here, so that other processors store the same, and so that an
-        unchanged component has exactly stretch 1 and shift 0.
-        """
-        params, mode = self.params, MODES[self.params.mode]
-        target_bpm = _meeting_point(_bpms(selection), params.max_stretch, rng) if mode.tempo == "same" else None
-        tonic_hz = _meeting_point(_tonics(selection), _MAX_SHIFT, rng) if params.align_tonic else None
-        stretches = [
-            round(octaves.ratio(source.bpm, target_bpm), 6) if source.bpm and target_bpm else 1.0
-            for source in selection
-        ]
-        if params.align_beats and target_bpm:
-            begins = aligned(selection, stretches)
-        else:
-            begins = [begin(source, stretch) for source, stretch in zip(selection, stretches, strict=True)]
-        dastgahs = {source.dastgah for source in selection if source.pitched} if mode.dastgah == "same" else set()
-        mixture = {
-            "mixture_id": mixture_id,
-            "split": self.split,
-            "mode": mode.name,
-            "instruments": [source.instrument for source in selection],
-            "target_bpm": target_bpm,
-            "dastgah": next(iter(dastgahs), None),
-            "room_rt60_s": place[0],
-            "room_wet_db": place[1],
-        }
-        components = [
+def _key(selection: Selection) -> frozenset[str]:
+    return frozenset(source.slice_id for source in selection)
+
+
+def _known(selection: Selection, name: Literal["bpm", "tonic_hz"]) -> list[float]:
+    return [value for source in selection if (value := getattr(source, name)) is not None]
+
+
+def _recipe(
+    mixture_id: str, selection: Selection, gains_db: list[float], params: Augment, rng: np.random.Generator
+) -> tuple[dict, list[dict]]:
+    """Rows of a mixture, without split and room, and of its components.
+
+    All computed values are rounded here and only here, so that other processors store the same, and so that an
+    unchanged component has exactly stretch 1 and shift 0.
+    """
+    mode = MODES[params.mode]
+    target_bpm = _meeting_point(_known(selection, "bpm"), params.max_stretch, rng) if mode.tempo == "same" else None
+    tonic_hz = _meeting_point(_known(selection, "tonic_hz"), _MAX_SHIFT, rng) if params.align_tonic else None
+    stretches = [
+        round(octaves.ratio(source.bpm, target_bpm), 6) if source.bpm and target_bpm else 1.0 for source in selection
+    ]
+    offsets_s = begins(selection, stretches, params.align_beats and target_bpm is not None)
+    dastgahs = {source.dastgah for source in selection if source.pitched} if mode.dastgah == "same" else set()
+    mixture = {
+        "mixture_id": mixture_id,
+        "mode": mode.name,
+        "instruments": [source.instrument for source in selection],
+        "target_bpm": target_bpm,
+        "dastgah": next(iter(dastgahs), None),
+    }
+    components = []
+    for source, offset_s, stretch, gain_db in zip(selection, offsets_s, stretches, gains_db, strict=True):
+        shift = octaves.ratio(source.tonic_hz, tonic_hz) if source.tonic_hz and tonic_hz else 1.0
+        components.append(
             {
                 "mixture_id": mixture_id,
                 "slice_id": source.slice_id,
@@ -215,86 +296,43 @@ class _Drawing:
                 "bpm": source.bpm,
                 "offset_s": round(offset_s, 6) + 0.0,  # never -0.0
                 "stretch": stretch,
-                "shift_cents": round(_cents(source.tonic_hz, tonic_hz), 3) + 0.0,
+                "shift_cents": round(1200 * math.log2(shift), 3) + 0.0,
                 "gain_db": gain_db,
                 "metered": source.bpm is not None,
             }
-            for source, offset_s, stretch, gain_db in zip(selection, begins, stretches, gains_db, strict=True)
-        ]
-        return mixture, components
+        )
+    return mixture, components
 
 
 def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
-    """A target of the least change, if any; drawn, or the same instruments would always stay unchanged.
-
-    A classifier could then recognise instruments by the traces of stretching.
-    """
+    """A target of the least change, if any; drawn, or some instruments' sound would never show traces of stretching."""
     points = octaves.meeting_points(values, most) if values else []
     return round(points[rng.integers(len(points))], 6) if points else None
 
 
-def _cents(tonic_hz: float | None, target_hz: float | None) -> float:
-    """Transposition that brings a tonic to the target, if both are known."""
-    return 1200 * math.log2(octaves.ratio(tonic_hz, target_hz)) if tonic_hz and target_hz else 0.0
+def begins(selection: Sequence[Source], stretches: Sequence[float], align_beats: bool) -> list[float]:
+    """Where each component begins: with its slice, or earlier if its recording would end too soon.
 
-
-def _key(selection: Selection) -> frozenset[str]:
-    return frozenset(source.slice_id for source in selection)
-
-
-def _bpms(selection: Selection) -> list[float]:
-    return [source.bpm for source in selection if source.bpm is not None]
-
-
-def _tonics(selection: Selection) -> list[float]:
-    return [source.tonic_hz for source in selection if source.tonic_hz is not None]
-
-
-def latest_begin(source: Source, stretch: float) -> float:
-    """Latest begin of a component whose recording does not end before it does."""
-    return source.sounding_s[1] - stretch * CLIP_SECONDS
-
-
-def begin(source: Source, stretch: float) -> float:
-    """Where a component begins: with its slice, or earlier if its recording would end too soon.
-
-    If all of the recording is too short, the component falls silent at its end.
-    """
-    return max(source.sounding_s[0], min(0.0, latest_begin(source, stretch)))
-
-
-def aligned(selection: Sequence[Source], stretches: Sequence[float]) -> list[float]:
-    """Where each component begins so that beats coincide; without a known beat, as by `begin`.
-
-    The beats of the slowest component stay where they are and the others move as little as they can. Tempi are equal
+    If all of the recording is too short, the component falls silent at its end. With `align_beats` beats coincide:
+    those of the slowest component stay and the others move as little as they can, by whole periods. Tempi are equal
     modulo octave, so every slow beat meets a fast one, as exactly as `beat_s` and the tempi are.
     """
-    begins = [begin(source, stretch) for source, stretch in zip(selection, stretches, strict=True)]
-    beats = [
-        (i, source.bpm, source.beat_s)
-        for i, source in enumerate(selection)
-        if source.bpm is not None and source.beat_s is not None
-    ]
-    if len(beats) < 2:
-        return begins
+    latest = [source.sounding_s[1] - factor * CLIP_SECONDS for source, factor in zip(selection, stretches, strict=True)]
+    natural = [max(source.sounding_s[0], min(0.0, end)) for source, end in zip(selection, latest, strict=True)]
+    beats = [(i, one.bpm, one.beat_s) for i, one in enumerate(selection) if one.bpm and one.beat_s is not None]
+    if not align_beats or len(beats) < 2:
+        return natural
     # Rounded, since the tempi are equal modulo octave: the first of the slowest counts.
     slowest, _, slowest_beat_s = min(beats, key=lambda beat: round(beat[1] * stretches[beat[0]], 2))
-    sounds_at_s = (slowest_beat_s - begins[slowest]) / stretches[slowest]
+    sounds_at_s = (slowest_beat_s - natural[slowest]) / stretches[slowest]
+    offsets_s = [*natural]
     for i, bpm, beat_s in beats:
         if i != slowest:
-            on_the_beat = beat_s - stretches[i] * sounds_at_s
-            begins[i] = _nearest(selection[i], stretches[i], begins[i], on_the_beat, 60.0 / bpm)
-    return begins
-
-
-def _nearest(source: Source, stretch: float, natural: float, on_the_beat: float, period: float) -> float:
-    """The begin nearest to `natural`, of those whole periods from `on_the_beat`, that loses the least sound."""
-    earliest, latest = source.sounding_s[0], latest_begin(source, stretch)
-
-    def silence(offset: float) -> float:
-        return max(0.0, earliest - offset) + max(0.0, offset - latest)
-
-    # Two steps either way: a begin that leaves no silence may lie on the far side of the nearest one.
-    steps = math.floor((natural - on_the_beat) / period)
-    offsets = [on_the_beat + step * period for step in range(steps - 1, steps + 3)]
-    return min(offsets, key=lambda offset: (round(silence(offset), 6), round(abs(offset - natural), 6)))
+            on_the_beat, period = beat_s - stretches[i] * sounds_at_s, 60.0 / bpm
+            steps = math.floor((natural[i] - on_the_beat) / period)
+            # Two steps either way: a begin that leaves no silence may lie on the far side of the nearest one.
+            choices = np.array([on_the_beat + step * period for step in range(steps - 1, steps + 3)])
+            silence = np.maximum(0, selection[i].sounding_s[0] - choices) + np.maximum(0, choices - latest[i])
+            best = np.lexsort((np.abs(choices - natural[i]).round(6), silence.round(6)))[0]
+            offsets_s[i] = float(choices[best])
+    return offsets_s

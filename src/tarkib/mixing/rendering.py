@@ -3,31 +3,32 @@
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from python_stretch.Signalsmith import Stretch
-from scipy.signal import ShortTimeFFT
+from scipy.signal import ShortTimeFFT, fftconvolve, lfilter
 from scipy.signal.windows import hann
 
 from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.mixing import room
+from tarkib.runtime.streams import Stream
 
 COMPONENT_RMS_DBFS = -26.0
-"""Level of every component before its drawn gain, so that no loud recording masks the others.
-
-Plain RMS of what is not silent: the energy in the model's input is to be balanced. The loudness of ITU-R BS.1770 would
-cost more and change little: on the demo's slices the two differ by about 1 dB at most in the mean of an instrument,
-while gains are drawn over 12 dB. The level leaves room for five components below the peak limit."""
+"""Level of every component before its drawn gain, so that no loud recording masks the others, and five fit below the
+peak limit. Plain RMS of what is not silent; the loudness of ITU-R BS.1770 differs by about 1 dB at most in the mean of
+an instrument, while gains are drawn over 12 dB."""
 
 PEAK_DBFS = -1.0
 """Highest peak of a mixture; a louder one is scaled down as a whole, never clipped."""
+
+# Rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB, its energy relative to the
+# direct sound's.
+RT60_S, WET_DB = (0.2, 1.5), (-20.0, -6.0)
 
 _FADE_SAMPLES = SAMPLE_RATE // 100
 _MARGIN_SAMPLES = SAMPLE_RATE // 10  # the stretcher's first and last milliseconds are weak: they are cut off
@@ -43,14 +44,15 @@ _FORMANT_STFT = ShortTimeFFT(hann(_FORMANT_WINDOW, sym=False), 256, SAMPLE_RATE)
 _LIFTER_S = 0.0015  # separates resonances 700 Hz apart, but not partials of notes below 600 Hz
 _FORMANT_FLOOR = 1e-5
 _FORMANT_GAIN = np.log(4.0)  # of a frequency, up or down, at most: silence must not be amplified further
+_GAP_S = 0.01  # between the direct sound and the tail: the way to the nearest wall and back
+_DULLNESS = 0.5  # of a one-pole low-pass: walls and air absorb high frequencies first
 _NOTHING = np.zeros(0, np.float32)
 
 
 def stretch(samples: np.ndarray, factor: float, shift_cents: float = 0.0) -> np.ndarray:
     """Play samples, shape (n,), `factor` times as fast and transposed by some cents, shape (round(n / factor),).
 
-    Tempo and pitch are independent (Signalsmith Stretch), and the formants stay where they were. Factor 1 without a
-    shift returns the samples unchanged.
+    Tempo and pitch are independent (Signalsmith Stretch), and the formants stay where they were.
     """
     if factor == 1.0 and shift_cents == 0.0:
         return samples
@@ -67,14 +69,16 @@ def restore_formants(samples: np.ndarray, ratio: float) -> np.ndarray:
     """Give transposed samples the formants (resonances of a body or mouth) that they had before, shape (n,).
 
     A transposition by `ratio` (2: an octave up) has moved the spectral envelope along with the notes: its value at f
-    belongs at f / ratio. So each frequency is weighted with the envelope at f * ratio over the envelope at f. The
-    envelope is the cepstrum up to a quefrency of `_LIFTER_S` (Röbel and Rodet, Efficient spectral envelope estimation,
-    DAFx 2005, describe the family of methods).
+    belongs at f / ratio. So each frequency is weighted with the envelope at f * ratio over the envelope at f, which is
+    the cepstrum up to a quefrency of `_LIFTER_S` (cf. Röbel and Rodet, Efficient spectral envelope estimation, 2005).
     """
     if samples.size < _FORMANT_WINDOW:
         return samples
     spectrum = _FORMANT_STFT.stft(samples)
-    envelope = _log_envelope(np.abs(spectrum))
+    cepstrum = np.fft.irfft(np.log(np.maximum(np.abs(spectrum), _FORMANT_FLOOR)), axis=0)
+    quefrencies = int(_LIFTER_S * SAMPLE_RATE)
+    cepstrum[quefrencies + 1 : -quefrencies] = 0.0
+    envelope = np.fft.rfft(cepstrum, axis=0).real
     bins = np.arange(len(envelope))
     wanted = np.minimum(bins * ratio, bins[-1])
     below = np.minimum(wanted.astype(int), bins[-1] - 1)
@@ -82,14 +86,6 @@ def restore_formants(samples: np.ndarray, ratio: float) -> np.ndarray:
     moved = envelope[below] * (1 - share) + envelope[below + 1] * share
     corrected = spectrum * np.exp(np.clip(moved - envelope, -_FORMANT_GAIN, _FORMANT_GAIN))
     return _FORMANT_STFT.istft(corrected, k1=samples.size).astype(np.float32)
-
-
-def _log_envelope(magnitudes: np.ndarray) -> np.ndarray:
-    """Natural logarithm of the spectral envelope, shape (frequencies, frames) as the magnitudes."""
-    cepstrum = np.fft.irfft(np.log(np.maximum(magnitudes, _FORMANT_FLOOR)), axis=0)
-    quefrencies = int(_LIFTER_S * SAMPLE_RATE)
-    cepstrum[quefrencies + 1 : -quefrencies] = 0.0
-    return np.fft.rfft(cepstrum, axis=0).real
 
 
 def component(
@@ -102,15 +98,10 @@ def component(
     shift_cents: float = 0.0,
     gain_db: float = 0.0,
 ) -> np.ndarray:
-    """One component as it is added to a mixture, shape (120000,).
+    """One component as it is added to a mixture, shape (120000,), its gain relative to `COMPONENT_RMS_DBFS`.
 
-    Parameters
-    ----------
-    before, samples, after : the slice and its neighbours in the recording, shape (n,); the neighbours may be empty.
-    offset_s : where it begins, in seconds of the recording from the start of `samples`; before and after the recording
-        the component is silent.
-    factor, shift_cents : as for `stretch`.
-    gain_db : relative to `COMPONENT_RMS_DBFS`.
+    `samples` is the slice between its neighbours in the recording, which may be empty; the component begins `offset_s`
+    seconds of the recording from the slice's start, and is silent before and after the recording.
     """
     around = np.concatenate([before, samples, after])
     begin = before.size + round(offset_s * SAMPLE_RATE)
@@ -120,7 +111,9 @@ def component(
     lead = min(begin, _MARGIN_SAMPLES)
     played = stretch(around[begin - lead : end + _MARGIN_SAMPLES], factor, shift_cents)
     played = played[round(lead / factor) :][: CLIP_SAMPLES - silent].copy()
-    level = audio.rms(_without_final_silence(played))
+    # Without the padding of a recording's last slice.
+    loud = np.abs(played) > _SILENCE * np.abs(played).max(initial=0.0)
+    level = audio.rms(played[: played.size - int(np.argmax(loud[::-1]))])
     if level > 0:
         played *= audio.amplitude(COMPONENT_RMS_DBFS + gain_db) / level
     ramp = np.linspace(0.0, 1.0, min(_FADE_SAMPLES, played.size), dtype=np.float32)
@@ -129,10 +122,27 @@ def component(
     return audio.fit(np.pad(played, (silent, 0)))
 
 
-def _without_final_silence(samples: np.ndarray) -> np.ndarray:
-    """Samples without the padding of a recording's last slice."""
-    loud = np.abs(samples) > _SILENCE * np.abs(samples).max(initial=0.0)
-    return samples[: samples.size - int(np.argmax(loud[::-1]))]
+def room_response(rt60_s: float, wet_db: float) -> np.ndarray:
+    """Impulse response of a room, float64 of shape (n,): 1 for the direct sound, then a tail of noise that decays.
+
+    The simplest model of late reverberation (Moorer, About this reverberation business, 1979); equal for equal rooms.
+    """
+    rng = np.random.default_rng([Stream.MIX_REVERB, round(rt60_s * 1_000), round(-wet_db * 1_000)])
+    time = np.arange(int((_GAP_S + rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _GAP_S
+    tail = np.where(time >= 0, rng.standard_normal(time.size) * 10 ** (-3 * time / rt60_s), 0.0)
+    tail = lfilter([1 - _DULLNESS], [1, -_DULLNESS], tail)
+    tail *= audio.amplitude(wet_db) / np.linalg.norm(tail)
+    tail[0] = 1.0
+    return tail
+
+
+def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
+    """Samples, shape (n,), in the mixture's room, if it has one: the reverberation after their end is cut off."""
+    if mixture["room_rt60_s"] is None:
+        return samples
+    # In double precision, where the last bits in which processors differ do not reach the 16 bits of a file.
+    response = room_response(mixture["room_rt60_s"], mixture["room_wet_db"])
+    return fftconvolve(samples.astype(np.float64), response)[: samples.size].astype(np.float32)
 
 
 def headroom(samples: np.ndarray) -> np.float32:
@@ -151,26 +161,16 @@ class Neighbourhood(NamedTuple):
 
 def places(slice_rows: Iterable[Mapping]) -> dict[str, Neighbourhood]:
     """Places of each slice of a table and its neighbours, by its id."""
-    rows = list(slice_rows)
-    by_position = {(row["recording_id"], row["number"]): Place.of(row) for row in rows}
+    at = {(row["recording_id"], row["number"]): (row["slice_id"], Place.of(row)) for row in slice_rows}
+    nothing = None, None
     return {
-        row["slice_id"]: Neighbourhood(
-            by_position.get((row["recording_id"], row["number"] - 1)),
-            Place.of(row),
-            by_position.get((row["recording_id"], row["number"] + 1)),
-        )
-        for row in rows
+        slice_id: Neighbourhood(at.get((name, number - 1), nothing)[1], place, at.get((name, number + 1), nothing)[1])
+        for (name, number), (slice_id, place) in at.items()
     }
 
 
 class Renderer:
-    """Renders mixtures from a clip store of slices.
-
-    Parameters
-    ----------
-    store : the slices.
-    places : where each slice and its neighbours are, by its id.
-    """
+    """Renders mixtures from a store of slices; `places` says where each slice and its neighbours are, by its id."""
 
     def __init__(self, store: ClipStore, places: Mapping[str, Neighbourhood]) -> None:
         self.store, self.places = store, places
@@ -182,64 +182,38 @@ class Renderer:
         return before, samples, after
 
     def component(self, row: Mapping) -> np.ndarray:
-        """A row of the table of components as sound, shape (120000,), with its gain, without the room.
-
-        Raises TarkibError if its slice is not there.
-        """
+        """A row of the table of components as sound, shape (120000,), with its gain, without the room."""
         if row["slice_id"] not in self.places:
             raise TarkibError(
                 f"{row['mixture_id']}: its slice {row['slice_id']} is not in {self.store.folder}; mixtures and slices "
                 "do not belong together: run dvc repro (or dvc checkout)"
             )
         before, place, after = self.places[row["slice_id"]]
-        as_recorded = row["stretch"] == 1.0 and row["shift_cents"] == 0.0
-        margin = 0 if as_recorded else _MARGIN_SAMPLES
+        factor, cents = row["stretch"], row["shift_cents"]
+        margin = 0 if factor == 1.0 and cents == 0.0 else _MARGIN_SAMPLES
         begin = round(row["offset_s"] * SAMPLE_RATE)
-        end = begin + math.ceil(CLIP_SAMPLES * row["stretch"])
-        return component(
-            self._part(before, CLIP_SAMPLES + begin - margin, CLIP_SAMPLES),
-            self._slice(place),
-            self._part(after, 0, end + margin - CLIP_SAMPLES),
-            offset_s=row["offset_s"],
-            factor=row["stretch"],
-            shift_cents=row["shift_cents"],
-            gain_db=row["gain_db"],
-        )
-
-    def _part(self, place: Place | None, begin: int, end: int) -> np.ndarray:
-        """Samples of a neighbour from `begin` to before `end`, as far as it has them; only those are decoded."""
-        begin, end = max(begin, 0), min(end, CLIP_SAMPLES)
-        return self.store.read(place, begin, end) if place and begin < end else _NOTHING
+        # Of the neighbours only what is played is decoded.
+        first = max(CLIP_SAMPLES + begin - margin, 0)
+        last = min(begin + math.ceil(CLIP_SAMPLES * factor) + margin - CLIP_SAMPLES, CLIP_SAMPLES)
+        earlier = self.store.read(before, first, CLIP_SAMPLES) if before and first < CLIP_SAMPLES else _NOTHING
+        later = self.store.read(after, 0, last) if after and last > 0 else _NOTHING
+        options = {"offset_s": row["offset_s"], "factor": factor, "shift_cents": cents, "gain_db": row["gain_db"]}
+        return component(earlier, self._slice(place), later, **options)
 
     def parts(self, mixture: Mapping, components: Sequence[Mapping]) -> list[np.ndarray]:
-        """A mixture's components as they sound in it, each of shape (120000,): their sum is the mixture.
-
-        Parameters
-        ----------
-        mixture, components : rows of the tables.
-        """
+        """A mixture's components as they sound in it, each of shape (120000,): their sum is the mixture."""
         sounds = [_in_room(mixture, self.component(row)) for row in components]
-        scale = headroom(_sum(sounds))
+        scale = headroom(np.asarray(np.sum(sounds, axis=0, dtype=np.float32)))
         return [sound * scale for sound in sounds]
 
     def mixture(self, mixture: Mapping, components: Sequence[Mapping]) -> np.ndarray:
         """A mixture as sound, shape (120000,): the sum of its components, scaled down as a whole if too loud."""
-        total = _in_room(mixture, _sum([self.component(row) for row in components]))
+        total = np.asarray(np.sum([self.component(row) for row in components], axis=0, dtype=np.float32))
+        total = _in_room(mixture, total)
         return total * headroom(total)
 
 
-def _sum(sounds: Sequence[np.ndarray]) -> np.ndarray:
-    return np.asarray(np.sum(sounds, axis=0, dtype=np.float32))
-
-
-def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
-    if mixture["room_rt60_s"] is None:
-        return samples
-    return room.reverberate(samples, mixture["room_rt60_s"], mixture["room_wet_db"])
-
-
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One shard to make: mixtures with their components' rows, and the places of their slices."""
 
     shard: Path
@@ -274,10 +248,6 @@ def render_shard(job: Job) -> list[dict]:
     """Render and write a job's shard. Returns the rows of its mixtures with their places."""
     with ClipStore(job.slices) as store:
         renderer = Renderer(store, job.places)
-
-        def sounds() -> Iterator[tuple[str, np.ndarray]]:
-            for mixture, components in job.recipes:
-                yield mixture["mixture_id"], renderer.mixture(mixture, components)
-
-        written = list(clips.write_shard(job.shard, sounds()))
+        sounds = ((mixture["mixture_id"], renderer.mixture(mixture, parts)) for mixture, parts in job.recipes)
+        written = list(clips.write_shard(job.shard, sounds))
     return [{**mixture, **place._asdict()} for (mixture, _), place in zip(job.recipes, written, strict=True)]

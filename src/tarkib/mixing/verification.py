@@ -13,9 +13,9 @@ from tarkib.audio import CLIP_SECONDS
 from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES, dastgahs_fit, differ
 from tarkib.mixing.recipes import MAX_SHIFT_CENTS
-from tarkib.mixing.rendering import by_mixture
-from tarkib.mixing.room import RT60_S, WET_DB
+from tarkib.mixing.rendering import RT60_S, WET_DB, by_mixture
 from tarkib.params import Augment
+from tarkib.runtime.text import some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 _ROUNDING = 1e-5  # of stretches and shifts in the tables
@@ -40,6 +40,10 @@ class _Part(NamedTuple):
     slice: Mapping
     annotation: Mapping
 
+    @property
+    def tonic_hz(self) -> float | None:
+        return None if self.row["instrument"] in PERCUSSION else self.annotation["tonic_hz"]
+
 
 Checks = Iterator[tuple[str, bool, str]]
 """Of each check the promise's name, whether it is broken, and a sentence that says so."""
@@ -52,13 +56,7 @@ def verify(
     slices: Sequence[Mapping],
     params: Augment,
 ) -> list[Defect]:
-    """Every broken promise in the tables of a data set.
-
-    Parameters
-    ----------
-    mixtures, components, annotations, slices : rows of the tables.
-    params : what the mixtures were drawn with.
-    """
+    """Every broken promise in these rows of a data set's tables; `params` is what it was drawn with."""
     annotated, by_id = ({row["slice_id"]: row for row in rows} for rows in (annotations, slices))
     known, parts_of = annotated.keys() & by_id.keys(), by_mixture(components)
     positions = {(row["recording_id"], row["number"]) for row in slices}
@@ -67,92 +65,77 @@ def verify(
     for row in slices:
         if row["instrument"] in PERCUSSION or (row["slice_id"] in known and annotated[row["slice_id"]]["dastgah"]):
             playable[row["split"]].add(row["instrument"])
-    defects = [Defect(*defect) for defect in _of_data_set(mixtures, parts_of, slices, params)]
+    checks = {"": list(_of_data_set(mixtures, parts_of, slices, params))}
     for mixture in mixtures:
         mixture_id, rows = mixture["mixture_id"], parts_of.get(mixture["mixture_id"], [])
-        if unknown := [row["slice_id"] for row in rows if row["slice_id"] not in known]:
-            defects.append(Defect(mixture_id, "slices", f"unknown: {', '.join(unknown)}"))
-        elif rows:
+        unknown = [row["slice_id"] for row in rows if row["slice_id"] not in known]
+        checks[mixture_id] = [("slices", bool(unknown), f"unknown: {', '.join(unknown)}")]
+        if rows and not unknown:
             parts = [_Part(row, by_id[row["slice_id"]], annotated[row["slice_id"]]) for row in rows]
             least = min(params.min_instruments, len(playable[mixture["split"]]))
-            checks = [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
+            checks[mixture_id] += [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
             for part in parts:
-                checks += _of_component(mixture, part, positions, params)
-            defects += [Defect(mixture_id, promise, sentence) for promise, broken, sentence in checks if broken]
-    return defects
+                checks[mixture_id] += _of_component(mixture, part, positions, params)
+    return [Defect(name, *check[::2]) for name, all_of in checks.items() for check in all_of if check[1]]
 
 
 def _of_data_set(
     mixtures: Sequence[Mapping], parts_of: Mapping[str, list], slices: Sequence[Mapping], params: Augment
-) -> Iterator[tuple[str, str, str]]:
+) -> Checks:
     """Mixtures are complete and distinct, and no recording has slices in two splits."""
     ids = Counter(row["mixture_id"] for row in mixtures)
-    yield from ((name, "whole", f"is listed {count} times") for name, count in ids.items() if count > 1)
-    yield from ((name, "whole", "has no components") for name in ids if name not in parts_of)
-    yield from ((name, "whole", "is not in the table of mixtures") for name in parts_of if name not in ids)
-    counts = Counter(row["split"] for row in mixtures)
-    if counts["train"] != params.train_mixtures:
-        yield "", "whole", f"{counts['train']} train mixtures, {params.train_mixtures} were asked for"
-    if not 0 < counts["validation"] <= params.validation_mixtures:
-        yield "", "whole", f"{counts['validation']} validation mixtures of {params.validation_mixtures}"
+    wrong = [name for name in ids.keys() | parts_of.keys() if ids[name] != 1 or name not in parts_of]
+    yield "whole", bool(wrong), f"not once in each of the two tables: {some(sorted(wrong))}"
+    made = Counter(row["split"] for row in mixtures)
+    wanted = params.train_mixtures, params.validation_mixtures
+    incomplete = made["train"] != wanted[0] or not 0 < made["validation"] <= wanted[1]
+    yield "whole", incomplete, f"has {dict(made)} mixtures, augment asks for {wanted}"
     first: dict[frozenset[str], str] = {}
     for mixture_id, rows in parts_of.items():
         earlier = first.setdefault(frozenset(row["slice_id"] for row in rows), mixture_id)
-        if earlier != mixture_id:
-            yield mixture_id, "distinct", f"uses the slices of {earlier}"
-    splits = defaultdict(set)
-    for row in slices:
-        splits[row["recording_id"]].add(row["split"])
-    for recording_id, names in splits.items():
-        if len(names) > 1:
-            yield "", "split", f"recording {recording_id} is in {' and '.join(sorted(names))}"
+        yield "distinct", earlier != mixture_id, f"{mixture_id} uses the slices of {earlier}"
+    splits = {row["recording_id"]: row["split"] for row in slices}
+    both = {row["recording_id"] for row in slices if splits[row["recording_id"]] != row["split"]}
+    yield "split", bool(both), f"recordings in both splits: {some(sorted(both))}"
 
 
 def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Augment) -> Checks:
     """Labels, dastgahs, tempi, tonics and room of a mixture."""
     labels, playing, most = mixture["instruments"], [part.row["instrument"] for part in parts], params.max_instruments
-    yield "labels", labels != playing, f"labelled {', '.join(labels)}, but {', '.join(playing)} play"
-    yield "labels", len(set(playing)) < len(playing), f"one instrument plays twice: {', '.join(playing)}"
-    yield "labels", not {*labels, *playing} <= {*INSTRUMENTS}, f"an unknown instrument: {', '.join(playing)}"
-    yield "labels", len(playing) > most, f"{len(playing)} instruments, augment.max_instruments is {most}"
-    yield "labels", len(playing) < least, f"{len(playing)} instruments, augment.min_instruments asks for {least}"
+    listed = ", ".join(playing)
+    yield "labels", labels != playing, f"labelled {', '.join(labels)}, but {listed} play"
+    wrong = len(set(playing)) < len(playing) or not {*labels, *playing} <= {*INSTRUMENTS}
+    yield "labels", wrong, f"an instrument plays twice or is unknown: {listed}"
+    wrong = not least <= len(playing) <= most
+    yield (
+        "labels",
+        wrong,
+        f"{len(playing)} instruments, augment.min_instruments to max_instruments is {least} to {most}",
+    )
 
     mode = MODES.get(mixture["mode"], MODES["random"])
     yield "mode", mixture["mode"] != params.mode, f"mode {mixture['mode']}, augment.mode is {params.mode}"
     dastgahs = [part.row["dastgah"] for part in parts if part.row["instrument"] not in PERCUSSION]
-    listed = ", ".join(map(str, dastgahs))
-    yield "dastgah", not dastgahs_fit(mode, dastgahs), f"mode {mode.name}, but the dastgahs are {listed}"
-    yield "dastgah", not {*dastgahs} <= {*DASTGAHS, None}, f"an unknown dastgah: {listed}"
+    wrong = not dastgahs_fit(mode, dastgahs) or not {*dastgahs} <= {*DASTGAHS, None}
+    yield "dastgah", wrong, f"mode {mode.name}, but the dastgahs are {', '.join(map(str, dastgahs))}"
     shared = dastgahs[0] if dastgahs and mode.dastgah == "same" else None
     yield "dastgah", mixture["dastgah"] != shared, f"dastgah is {mixture['dastgah']}, its components' is {shared}"
 
     target = mixture["target_bpm"]
     tempi = [part.row["bpm"] * part.row["stretch"] for part in parts if part.row["bpm"]]
+    wrong = (target is not None) != (mode.tempo == "same" and bool(tempi))
+    wrong |= target is not None and any(octaves.apart(bpm, target) > _SAME_TEMPO for bpm in tempi)
+    wrong |= mode.tempo == "different" and not differ(tempi, params.tempo_tolerance)
     listed = ", ".join(f"{bpm:.2f}" for bpm in tempi)
-    wanted = mode.tempo == "same" and bool(tempi)
-    yield "tempo", (target is not None) != wanted, f"target {target} in mode {mode.name} with tempi {listed or None}"
-    off = target is not None and any(octaves.apart(bpm, target) > _SAME_TEMPO for bpm in tempi)
-    yield "tempo", off, f"tempi are {listed} BPM, the target is {target}"
-    equal = mode.tempo == "different" and not differ(tempi, params.tempo_tolerance)
-    yield "tempo", equal, f"tempi {listed} are not all different"
+    yield "tempo", wrong, f"tempi are {listed or None} BPM, the target is {target}, in mode {mode.name}"
 
-    tonics = [hz * 2 ** (part.row["shift_cents"] / 1200) for part in parts if (hz := _tonic_hz(part))]
-    off = params.align_tonic and any(1200 * octaves.apart(hz, tonics[0]) > _SAME_TONIC_CENTS for hz in tonics)
-    yield "tonic", off, f"tonics {', '.join(f'{hz:.1f}' for hz in tonics)} Hz differ"
-    room = rt60_s, wet_db = mixture["room_rt60_s"], mixture["room_wet_db"]
-    allowed = room == (None, None)
-    if params.reverb:
-        allowed = None not in room and RT60_S[0] <= rt60_s <= RT60_S[1] and WET_DB[0] <= wet_db <= WET_DB[1]
-    yield (
-        "room",
-        not allowed,
-        f"room is {room}; with augment.reverb {params.reverb} it is none, or in {RT60_S}, {WET_DB}",
-    )
-
-
-def _tonic_hz(part: _Part) -> float:
-    """The tonic of a pitched component; 0 if unknown."""
-    return 0.0 if part.row["instrument"] in PERCUSSION else part.annotation["tonic_hz"] or 0.0
+    tonics = [hz * 2 ** (part.row["shift_cents"] / 1200) for part in parts if (hz := part.tonic_hz)]
+    wrong = params.align_tonic and any(1200 * octaves.apart(hz, tonics[0]) > _SAME_TONIC_CENTS for hz in tonics)
+    yield "tonic", wrong, f"tonics {', '.join(f'{hz:.1f}' for hz in tonics)} Hz differ"
+    rooms = (mixture["room_rt60_s"], RT60_S), (mixture["room_wet_db"], WET_DB)
+    for value, (low, high) in rooms:
+        kept = value is not None and low <= value <= high if params.reverb else value is None
+        yield "room", not kept, f"room has {value}; with augment.reverb it is {low} to {high}, else none"
 
 
 def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:
@@ -188,14 +171,12 @@ def _of_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]]
     inside = 1 / most - _ROUNDING <= factor <= most + _ROUNDING
     yield "stretch", not inside, f"{name}: stretch {factor} is beyond augment.max_stretch {most}"
     allowed = row["metered"] and MODES.get(mixture["mode"], MODES["random"]).tempo == "same"
-    reason = f"mode {mixture['mode']} has none" if row["metered"] else "it is not metered"
-    yield "stretch", factor != 1.0 and not allowed, f"{name}: stretch {factor}, but {reason}"
+    wrong = factor != 1.0 and not allowed
+    yield "stretch", wrong, f"{name}: stretch {factor} in mode {mixture['mode']}, metered {row['metered']}"
 
     cents, gain_db = row["shift_cents"], row["gain_db"]
-    outside = abs(cents) > MAX_SHIFT_CENTS + _ROUNDING
-    yield "shift", outside, f"{name}: transposed by {cents} cents, {MAX_SHIFT_CENTS:g} is the most"
-    groundless = cents != 0.0 and not (params.align_tonic and _tonic_hz(part))
-    yield "shift", groundless, f"{name}: transposed by {cents} cents without a reason"
+    most = MAX_SHIFT_CENTS if params.align_tonic and part.tonic_hz else 0.0
+    yield "shift", abs(cents) > most + _ROUNDING, f"{name}: transposed by {cents} cents, {most:g} is the most"
     inside = abs(gain_db) <= params.gain_range_db
     yield "gain", not inside, f"{name}: gain {gain_db} dB, augment.gain_range_db is {params.gain_range_db}"
 
@@ -209,10 +190,9 @@ def _of_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]]
 
 def refuse(defects: Sequence[Defect]) -> None:
     """Raise TarkibError that names the first defects and counts the others, if there are any."""
-    if not defects:
-        return
     lines = [f"{defect.mixture_id or 'data set'}: {defect.promise}: {defect.sentence}" for defect in defects[:_PRINTED]]
     if len(defects) > _PRINTED:
         counts = Counter(defect.promise for defect in defects)
         lines.append(f"... {', '.join(f'{count} of {promise}' for promise, count in counts.most_common())} in all")
-    raise TarkibError("\n  ".join([f"the mixtures break {len(defects)} promise(s); nothing was kept:", *lines]))
+    if defects:
+        raise TarkibError("\n  ".join([f"the mixtures break {len(defects)} promise(s); nothing was kept:", *lines]))
