@@ -17,7 +17,7 @@ from tarkib import audio
 from tarkib.app.table import Table, exclusively, put
 from tarkib.audio import decoding
 from tarkib.errors import TarkibError
-from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
+from tarkib.evaluation.testset import LABELS, Library, Row, several, tables_in
 from tarkib.recordings import spreadsheets
 from tarkib.runtime.text import clock, printable
 from tarkib.vocabulary import INSTRUMENTS

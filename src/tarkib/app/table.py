@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
-from tarkib.evaluation.library import Library
+from tarkib.evaluation.testset import Library
 from tarkib.recordings import spreadsheets
 from tarkib.runtime import outputs
 from tarkib.vocabulary import INSTRUMENTS
