@@ -12,6 +12,7 @@ from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
 from tarkib.recordings import finding, slicing
+from tarkib.recordings.finding import Recording
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def sliced(tmp_path, params):
     """What the stage does with the recordings below raw/, here and now."""
 
     def slice_all():
-        (tmp_path / "out").mkdir()
+        (tmp_path / "out").mkdir(exist_ok=True)
         recordings = finding.find(tmp_path / "raw")
         jobs = slicing.plan(tmp_path / "raw", tmp_path / "out", recordings, params)
         return slicing.gather(recordings, map(slicing.slice_recordings, jobs))
@@ -37,29 +38,28 @@ def cut(tmp_path):
     return lambda samples, params: list(slicing.cut(audio.pieces([samples]), params, tmp_path))
 
 
-def test_slices_lie_end_to_end(cut, params):
+def test_slices_lie_end_to_end_and_the_last_is_padded(cut, params):
     samples = noise(17)
-    cuts = cut(samples, params)
-    assert [piece.number for piece in cuts] == [0, 1, 2]  # the last two seconds are too short
-    np.testing.assert_array_equal(np.concatenate([piece.samples for piece in cuts]), samples[:360_000])
-    assert [piece.rms_dbfs for piece in cuts] == pytest.approx([-20] * 3, abs=0.1)
+    numbers, sounds, levels = zip(*cut(samples, params), strict=True)
+    assert numbers == (0, 1, 2)  # the last two seconds are too short
+    np.testing.assert_array_equal(np.concatenate(sounds), samples[:360_000])
+    assert levels == pytest.approx([-20] * 3, abs=0.1)
+    _, (_, padded, _) = cut(noise(8.5), params)
+    assert np.count_nonzero(padded[84_000:]) == 0
+    assert np.count_nonzero(padded[:84_000]) > 80_000
 
 
-def test_a_last_piece_that_is_long_enough_is_padded(cut, params):
-    cuts = cut(noise(8.5), params)
-    assert len(cuts) == 2
-    assert np.count_nonzero(cuts[1].samples[84_000:]) == 0
-    assert np.count_nonzero(cuts[1].samples[:84_000]) > 80_000
-
-
-def test_silent_slices_are_dropped_and_keep_their_numbers(cut, params):
-    samples = np.concatenate([noise(5), np.zeros(120_000, np.float32), noise(5, 1)])
-    assert [piece.number for piece in cut(samples, params)] == [0, 2]
-
-
-def test_at_most_so_many_of_a_recording_spread_over_it(cut, params):
-    few = dataclasses.replace(params, max_per_recording=3)
-    assert [piece.number for piece in cut(noise(55), few)] == [0, 5, 10]
+@pytest.mark.parametrize(
+    ("samples", "most", "numbers"),
+    [
+        # Silent slices are dropped and keep their numbers.
+        (np.concatenate([noise(5), np.zeros(120_000, np.float32), noise(5, 1)]), None, [0, 2]),
+        # At most so many, spread over the recording.
+        (noise(55), 3, [0, 5, 10]),
+    ],
+)
+def test_slices_that_are_kept(cut, params, samples, most, numbers):
+    assert [number for number, *_ in cut(samples, dataclasses.replace(params, max_per_recording=most))] == numbers
 
 
 def test_a_store_of_slices_with_their_tables(tmp_path, sliced):
@@ -121,18 +121,15 @@ def test_one_bad_recording_is_a_row_with_a_reason(tmp_path, sliced):
     assert len({row["recording_id"] for row in slices}) == 5
 
 
-def test_no_usable_recording_is_an_error_with_the_reasons(tmp_path, sliced):
+def test_the_summary_names_missing_instruments_and_reasons(tmp_path, sliced):
     (tmp_path / "raw/ney").mkdir(parents=True)
     (tmp_path / "raw/ney/text.wav").write_text("no sound at all")
     with pytest.raises(TarkibError, match=r"no usable recording among 1:\n  ney/text.wav: cannot be decoded"):
         sliced()
-
-
-def test_the_summary_names_missing_instruments_and_reasons(tmp_path, sliced):
     for seed, name in enumerate(("ney/a.wav", "ney/b.wav", "oud/c.wav")):
         write(tmp_path / "raw" / name, noise(6, seed))
     text = "\n".join(slicing.summary(*sliced()))
-    assert "2 slices from 2 of 3 recordings" in text
+    assert "2 slices from 2 of 4 recordings" in text
     assert "left out of the mixing: tar, santur, kamancheh" in text
     assert "oud/c.wav: unknown instrument" in text
 
@@ -144,7 +141,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, params, monkeypatch):
     tracemalloc.start()
     pieces = audio.pieces(minute for _ in range(minutes))
     cuts = slicing.cut(pieces, dataclasses.replace(params, max_per_recording=3), tmp_path)
-    assert [cut.number for cut in cuts] == [0, 120, 239]
+    assert [number for number, *_ in cuts] == [0, 120, 239]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < minutes * minute.nbytes / 4
@@ -208,3 +205,58 @@ def test_an_exception_of_a_decoder_costs_its_recording_alone(tmp_path, sliced, m
     rows, slices = sliced()
     assert len(slices) == 2
     assert rows[1]["reason"] == "cannot be decoded (arrays of other shapes); is it a damaged file, or another format?"
+
+
+def many(performers=5):
+    return [
+        Recording(f"{i}/{p}-{k}.wav", i, performer=f"{i}-{p}", sha256=f"{i}{p}{k}".ljust(12, "x"))
+        for i in ("ney", "tar", "daf")
+        for p in range(performers)
+        for k in range(4)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_performer_is_in_both_splits(seed):
+    recordings = many()
+    split_of = slicing.split(recordings, 0.2, seed)
+    assert len({(one.performer, split_of[one.recording_id]) for one in recordings}) == 15
+    for instrument in ("ney", "tar", "daf"):
+        splits = [split_of[one.recording_id] for one in recordings if one.instrument == instrument]
+        assert splits.count("validation") == 4  # one performer of five
+
+
+def test_without_performers_the_recording_is_the_unit():
+    recordings = [Recording(f"ney/{i}.wav", "ney", sha256=f"{i:012d}") for i in range(10)]
+    assert sorted(slicing.split(recordings, 0.2, 0).values()) == ["train"] * 8 + ["validation"] * 2
+
+
+def test_the_last_of_an_instrument_stays_for_training():
+    recordings = [
+        Recording("ney/a.wav", "ney", performer="Z", sha256="a"),
+        Recording("avaz/b.wav", "avaz", performer="Z", sha256="b"),
+        Recording("ney/c.wav", "ney", performer="K", sha256="c"),
+        Recording("daf/d.wav", "daf", sha256="d"),
+    ]
+    for seed in range(10):
+        expected = {"avaz-b": "train", "daf-d": "train", "ney-a": "train", "ney-c": "validation"}
+        assert slicing.split(recordings, 0.5, seed) == expected
+
+
+def test_the_split_depends_on_the_seed_and_not_on_the_order():
+    recordings = many(performers=8)
+    assert slicing.split(recordings, 0.25, 1) == slicing.split(recordings[::-1], 0.25, 1)
+    assert len({tuple(sorted(slicing.split(recordings, 0.25, seed).items())) for seed in range(5)}) > 1
+    assert set(slicing.split(recordings, 0.0, 0).values()) == {"train"}
+
+
+def test_a_performer_spelt_in_several_ways_is_one():
+    names = ["كيهان كلهر", "کیهان  کلهر", "Kalhor", "kalhor \u200b", "P1.1", "P11"]
+    recordings = [Recording(f"{k}.wav", "ney", performer=name, sha256=f"{k:012}") for k, name in enumerate(names)]
+    are_apart = set()
+    for seed in range(10):
+        split_of = slicing.split(recordings, 0.5, seed)
+        splits = [split_of[recording.recording_id] for recording in recordings]
+        assert splits[::2][:2] == splits[1::2][:2]
+        are_apart.add(splits[4] != splits[5])
+    assert are_apart == {True, False}

@@ -249,7 +249,8 @@ def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
 
 
 def _check_repeated(first: Row, row: Row, problem: str) -> None:
-    problem = f"{row.where}: {shown(row.id)} {problem} {first.where}"
+    place = f"line {first.line}" if first.table == row.table else first.where
+    problem = f"{row.where}: {shown(row.id)} {problem} {place}"
     if first.table == row.table and first.line != row.line:
         raise TarkibError(f"{problem}; keep one of the two rows")
     if first.values != row.values:
