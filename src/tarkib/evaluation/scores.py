@@ -13,17 +13,13 @@ HEADLINE = ("accuracy", "accuracy_at_half", "exact_match", "f1_macro", "f1_micro
 """The figures that summarise an experiment; `roc_auc` and `average_precision` are macro."""
 
 CALIBRATION = "calibration_error"
-"""Expected calibration error of all labelled cells pooled, lower is better.
-
-It has no interval: resampling adds noise to every bin, which biases the error upwards.
-"""
+"""Of all labelled cells pooled. It has no interval: resampling adds noise to every bin, which biases it upwards."""
 
 NOT_LABELLED = "not labelled in the test set"
 NOT_TRAINED = "no training material"
 NO_POSITIVES = "no positives in the test set"
 NO_NEGATIVES = "no negatives in the test set"
 
-_AT_HALF = ("exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
 _BY_CLASS = ("f1", "f1_at_half", "roc_auc", "average_precision")
 _BY_POLYPHONY = ("accuracy", "exact_match", "f1_micro")
 
@@ -160,7 +156,10 @@ def score(
             columns[f"{name}_low"], columns[f"{name}_high"] = ends[prefix + name]
         return columns
 
-    figures = {name: (points[name], *ends[name]) for name in (*HEADLINE, *_AT_HALF)}
+    figures = {
+        name: (points[name], *ends[name])
+        for name in (*HEADLINE, "exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
+    }
     labelled = ~np.isnan(scored)
     error = metrics.expected_calibration_error(probabilities[labelled], scored[labelled])
     tp, fp, fn, tn = metrics.confusion(labels, decisions)

@@ -67,10 +67,7 @@ class Columns(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of a table of labels: `values` are labels, 0 to 1, of the instrument columns in the order of the classes.
-
-    `line` is the last line of the row.
-    """
+    """A row of a table of labels, and the line it ends in; `values` are 0 to 1, in the order of the classes."""
 
     table: Path
     line: int
@@ -99,8 +96,7 @@ class Library:
         self.notes = [f"{folder}: left out ({len(problems)}): {some(problems)}"] if problems else []
         self.notes += folders.remarks(folder, listing)
         # By path and by name, each with and without extension, and by number.
-        self._indices: tuple[dict[str, list[Path]], ...] = (defaultdict(list), defaultdict(list), defaultdict(list))
-        by_path, by_name, by_number = self._indices
+        by_path, by_name, by_number = self._indices = [defaultdict[str, list[Path]](list) for _ in range(3)]
         for file in self.files:
             path = folders.form(self._path(file))
             for index, name in ((by_path, path), (by_name, PurePosixPath(path).name)):
@@ -154,7 +150,7 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     library = Library(folder)
     by_file = matched(rows, library)
     clips = list(by_file.values())
-    absent = list({row.id: None for row in rows if row.id not in {clip.id for clip in clips}})
+    absent = list({row.id: None for row in rows if library.find(row) is None})
     if not clips:
         raise TarkibError(
             f"{place}: not one of its clips ({some(map(bounded, absent))}) has an audio file in {folder}; "
@@ -235,26 +231,23 @@ def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
     """The rows whose audio file exists, by that file, in the order of the rows.
 
     A clip that several tables give the same labels counts once. Raises TarkibError for tables that contradict each
-    other, a clip or file that is twice in one table, and ids that are ambiguous or lead out of the folder.
+    other, a file that is twice in one table, and names that are ambiguous or lead out of the folder.
     """
-    by_id: dict[str, Row] = {}
     by_file: dict[Path, Row] = {}
     for row in rows:
-        _check_repeated(by_id.setdefault(row.id, row), row, "is already in")
-    for row in by_id.values():
-        if file := library.find(row):
-            first = by_file.setdefault(file, row)
-            _check_repeated(first, row, f"is the same file as {shown(first.id)} ({printable(file.name)}) in")
+        file = library.find(row)
+        first = by_file.setdefault(file, row) if file else row
+        is_twice = first.table == row.table and first.line != row.line
+        if file and (is_twice or first.values != row.values):
+            same = (
+                "is already"
+                if first.id == row.id
+                else f"is the same file as {shown(first.id)} ({printable(file.name)})"
+            )
+            place = f"line {first.line}" if is_twice else first.where
+            remedy = "keep one of the two rows" if is_twice else "the labels differ, keep the correct ones"
+            raise TarkibError(f"{row.where}: {shown(row.id)} {same} in {place}; {remedy}")
     return by_file
-
-
-def _check_repeated(first: Row, row: Row, problem: str) -> None:
-    place = f"line {first.line}" if first.table == row.table else first.where
-    problem = f"{row.where}: {shown(row.id)} {problem} {place}"
-    if first.table == row.table and first.line != row.line:
-        raise TarkibError(f"{problem}; keep one of the two rows")
-    if first.values != row.values:
-        raise TarkibError(f"{problem}; the labels differ, keep the correct ones")
 
 
 def columns_of(path: Path, heading: list[str]) -> Columns:
@@ -263,18 +256,14 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
     ids = [name for name in _ID_COLUMNS if name in names]
     if not ids:
         raise TarkibError(f"{path}: no column sample_id (or file, or path); {_LAYOUT}")
-    by_class: dict[str, list[int]] = {name: [] for name in INSTRUMENTS}
-    ignored = []
-    for position, name in enumerate(heading):
-        if canonical := instrument(name):
-            by_class[canonical].append(position)
-        elif names[position] not in (*ids, "recording"):
-            ignored.append(name or f"column {position + 1} (without a name)")
-    for canonical, positions in by_class.items():
-        if len(positions) > 1:
-            spellings = (bounded(heading[position]) for position in positions)
+    classes = [instrument(name) for name in heading]
+    for canonical in INSTRUMENTS:
+        if classes.count(canonical) > 1:
+            spellings = (bounded(name) for name, known in zip(heading, classes, strict=True) if known == canonical)
             raise TarkibError(f"{path}: columns {some(spellings)} all mean {canonical}; keep one of them")
-    instruments = {positions[0]: k for k, positions in enumerate(by_class.values()) if positions}
+    instruments = {classes.index(name): k for k, name in enumerate(INSTRUMENTS) if name in classes}
+    others = [k for k, known in enumerate(classes) if known is None and names[k] not in (*ids, "recording")]
+    ignored = [heading[k] or f"column {k + 1} (without a name)" for k in others]
     if not instruments:
         raise TarkibError(f"{path}: no column is one of the instruments {', '.join(INSTRUMENTS)}; {_LAYOUT}")
     recording = names.index("recording") if "recording" in names else None
