@@ -99,10 +99,8 @@ def decode(path: Path, content: bytes) -> Text:
                 f"{path}, line {line}: not {codec.upper()} text (byte {at} is 0x{content[at]:02x}); {_REMEDY}"
             ) from error
         codec = "cp1256"
-    before, zero, _ = text.partition("\0")
-    if zero:
-        line = before.count("\n") + 1
-        raise TarkibError(f"{path}, line {line}: holds characters of value 0, so it is no text; {_REMEDY}")
+    if "\0" in text:
+        raise TarkibError(f"{path}: holds characters of value 0, so it is no text; {_REMEDY}")
     return Text(text, mark, codec)
 
 
