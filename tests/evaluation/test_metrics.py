@@ -88,26 +88,6 @@ def test_weights_are_repeated_clips(scored):
             np.testing.assert_allclose(together[name][i], alone, rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_a_case_worked_by_hand():
-    targets = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], dtype=float)
-    probabilities = np.array([[0.9, 0.2, 0.8], [0.6, 0.4, 0.9], [0.6, 0.3, 0.2], [0.1, 0.7, 0.6]])
-    expected = {
-        # Wrong: clip 1's class 0, clip 2's classes 1 and 2; 9 of 12 cells and clips 0 and 3 are right.
-        "accuracy": 9 / 12,
-        "exact_match": 2 / 4,
-        # Class 0: tp 2, fp 1; class 1: tp 1, fn 1; class 2 has no negatives, so it is pooled but not averaged.
-        "f1": [4 / 5, 2 / 3, np.nan],
-        "f1_micro": 2 * 6 / (2 * 6 + 1 + 2),
-        # Class 0: of 4 pairs 3 are in order and one ties; class 1: of 4 pairs 3 are in order.
-        "roc_auc": [3.5 / 4, 3 / 4, np.nan],
-        "roc_auc_macro": 6.5 / 8,
-        # Class 0: precision 1 at recall 1/2, 2/3 at 1; class 1: 1 at 1/2, 2/3 at 1.
-        "average_precision": [5 / 6, 5 / 6, np.nan],
-    }
-    for name, value in figures(targets, probabilities).items():
-        np.testing.assert_allclose(value, expected[name], err_msg=name)
-
-
 def test_unlabelled_cells_count_nowhere():
     targets = np.array([[1, np.nan], [0, np.nan], [1, 1.0], [np.nan, np.nan]])
     predictions = np.array([[True, True], [True, False], [True, False], [True, True]])

@@ -56,19 +56,18 @@ def test_each_class_has_its_row(made):
     thresholds = np.linspace(0.3, 0.6, 10)
     result = scored(targets, probabilities, thresholds)
     assert list(result.classes.index) == list(INSTRUMENTS) == result.averaged
-    assert result.left_out == {}
-    row = result.classes.loc["tar"]
+    row, target = result.classes.loc["tar"], targets[:, TAR] == 1
     predicted = probabilities[:, TAR] >= thresholds[TAR]
-    assert (row.positives, row.negatives) == (targets[:, TAR].sum(), (1 - targets[:, TAR]).sum())
-    assert (row.predicted, row.threshold) == (predicted.sum(), thresholds[TAR])
-    assert row.precision == pytest.approx(targets[predicted, TAR].mean())
-    assert row.recall == pytest.approx(predicted[targets[:, TAR] == 1].mean())
+    assert row[["positives", "negatives", "predicted"]].tolist() == [target.sum(), (~target).sum(), predicted.sum()]
+    assert (row.threshold, row.precision, row.recall) == (
+        thresholds[TAR],
+        pytest.approx(target[predicted].mean()),
+        pytest.approx(predicted[target].mean()),
+    )
     assert row.f1 == pytest.approx(2 * row.precision * row.recall / (row.precision + row.recall))
-    assert row.roc_auc_low < row.roc_auc < row.roc_auc_high
-    at_half = metrics.f1(targets, metrics.predict(probabilities, 0.5))
-    assert result.classes.f1_at_half.tolist() == at_half.tolist()
-    assert row.f1_at_half != row.f1
-    assert row.f1_at_half_low < row.f1_at_half < row.f1_at_half_high
+    assert row.f1_at_half == metrics.f1(targets, metrics.predict(probabilities, 0.5))[TAR] != row.f1
+    for name in ("f1", "f1_at_half", "roc_auc", "average_precision"):
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
 
 
 def test_classes_that_cannot_be_averaged_are_named_with_the_reason(made):

@@ -43,16 +43,24 @@ def test_the_layout_of_hamnava(folder):
     assert test.ids == test.recordings == ["1", "2"]
     assert test.paths == [root / "audio/1.mp3", root / "audio/2.mp3"]
     nan = pytest.approx([np.nan, np.nan], nan_ok=True)
-    expected = {"avaz": [1, 0], "tar": [0, 1], "ney": [0, 0], "setar": [0, 0], "santur": [1, 0]}
-    expected |= {"kamancheh": [0, 1], "tonbak": [1, 0], "daf": [0, 1], "piano": nan, "violin": nan}
+    expected = {"avaz": [1, 0], "tar": [0, 1], "ney": [0, 0], "setar": [0, 0], "santur": [1, 0], "violin": nan}
+    expected |= {"kamancheh": [0, 1], "tonbak": [1, 0], "daf": [0, 1], "piano": nan}
     assert {name: column(test, name) for name in INSTRUMENTS} == expected
     assert [note.rpartition(": ")[2] for note in test.notes] == ["difficulty, oud", "piano, violin"]
 
 
-def test_soft_labels_are_cut_at_the_threshold(folder):
-    root = folder("sample_id,ney\na,0.29\nb,0.3\nc,1\n", "a.wav", "b.wav", "c.wav")
-    assert column(testset.load(root, label_threshold=0.3), "ney") == [0, 1, 1]
-    assert column(testset.load(root, label_threshold=1.0), "ney") == [0, 0, 1]
+def test_soft_labels_in_a_table_of_any_name_are_cut_at_the_threshold(folder):
+    root = folder(
+        {"Soft.CSV": "sample_id,path,ney\nfirst,audio/a.wav,0.29\nb,b,0.3\n"}, "audio/a.wav", "b.wav", ".c.csv"
+    )
+    test = testset.load(root, label_threshold=0.3)
+    assert (test.ids, test.paths, column(test, "ney")) == (
+        ["first", "b"],
+        [root / "audio/a.wav", root / "b.wav"],
+        [0, 1],
+    )
+    assert not any("ignored" in note for note in test.notes)
+    assert column(testset.load(root, label_threshold=1.0), "ney") == [0, 0]
 
 
 def test_recordings_group_clips_in_any_spelling(folder):
@@ -84,9 +92,7 @@ def test_ways_of_writing_a_table(folder, labels):
     ("name", "file", "others"),
     [
         ("clip", "clip.wav", ["old/clip.wav"]),  # a path wins over a bare name
-        ("clip.wav", "clip.wav", []),
         ("clip", "deep/down/clip.FLAC", []),
-        ("deep/clip", "deep/clip.ogg", []),
         ("deep\\clip.m4a", "deep/clip.m4a", []),
         ("./clip", "clip.aiff", []),
         ("song.01", "song.01.mp3", []),
@@ -101,17 +107,6 @@ def test_ways_of_writing_a_table(folder, labels):
 def test_ids_find_their_files(folder, name, file, others):
     root = folder(f"sample_id,ney\n{name},1\n", file, *others)
     assert testset.load(root).paths == [root / file]
-
-
-def test_a_path_column_finds_what_the_id_names(folder):
-    test = testset.load(folder("sample_id,path,ney\nfirst,audio/17.wav,1\n", "audio/17.wav"))
-    assert (test.ids, test.paths[0].name) == (["first"], "17.wav")
-
-
-def test_the_table_may_have_any_name(folder):
-    test = testset.load(folder({"HamNava.CSV": "sample_id,ney\na,1\n"}, "audio/a.wav", ".hidden.csv"))
-    assert test.ids == ["a"]
-    assert not any("ignored" in note for note in test.notes)
 
 
 HEADING = "sample_id,difficulty,singer,tar,oud\n"
@@ -204,9 +199,7 @@ def test_ids_never_lead_out_of_the_folder(folder, name):
         ("sample_id,ney\na,1\na.wav,0\n", r"line 3: 'a\.wav' is the same file as 'a' .*line 2; keep"),
         ("sample_id,ney\na,1\nb,1.5\n", r"line 3: ney is '1\.5'; write 1"),
         ("sample_id,ney\na,1\n\nb,\n", "line 4: ney is blank"),
-        ("sample_id,ney\na,yes\n", "line 2: ney is 'yes'"),
         ("sample_id,ney\na,nan\n", "line 2: ney is 'nan'"),
-        ("sample_id;ney\na;0,5\n", "line 2: ney is '0,5'"),
         ("sample_id,ney\na,1,0\n", "line 2: 3 values where the heading has 2"),
         ("sample_id,ney\n,1\n", "line 2: sample_id is blank"),
         ("sample_id,ney\nx,1\ny,0\n", r"not one of its clips \(x, y\) has an audio file"),
@@ -230,19 +223,17 @@ def test_a_folder_where_a_file_belongs_and_the_reverse(folder):
 
 
 def test_decoding_leaves_out_what_cannot_be_decoded(folder):
-    root = folder(
-        "sample_id,ney\na,1\nb,0\nempty,1\nhour,1\nc,1\n", "a.wav", "b.wav", "empty.wav", "hour.flac", "c.wav"
-    )
-    (root / "empty.wav").write_bytes(b"")
+    root = folder("sample_id,ney\na,1\nb,0\nempty,1\nhour,1\nc,1\n", "a.wav", "b.wav")
+    (root / "empty.wav").touch()
     soundfile.write(root / "hour.flac", np.zeros(4_000 * 3_661, np.int16), 4_000)
-    soundfile.write(root / "a.wav", np.full((48_000, 2), 0.25), 48_000)
     wave = np.arange(96_000) % 99 / 99
+    soundfile.write(root / "a.wav", np.stack([wave, wave], 1), 48_000)
     soundfile.write(root / "c.wav", np.stack([wave, -wave], 1), 48_000)
     found = testset.load(root)
     test, samples = testset.decoded(found)
     assert (test.ids, test.recordings, [path.stem for path in test.paths]) == (["a", "c"],) * 3
     assert column(test, "ney") == [1, 1]
-    assert [one.shape for one in samples] == [(24_000,), (48_000,)]
+    assert [one.shape for one in samples] == [(48_000,)] * 2
     *reasons, remark = test.notes[len(found.notes) :]
     assert reasons == [
         f"{root / 'b.wav'}: cannot be decoded (Format not recognised); is it a damaged file, or another format?; "
