@@ -124,4 +124,3 @@ def test_one_clip_has_figures_without_intervals():
     assert one_clip().figures.loc["accuracy"].tolist() == pytest.approx([0.9, np.nan, np.nan], nan_ok=True)
     assert one_clip().figures.loc["roc_auc"].isna().all()
     assert one_clip().averaged == []
-    assert one_clip().size == "1 clip of 1 recording"

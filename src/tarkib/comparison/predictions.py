@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tarkib.errors import TarkibError
-from tarkib.evaluation.report import PREDICTIONS
+from tarkib.tables import PREDICTIONS
 
 FILE = "data/predictions.parquet"
 DETAILS = "metrics/details.json"

@@ -10,31 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tarkib.evaluation import plots
 from tarkib.evaluation.scores import CALIBRATION, HEADLINE, Scores, text
 from tarkib.evaluation.testset import TestSet
 from tarkib.runtime.outputs import atomic_file
-from tarkib.tables import Table
+from tarkib.tables import PREDICTIONS
 
 FEW_RECORDINGS = 20
 """With fewer recordings a percentile interval is too narrow (Davison and Hinkley, 1997, chapter 5)."""
-
-PREDICTIONS = Table(
-    "predictions",
-    pa.schema(
-        [
-            pa.field("sample_id", pa.string(), nullable=False),
-            pa.field("recording", pa.string(), nullable=False),
-            pa.field("instrument", pa.string(), nullable=False),
-            pa.field("label", pa.bool_()),
-            pa.field("probability", pa.float64(), nullable=False),
-            pa.field("predicted", pa.bool_(), nullable=False),
-        ]
-    ),
-)
-"""One row for each clip and class; `label` is null where the class is not labelled."""
 
 
 def write_metrics(path: Path, scores: Scores) -> None:
@@ -88,7 +72,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_predictions(path: Path, test: TestSet, scores: Scores) -> None:
-    """Write `PREDICTIONS`."""
+    """Write `tables.PREDICTIONS`."""
     rows = [
         {
             "sample_id": test.ids[i],
