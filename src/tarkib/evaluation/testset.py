@@ -187,9 +187,9 @@ def several(folder: Path, tables: list[Path], why: str = "") -> TarkibError:
 
 
 def _rows(folder: Path, tables: list[Path]) -> tuple[Columns, list[Row]]:
-    """The columns of the first table and the rows of all, which must have the same columns, in any order."""
+    """The columns and rows of tables, which must have the same columns, in any order."""
     rows: list[Row] = []
-    first: tuple[Columns, list[str]] | None = None
+    headings: list[list[str]] = []
     for path in tables:
         sheet = spreadsheets.read(path)
         if not sheet.heading:
@@ -200,13 +200,11 @@ def _rows(folder: Path, tables: list[Path]) -> tuple[Columns, list[Row]]:
             columns = columns_of(path, sheet.heading)
         except TarkibError as error:
             raise several(folder, tables, f" ({error})") if len(tables) > 1 else error from error
-        names = sorted(map(str.casefold, sheet.heading))
-        first = first or (columns, names)
-        if names != first[1]:
+        headings.append(sorted(map(str.casefold, sheet.heading)))
+        if headings[-1] != headings[0]:
             raise several(folder, tables, f" ({path.name} has other columns than {tables[0].name})")
         rows += [row_of(path, line, cells, columns, sheet.heading) for line, cells in sheet.rows]
-    assert first is not None
-    return first[0], rows
+    return columns, rows
 
 
 def _notes(
