@@ -51,7 +51,8 @@ class Scores:
     @property
     def size(self) -> str:
         """The size of the test set, such as `372 clips of 41 recordings`."""
-        return f"{self.clips} clips of {self.recordings} recordings"
+        clips, recordings = "s" * (self.clips != 1), "s" * (self.recordings != 1)
+        return f"{self.clips} clip{clips} of {self.recordings} recording{recordings}"
 
     @property
     def averaged(self) -> list[str]:
