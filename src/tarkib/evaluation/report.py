@@ -112,10 +112,10 @@ def _points(curves: Mapping[str, np.ndarray], x: str, y: str) -> pd.DataFrame:
 def summary(scores: Scores) -> str:
     """All figures as plain text of several lines, with the classes left out and why."""
     preamble = f"{scores.size}; in brackets the 95 % interval from {scores.rounds} resamplings of the recordings."
-    if scores.recordings < FEW_RECORDINGS:
-        preamble += (
-            f"\nWith fewer than {FEW_RECORDINGS} recordings such intervals are too narrow; one has no intervals."
-        )
+    if scores.recordings == 1:
+        preamble = f"{scores.size}; with one recording there is nothing to resample, so there are no intervals."
+    elif scores.recordings < FEW_RECORDINGS:
+        preamble += f"\nWith fewer than {FEW_RECORDINGS} recordings such intervals are narrower than they should be."
     figures = scores.figures.copy()
     figures.loc["accuracy of predicting nothing", "value"] = scores.all_negative_accuracy
     classes = scores.classes[["positives", "negatives", "threshold", "precision", "recall"]]
