@@ -15,7 +15,7 @@ from benchmarks.tables import machine, markdown, share
 from tarkib.annotation import octaves
 from tarkib.annotation.conclusion import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
 from tarkib.annotation.tonality import FAMILY
-from tarkib.evaluation.calibration import expected_calibration_error, reliability
+from tarkib.evaluation.metrics import expected_calibration_error, reliability
 from tarkib.vocabulary import DASTGAHS, PERCUSSION
 
 _LONG_S = 30.0

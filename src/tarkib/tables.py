@@ -116,3 +116,5 @@ COMPONENTS = _table(
     "mixture_id slice_id recording_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
     "gain_db:float metered:bool",
 )
+PREDICTIONS = _table("predictions", "sample_id recording instrument label?:bool probability:float predicted:bool")
+"""One row for each test clip and class; `label` is null where the class is not labelled."""

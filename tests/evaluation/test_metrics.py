@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from sklearn.calibration import calibration_curve
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 
-BY_DECISION = ("accuracy", "exact_match", "f1", "f1_macro", "f1_micro")
-BY_SCORE = ("roc_auc", "roc_auc_macro", "average_precision", "average_precision_macro")
+BY_DECISION = ("accuracy", "exact_match", "f1", "f1_micro")
+BY_SCORE = ("roc_auc", "roc_auc_macro", "average_precision")
 
 
 @pytest.fixture(params=["continuous", "tied"])
@@ -35,12 +36,10 @@ def by_scikit_learn(targets, probabilities, times):
         "accuracy": 1 - sk.hamming_loss(targets, predictions, **counted),
         "exact_match": sk.accuracy_score(targets, predictions, **counted),
         "f1": sk.f1_score(targets, predictions, average=None, **counted),
-        "f1_macro": sk.f1_score(targets, predictions, average="macro", **counted),
         "f1_micro": sk.f1_score(targets, predictions, average="micro", **counted),
         "roc_auc": sk.roc_auc_score(targets, probabilities, average=None, **counted),
         "roc_auc_macro": sk.roc_auc_score(targets, probabilities, average="macro", **counted),
         "average_precision": sk.average_precision_score(targets, probabilities, average=None, **counted),
-        "average_precision_macro": sk.average_precision_score(targets, probabilities, average="macro", **counted),
     }
 
 
@@ -62,12 +61,9 @@ def test_unlabelled_cells_count_as_absent_clips_for_scikit_learn(scored):
     predictions = metrics.predict(probabilities, 0.5)
     targets = np.where(np.random.default_rng(3).random(targets.shape) < 0.3, np.nan, targets)
     there = ~np.isnan(targets)
-    assert metrics.accuracy(targets, predictions) == pytest.approx(
-        sk.accuracy_score(targets[there], predictions[there]), abs=1e-12
-    )
-    assert metrics.f1_micro(targets, predictions) == pytest.approx(
-        sk.f1_score(targets[there], predictions[there]), abs=1e-12
-    )
+    labels, decisions = targets[there], predictions[there]
+    assert metrics.accuracy(targets, predictions) == pytest.approx(sk.accuracy_score(labels, decisions), abs=1e-12)
+    assert metrics.f1_micro(targets, predictions) == pytest.approx(sk.f1_score(labels, decisions), abs=1e-12)
     for figure, reference, given in (
         (metrics.f1, sk.f1_score, predictions),
         (metrics.roc_auc, sk.roc_auc_score, probabilities),
@@ -92,48 +88,22 @@ def test_weights_are_repeated_clips(scored):
             np.testing.assert_allclose(together[name][i], alone, rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_a_case_worked_by_hand():
-    targets = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], dtype=float)
-    probabilities = np.array([[0.9, 0.2, 0.8], [0.6, 0.4, 0.9], [0.6, 0.3, 0.2], [0.1, 0.7, 0.6]])
-    predictions = metrics.predict(probabilities, [0.5, 0.5, 0.5])
-    # Wrong: clip 1's class 0, clip 2's classes 1 and 2; 9 of 12 cells and clips 0 and 3 are right.
-    assert metrics.accuracy(targets, predictions) == pytest.approx(9 / 12)
-    assert metrics.exact_match(targets, predictions) == pytest.approx(2 / 4)
-    # Class 0: tp 2, fp 1; class 1: tp 1, fn 1; class 2 has no negatives, so it is pooled but not averaged.
-    np.testing.assert_allclose(metrics.f1(targets, predictions), [4 / 5, 2 / 3, np.nan])
-    assert metrics.f1_macro(targets, predictions) == pytest.approx((4 / 5 + 2 / 3) / 2)
-    assert metrics.f1_micro(targets, predictions) == pytest.approx(2 * 6 / (2 * 6 + 1 + 2))
-    # Class 0: of 4 pairs 3 are in order and one ties; class 1: of 4 pairs 3 are in order.
-    np.testing.assert_allclose(metrics.roc_auc(targets, probabilities), [3.5 / 4, 3 / 4, np.nan])
-    # Class 0: precision 1 at recall 1/2, 2/3 at 1; class 1: 1 at 1/2, 2/3 at 1.
-    np.testing.assert_allclose(metrics.average_precision(targets, probabilities), [5 / 6, 5 / 6, np.nan])
-    assert metrics.average_precision_macro(targets, probabilities) == pytest.approx(5 / 6)
-
-
 def test_unlabelled_cells_count_nowhere():
     targets = np.array([[1, np.nan], [0, np.nan], [1, 1.0], [np.nan, np.nan]])
     predictions = np.array([[True, True], [True, False], [True, False], [True, True]])
     assert metrics.accuracy(targets, predictions) == pytest.approx(2 / 4)
     # Clip 3 has no label at all: three clips count, of which only clip 0 is all right.
     assert metrics.exact_match(targets, predictions) == pytest.approx(1 / 3)
-    assert {name: cells.tolist() for name, cells in metrics.confusion(targets, predictions).items()} == {
-        "tp": [2, 0],
-        "fp": [1, 0],
-        "fn": [0, 1],
-        "tn": [0, 0],
-    }
+    cells = [cells.tolist() for cells in metrics.confusion(targets, predictions)]
+    assert cells == [[2, 0], [1, 0], [0, 1], [0, 0]]
 
 
-def test_nothing_defined_is_nan_and_pooled_figures_stay():
+def test_figures_without_positives_or_predictions():
     targets, probabilities = np.array([[1.0, 0.0]]), np.array([[0.9, 0.8]])
-    predictions = metrics.predict(probabilities, 0.5)
-    assert metrics.accuracy(targets, predictions) == 0.5
-    for figure, given in ((metrics.f1_macro, predictions), (metrics.roc_auc_macro, probabilities)):
-        assert np.isnan(figure(targets, given))
+    assert metrics.accuracy(targets, probabilities >= 0.5) == 0.5
+    assert np.isnan(metrics.roc_auc_macro(targets, probabilities))
+    assert np.isnan(metrics.f1(targets, probabilities >= 0.5)).all()
     assert np.isnan(metrics.f1_micro(np.zeros((2, 2)), np.zeros((2, 2), dtype=bool)))
-
-
-def test_a_class_that_is_never_predicted_has_f1_zero():
     assert metrics.f1(np.array([[1.0], [0.0]]), np.zeros((2, 1), dtype=bool)).tolist() == [0.0]
 
 
@@ -148,79 +118,80 @@ def test_best_thresholds_reach_the_greatest_f1(scored):
     assert np.array_equal(metrics.best_thresholds(targets[order], probabilities[order]), thresholds)
 
 
-def test_best_thresholds_lie_midway_between_scores():
-    probabilities = np.array([[0.1], [0.3], [0.7], [0.9]])
-    assert metrics.best_thresholds(np.array([[0.0], [0], [1], [1]]), probabilities) == pytest.approx(0.5)
-    # Predicting all four reaches F1 2/3, any fewer at most 1/2.
-    assert metrics.best_thresholds(np.array([[1.0], [0], [1], [0]]), probabilities) == pytest.approx(0.05)
-    assert metrics.best_thresholds(np.array([[0.0], [1], [0], [1]]), probabilities) == pytest.approx(0.2)
-
-
-def test_of_equally_good_thresholds_the_nearest_to_half_then_the_lower_is_taken():
-    # Above 0.8 one of two positives is predicted with no false alarm (F1 2/3); so is F1 2/3 by predicting all four.
-    targets, probabilities = np.array([[1.0], [0], [0], [1]]), np.array([[0.1], [0.2], [0.3], [0.9]])
-    assert metrics.best_thresholds(targets, probabilities) == pytest.approx(0.6)
-    # Midpoints 0.25 and 0.75 are equally good and equally far.
-    targets, probabilities = np.array([[1.0], [0], [0], [1]]), np.array([[0.5], [0.5], [0.5], [1.0]])
-    assert metrics.best_thresholds(targets, probabilities) == pytest.approx(0.25)
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "threshold"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.3, 0.7, 0.9], 0.5),
+        # Predicting all four reaches F1 2/3, any fewer at most 1/2.
+        ([1, 0, 1, 0], [0.1, 0.3, 0.7, 0.9], 0.05),
+        ([0, 1, 0, 1], [0.1, 0.3, 0.7, 0.9], 0.2),
+        # One of two positives without a false alarm and all four are equally good: the nearest to 0.5 is taken.
+        ([1, 0, 0, 1], [0.1, 0.2, 0.3, 0.9], 0.6),
+        # Of 0.25 and 0.75, equally good and equally far, the lower is taken.
+        ([1, 0, 0, 1], [0.5, 0.5, 0.5, 1.0], 0.25),
+        # Without negatives, positives or labels there is nothing to choose.
+        ([1, 1], [0.9, 0.9], 0.5),
+        ([0, 0], [0.9, 0.9], 0.5),
+        ([np.nan, np.nan], [0.9, 0.9], 0.5),
+    ],
+)
+def test_best_thresholds_by_hand(targets, probabilities, threshold):
+    found = metrics.best_thresholds(np.array(targets, float)[:, None], np.array(probabilities)[:, None])
+    assert found == pytest.approx(threshold)
 
 
 def test_best_thresholds_separate_neighbouring_numbers():
-    low = 0.5
-    high = np.nextafter(low, 1)
-    probabilities, targets = np.array([[low], [high]]), np.array([[0.0], [1.0]])
+    probabilities, targets = np.array([[0.5], [np.nextafter(0.5, 1)]]), np.array([[0.0], [1.0]])
     threshold = metrics.best_thresholds(targets, probabilities)
     assert metrics.predict(probabilities, threshold).ravel().tolist() == [False, True]
 
 
-@pytest.mark.parametrize(
-    ("recordings", "chosen"),
-    [
-        # 48 clips are one observation where all are of one recording.
-        ([[1], [9]], False),
-        ([[3], [9]], False),
-        ([[9], [3]], False),
-        ([[4], [4]], True),
-    ],
-)
+@pytest.mark.parametrize(("recordings", "chosen"), [((1, 9), False), ((3, 9), False), ((9, 3), False), ((4, 4), True)])
 def test_few_recordings_choose_no_threshold(recordings, chosen):
+    """48 clips are one observation where all are of one recording."""
     targets = np.repeat([[0.0], [1]], 24, axis=0)
     probabilities = np.repeat([[0.98], [0.994]], 24, axis=0)
-    assert metrics.choosable(targets, recordings).tolist() == [chosen]
+    counts = np.array(recordings)[:, None]
+    assert metrics.choosable(targets, counts).tolist() == [chosen]
     expected = 0.987 if chosen else metrics.DEFAULT_THRESHOLD
-    assert metrics.best_thresholds(targets, probabilities, recordings) == pytest.approx(expected)
-    # With any number of recordings, a class without a negative is not defined.
+    assert metrics.best_thresholds(targets, probabilities, counts) == pytest.approx(expected)
     assert not metrics.choosable(np.ones((48, 1)), [[9], [9]]).any()
 
 
-def test_best_thresholds_fall_back_to_half():
-    targets = np.array([[1.0, 0.0, np.nan], [1.0, 0.0, np.nan]])
-    assert metrics.best_thresholds(targets, np.full((2, 3), 0.9)).tolist() == [0.5, 0.5, 0.5]
-
-
-def test_no_clips_is_an_error_for_the_user():
-    with pytest.raises(TarkibError, match=r"no clips.*labels\.csv"):
-        metrics.validate(np.zeros((0, 10)), np.zeros((0, 10)))
-
-
 @pytest.mark.parametrize(
-    ("targets", "probabilities", "message"),
+    ("targets", "probabilities", "error", "message"),
     [
-        (np.zeros(3), np.zeros(3), "give equal ones"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), "give equal ones"),
-        (np.full((2, 3), 0.4), np.zeros((2, 3)), "cut soft labels"),
-        (np.zeros((2, 3)), np.full((2, 3), 1.2), "within 0..1"),
-        (np.zeros((2, 3)), np.full((2, 3), np.nan), "within 0..1"),
+        (np.zeros(3), np.zeros(3), ValueError, "give equal ones"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), ValueError, "give equal ones"),
+        (np.full((2, 3), 0.4), np.zeros((2, 3)), ValueError, "cut soft labels"),
+        (np.zeros((2, 3)), np.full((2, 3), 1.2), ValueError, "within 0..1"),
+        (np.zeros((2, 3)), np.full((2, 3), np.nan), ValueError, "within 0..1"),
+        (np.zeros((0, 10)), np.zeros((0, 10)), TarkibError, r"no clips.*labels\.csv"),
     ],
 )
-def test_wrong_arrays_are_refused(targets, probabilities, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arrays_are_refused(targets, probabilities, error, message):
+    with pytest.raises(error, match=message):
         metrics.roc_auc(targets, probabilities)
 
 
-def test_wrong_predictions_and_thresholds_are_refused():
-    targets = np.array([[1.0, 0.0], [0.0, 1.0]])
-    with pytest.raises(ValueError, match="booleans"):
-        metrics.accuracy(targets, np.array([[0.9, 0.1], [0.2, 0.8]]))
-    with pytest.raises(ValueError, match=r"thresholds must be within 0\.\.1"):
-        metrics.predict(targets, [0.5, np.nan])
+def test_the_calibration_error_by_hand():
+    """Two bins: 0.3 claimed and half right, 0.9 claimed and three of four right."""
+    confidence, right = np.array([0.2, 0.4, 0.9, 0.9, 0.9, 0.9]), np.array([1, 0, 1, 1, 1, 0])
+    low, high = metrics.reliability(confidence, right, bins=2)
+    assert (low.low, low.high, low.count, high.count) == (0.0, 0.5, 2, 4)
+    assert (low.claimed, low.right, high.claimed, high.right) == pytest.approx((0.3, 0.5, 0.9, 0.75))
+    error = metrics.expected_calibration_error(confidence, right, bins=2)
+    assert error == pytest.approx((2 * 0.2 + 4 * 0.15) / 6)
+    assert np.isnan(metrics.expected_calibration_error(np.zeros(0), np.zeros(0)))
+
+
+def test_bins_of_confidence_agree_with_scikit_learn_and_edges_fall_into_the_lower_one():
+    rng = np.random.default_rng(2)
+    confidence = rng.beta(0.6, 1.2, 500)
+    right = rng.random(500) < confidence**2
+    observed, claimed = calibration_curve(right, confidence, n_bins=10)
+    bins = metrics.reliability(confidence, right)
+    assert [each.right for each in bins] == pytest.approx(observed)
+    assert [each.claimed for each in bins] == pytest.approx(claimed)
+    counts = [each.count for each in metrics.reliability(np.linspace(0, 1, 11), np.ones(11))]
+    assert counts == [2, 1, 1, 1, 1, 1, 1, 1, 1, 1]

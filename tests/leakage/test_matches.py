@@ -50,11 +50,9 @@ def compared(trained, tmp_path):
     def compare(files, recording=None):
         root = tmp_path / "test"
         for name, content in files.items():
+            path = write(root / name, melody(1, 0) if isinstance(content, bytes) else content)
             if isinstance(content, bytes):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_bytes(content)
-            else:
-                write(root / name, content)
+                path.write_bytes(content)
         rows = "".join(f"{name},{(recording or {}).get(name, '')},1\n" for name in files)
         (root / "labels.csv").write_text(f"sample_id,recording,ney\n{rows}")
         return matches.find(*testset.decoded(testset.load(root)), trained / "slices")
@@ -69,25 +67,18 @@ def test_unrelated_music_raises_no_alarm(compared):
     assert compared(files, {"piece-1.flac": "radio", "007.mp3": "7"}) == []
 
 
-def test_the_same_file_under_another_name(trained, compared, splits):
+def test_the_same_bytes_and_the_same_sound_under_another_name(trained, compared, splits):
     whole = (trained / "raw" / NAMES[0]).read_bytes()
-    assert compared({"a.flac": whole, "b.flac": melody(5, 100)}) == [
-        Match("a.flac", NAMES[0], splits[NAMES[0]], "bytes")
-    ]
-    assert set(splits.values()) == {"train", "validation"}
-
-
-def test_the_same_sound_in_another_form_and_under_another_name(trained, compared, splits):
     sound = soundfile.read(trained / "raw" / NAMES[1], dtype="float32")[0]
-    found = compared({"a.mp3": 0.3 * sound[4 * SECOND : 9 * SECOND], "b.ogg": sound[:SECOND], "c.mp3": melody(5, 100)})
-    assert found == [Match("a.mp3", NAMES[1], splits[NAMES[1]], "sound", pytest.approx(4, abs=0.1))]
-
-
-def test_a_slice_out_of_its_shard(trained, compared):
     row = tables.SLICES.read(trained / "slices/slices.parquet")[3]
     with clips.ClipStore(trained / "slices") as store:
-        (match,) = compared({"a.flac": store.read_bytes(clips.Place.of(row))})
-    assert (match.kind, match.split, match.start_s) == ("sound", row["split"], pytest.approx(row["start_s"], abs=0.1))
+        stored = store.read_bytes(clips.Place.of(row))
+    files = {"a.flac": whole, "b.mp3": 0.3 * sound[4 * SECOND : 9 * SECOND], "c.ogg": sound[:SECOND], "d.flac": stored}
+    same, part, clip = compared({**files, "e.mp3": melody(5, 100)})
+    assert same == Match("a.flac", NAMES[0], splits[NAMES[0]], "bytes")
+    assert part == Match("b.mp3", NAMES[1], splits[NAMES[1]], "sound", pytest.approx(4, abs=0.1))
+    assert clip[2:] == (row["split"], "sound", pytest.approx(row["start_s"], abs=0.1))
+    assert set(splits.values()) == {"train", "validation"}
 
 
 @pytest.mark.parametrize(
@@ -106,9 +97,7 @@ def test_the_same_name(trained, compared, splits, file, recording):
         recording = next(row["recording_id"] for row in rows if row["path"] == NAMES[0])
     found = compared({file: melody(5, 100), "y.mp3": melody(5, 101)}, {file: recording})
     assert found == [Match(file, NAMES[0], splits[NAMES[0]], "name")]
-
-
-def test_a_common_name_is_reported_with_all_its_namesakes(compared):
+    # A common name is reported with all its namesakes.
     assert [match.recording for match in compared({"solo.mp3": melody(5, 100)})] == [NAMES[2], NAMES[1]]
 
 
@@ -117,24 +106,16 @@ def test_the_strongest_evidence_is_reported_and_written(trained, compared, split
     sound = soundfile.read(trained / "raw" / NAMES[2], dtype="float32")[0]
     files = {"Golha 12.flac": whole, "solo.mp3": sound[: audio.CLIP_SAMPLES], "x.mp3": melody(5, 100)}
     found = compared(files, {"x.mp3": "Golha 12"})
-    assert [(match.excerpt, match.kind) for match in found] == [
-        ("Golha 12.flac", "bytes"),
-        ("solo.mp3", "sound"),
-        ("x.mp3", "name"),
-    ]
+    evidence = {match.excerpt: match.kind for match in found}
+    assert evidence == {"Golha 12.flac": "bytes", "solo.mp3": "sound", "x.mp3": "name"}
     warnings = list(matches.warnings(found))
     assert len(warnings) == 3
     assert f" (1): solo.mp3 = {NAMES[2]} ({splits[NAMES[2]]}); " in warnings[1]
     assert all("remove it from the test set or from data.raw" in warning for warning in warnings)
     matches.write(tmp_path / "leakage.json", 3, found)
     written = json.loads((tmp_path / "leakage.json").read_text())
-    assert {name: count for name, count in written.items() if name != "matches"} == {
-        "excerpts": 3,
-        "same_bytes": 1,
-        "same_sound": 1,
-        "same_name": 1,
-    }
-    assert [Match(**match) for match in written["matches"]] == found
+    assert [Match(**match) for match in written.pop("matches")] == found
+    assert written == {"excerpts": 3, "same_bytes": 1, "same_sound": 1, "same_name": 1}
 
 
 def test_a_warning_counts_excerpts_and_names_the_first():

@@ -2,8 +2,6 @@ import errno
 import os
 import unicodedata
 
-import pytest
-
 from tarkib.recordings import folders
 
 
@@ -99,20 +97,14 @@ def test_pipes_and_names_that_are_not_utf_8_are_problems(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (unicodedata.normalize("NFC", "détaché.wav"), unicodedata.normalize("NFD", "détaché.wav")),
-        ("ney\\shur\\a.wav", "ney/shur/a.wav"),
-        ("./ney//a.wav", "ney/a.wav"),
-        ("ني/كمال.wav", "نی/کمال.wav"),
-        ("سه\u200cگاه\u200f.wav", "سهگاه.wav"),
-        ("\u202aney/a.wav\u202c", "ney/a.wav"),
-    ],
-)
-def test_paths_that_differ_in_how_letters_are_stored_have_one_form(first, second):
-    assert folders.form(first) == folders.form(second)
+FORMS = {
+    unicodedata.normalize("NFC", "détaché.wav"): unicodedata.normalize("NFD", "détaché.wav"),
+    ".\\ney\\shur\\a.wav": "ney/shur//a.wav",
+    "ني/كمال.wav": "نی/کمال.wav",
+    "\u202aسه\u200cگاه\u200f.wav": "سهگاه.wav",
+}
 
 
-def test_paths_that_differ_in_their_letters_have_two_forms():
+def test_paths_that_differ_in_how_letters_are_stored_have_one_form():
+    assert [folders.form(path) for path in FORMS] == [folders.form(path) for path in FORMS.values()]
     assert len({folders.form(path) for path in ("a.wav", "A.wav", "å.wav", "نی.wav", "نا.wav", "a/wav")}) == 6

@@ -19,13 +19,10 @@ def sheet(path, content):
 
 FORMS = {
     "utf-8": PERSIAN.encode(),
-    "bom": PERSIAN.encode("utf-8-sig"),
-    "utf-16": PERSIAN.encode("utf-16"),
+    "bom, crlf": PERSIAN.replace("\n", "\r\n").encode("utf-8-sig"),
+    "utf-16, tabs": PERSIAN.replace(",", "\t").encode("utf-16"),
     "utf-16-be": codecs.BOM_UTF16_BE + PERSIAN.encode("utf-16-be"),
-    "cp1256": PERSIAN.encode("cp1256"),
-    "semicolons": PERSIAN.replace(",", ";").encode("cp1256"),
-    "tabs": PERSIAN.replace(",", "\t").encode("utf-16"),
-    "crlf": PERSIAN.replace("\n", "\r\n").encode(),
+    "cp1256, semicolons": PERSIAN.replace(",", ";").encode("cp1256"),
     "spaces": PERSIAN.replace(",", " , ").encode(),
     "empty columns": PERSIAN.replace("\n", ",,\n").encode(),
     "invisible": PERSIAN.replace("path", "\u200b\ufeffpath").replace("performer", "performer\u200f").encode(),
@@ -37,7 +34,7 @@ def test_a_table_is_read_however_it_is_stored(tmp_path, form):
     assert sheet(tmp_path, FORMS[form]) == (["path", "performer"], ROWS)
 
 
-@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=; "])
+@pytest.mark.parametrize("first", ["sep=;", '"SEP=;" '])
 def test_a_line_that_names_the_separator(tmp_path, first):
     table = f"{first}\r\npath;performer\r\na.wav;one, two\r\n"
     assert sheet(tmp_path, table.encode()) == (["path", "performer"], [(3, ["a.wav", "one, two"])])
@@ -57,19 +54,16 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
     ("content", "message"),
     [
         ("path,performer\na,Käse\n".encode("latin-1"), r"line 2: not UTF-8 text \(byte 18 is 0xe4\); save it as CSV"),
-        ("path,performer\na,détaché\n".encode("latin-1"), "line 2: not UTF-8 text"),
         ("path\n“tar”\n".encode("cp1252"), "not UTF-8 text"),
         (PERSIAN.encode("utf-16") + b"x", "not UTF-16-LE text"),
-        ("path\nney\n".encode("utf-16-le"), "line 1: holds characters of value 0"),
-        ("path\nney\n".encode("utf-32"), "holds characters of value 0"),
+        ("path\nney\n".encode("utf-16-le"), "holds characters of value 0"),
         (b"path,performer\na,b\nc\n", "line 3: 1 values where the heading has 2 columns"),
         (b"path,performer\na,b,c\n", "line 2: 3 values where the heading has 2 columns"),
         (b"path,Performer,performer\na,b,c\n", "line 1: column performer is there more than once"),
-        (b'path\n"a\n', "line 2: not valid CSV"),
         (b'path\n"a"b\n', "line 2: not valid CSV"),
         (b"path\n" + b"\n" * 2**24, "16 MiB; a table of at most 16 MiB is read"),
     ],
-    ids=range(12),
+    ids=range(9),
 )
 def test_an_error_names_the_line(tmp_path, content, message):
     with pytest.raises(TarkibError, match=f"table.csv.*{message}"):
@@ -77,14 +71,13 @@ def test_an_error_names_the_line(tmp_path, content, message):
 
 
 def test_special_files_are_refused_and_never_opened(tmp_path):
-    (tmp_path / "folder.csv").mkdir()
-    os.mkfifo(tmp_path / "pipe.csv")
-    for name in ("folder.csv", "pipe.csv"):
-        with pytest.raises(TarkibError, match=f"{name}: is a folder or a pipe where a CSV file belongs"):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "gone.csv")
+    place = "is a folder or a pipe where a CSV file belongs"
+    for name, message in (("folder", place), ("pipe", place), ("link", r"a link to .*gone\.csv, which is not there")):
+        with pytest.raises(TarkibError, match=f"{name}: {message}"):
             spreadsheets.read(tmp_path / name)
-    (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(TarkibError, match=r"link.csv: a link to .*gone\.csv, which is not there"):
-        spreadsheets.read(tmp_path / "link.csv")
 
 
 def test_any_bytes_are_a_table_or_an_error(tmp_path):

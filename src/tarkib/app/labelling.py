@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
-from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
+from tarkib.evaluation.testset import LABELS, Library, Row, several, tables_in
 from tarkib.recordings import spreadsheets
 from tarkib.runtime import outputs
 from tarkib.runtime.locks import file_lock

@@ -10,9 +10,8 @@ from tarkib.comparison import significance
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.significance import Interval
 from tarkib.errors import TarkibError
-from tarkib.evaluation import bootstrap, calibration, metrics
-from tarkib.evaluation.scores import CALIBRATION, NOT_TRAINED
-from tarkib.evaluation.statistics import Statistic
+from tarkib.evaluation import bootstrap, metrics
+from tarkib.evaluation.scores import CALIBRATION, NOT_TRAINED, Statistic
 
 HEADLINE = {
     "accuracy": "accuracy",
@@ -22,7 +21,7 @@ HEADLINE = {
     "roc_auc": "ROC-AUC",
     "average_precision": "mAP",
 }
-"""The figures of `tarkib.evaluation.statistics` that modes are compared by, with titles; more is better in all."""
+"""The figures of `tarkib.evaluation.scores` that modes are compared by, with titles; more is better in all."""
 
 BY_CLASS = {"class_roc_auc": "ROC-AUC", "class_f1": "F1"}
 BY_POLYPHONY = {"polyphony_accuracy": "accuracy", "polyphony_f1_micro": "F1 micro"}
@@ -76,7 +75,7 @@ class Comparison:
     polyphony: dict[int, int]
     means: Means
     differences: Means
-    reliability: dict[str, list[calibration.Bin]]
+    reliability: dict[str, list[metrics.Bin]]
 
     @property
     def compared(self) -> list[str]:
@@ -157,10 +156,10 @@ def compare(
     reliability = {}
     for mode in seeds:
         given = [predictions[mode, seed].probabilities[scored] for seed in seeds[mode]]
-        errors = [calibration.expected_calibration_error(row, targets[scored]) for row in given]
+        errors = [metrics.expected_calibration_error(row, targets[scored]) for row in given]
         # No interval over recordings: the error of a resample is larger than that of the clips themselves.
         means[mode, CALIBRATION] = _mean(np.array(errors), None)
-        reliability[mode] = calibration.reliability(np.concatenate(given), np.tile(targets[scored], len(given)))
+        reliability[mode] = metrics.reliability(np.concatenate(given), np.tile(targets[scored], len(given)))
     return Comparison(
         clips=len(clips.ids),
         recordings=recordings,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tarkib.errors import TarkibError
-from tarkib.evaluation.report import PREDICTIONS
+from tarkib.tables import PREDICTIONS
 
 FILE = "data/predictions.parquet"
 

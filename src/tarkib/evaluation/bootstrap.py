@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tarkib.errors import TarkibError
-from tarkib.evaluation.metrics import NO_CLIPS
-
 LEVEL = 0.95
 """Coverage of the intervals."""
 
@@ -20,17 +17,9 @@ _CELLS_AT_ONCE = 1 << 21  # weights in memory at once: 16 MiB
 def resamples(groups: Sequence[str], rounds: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Draw as many recordings as there are, with replacement, `rounds` times.
 
-    Parameters
-    ----------
-    groups : recording of each clip, length n.
-
-    Yields
-    ------
-    Blocks of weights, shape (r, n): how often each clip counts in each round. The draws depend on the generator alone,
-    so that two sets of scores for the same clips can be compared in pairs.
+    Yields blocks of weights, shape (r, n): how often each of the n clips, whose recordings are `groups`, counts in each
+    round. The draws depend on the generator alone, so that two sets of scores can be compared in pairs.
     """
-    if len(groups) == 0:
-        raise TarkibError(NO_CLIPS)
     names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     block = max(1, _CELLS_AT_ONCE // len(groups))
     for first in range(0, rounds, block):
@@ -50,16 +39,10 @@ def intervals(
 ) -> dict[str, np.ndarray]:
     """Lower and upper end of the interval of every figure, each of shape (2, ...).
 
-    Rounds in which a figure is NaN are ignored for it. Its interval is NaN where these are more than half, where the
-    figure of the clips themselves is NaN, and where there is only one recording.
-
-    Parameters
-    ----------
-    statistic : maps weights, shape (r, n), to figures by name, each of shape (r, ...).
-    groups : recording of each clip, length n; TarkibError where there is none.
+    `statistic` maps weights, shape (r, n), to figures by name, each of shape (r, ...). Rounds in which a figure is NaN
+    are ignored for it. Its interval is NaN where these are more than half, where the figure of the clips themselves is
+    NaN, and where there is only one recording.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
     blocks = [statistic(weights) for weights in resamples(groups, rounds, rng)]
     ends = {}
     for name, (figure,) in statistic(np.ones((1, len(groups)))).items():

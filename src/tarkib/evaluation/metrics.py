@@ -1,7 +1,5 @@
 """Metrics of multi-label recognition.
 
-Conventions
------------
 targets : shape ``(n, c)``, n clips by c classes: 1 present, 0 absent, NaN not labelled.
 probabilities : shape ``(n, c)``, 0..1, without NaN.
 predictions : shape ``(n, c)``, bool, as :func:`predict` gives them.
@@ -15,6 +13,7 @@ false alarm counts even for an instrument that never plays.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +25,16 @@ DEFAULT_THRESHOLD = 0.5
 FEWEST_RECORDINGS = 4
 """Recordings with an instrument, and without it, that choosing its threshold takes; see :func:`choosable`."""
 
-NO_CLIPS = "the test set holds no clips; add rows with their audio files to its labels.csv"
+
+@dataclass(frozen=True)
+class Bin:
+    """A bin of a reliability diagram: mean confidence and share that was right, both NaN in an empty bin."""
+
+    low: float
+    high: float
+    count: int
+    claimed: float
+    right: float
 
 
 def validate(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +43,7 @@ def validate(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray
     if targets.ndim != 2 or targets.shape != probabilities.shape:
         raise ValueError(f"targets have shape {targets.shape}, probabilities {probabilities.shape}; give equal ones")
     if len(targets) == 0:
-        raise TarkibError(NO_CLIPS)
+        raise TarkibError("the test set holds no clips; add rows with their audio files to its labels.csv")
     if not np.all((targets == 0) | (targets == 1) | np.isnan(targets)):
         raise ValueError("targets must be 0, 1 or NaN (not labelled); cut soft labels first")
     if not np.all((probabilities >= 0) & (probabilities <= 1)):
@@ -55,30 +63,27 @@ def defined(targets: np.ndarray) -> np.ndarray:
 
 
 def predict(probabilities: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
-    """Which classes are at or above their thresholds (one, or one a class, within 0..1); bool, shape (n, c)."""
-    thresholds = np.asarray(thresholds, dtype=np.float64)
-    if not np.all((thresholds >= 0) & (thresholds <= 1)):
-        raise ValueError("thresholds must be within 0..1")
-    return np.asarray(probabilities) >= thresholds
+    """Which classes are at or above their thresholds (one, or one a class); bool, shape (n, c)."""
+    return np.asarray(probabilities) >= np.asarray(thresholds)
 
 
 def _count(cells: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Weighted sum over the clips, the first axis."""
+    cells = cells.astype(np.float64)
     return np.sum(cells, axis=0) if weights is None else weights @ cells
 
 
-def confusion(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """True and false positives and negatives (`tp`, `fp`, `fn`, `tn`) of each class."""
-    if predictions.dtype != np.bool_:
-        raise ValueError("predictions must be booleans; see predict()")
+def confusion(
+    targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
+    """True positives, false positives, false negatives and true negatives of each class."""
     present, absent = targets == 1, targets == 0
-    cells = {
-        "tp": predictions & present,
-        "fp": predictions & absent,
-        "fn": ~predictions & present,
-        "tn": ~predictions & absent,
-    }
-    return {name: _count(cell.astype(np.float64), weights) for name, cell in cells.items()}
+    cells = (predictions & present, predictions & absent, ~predictions & present, ~predictions & absent)
+    return tuple(_count(cell, weights) for cell in cells)
+
+
+def _pooled(*by_class: np.ndarray) -> list[np.ndarray]:
+    return [cells.sum(axis=-1) for cells in by_class]
 
 
 def accuracy(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -86,7 +91,7 @@ def accuracy(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray |
 
     This is the accuracy of arXiv 2511.05717. With three of ten classes in a clip, predicting none already gives 0.7.
     """
-    tp, fp, fn, tn = (cells.sum(axis=-1) for cells in confusion(targets, predictions, weights).values())
+    tp, fp, fn, tn = _pooled(*confusion(targets, predictions, weights))
     return divide(tp + tn, tp + fp + fn + tn)
 
 
@@ -100,18 +105,13 @@ def exact_match(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarra
 
 def f1(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """F1 of each class, 2 tp / (2 tp + fp + fn) (van Rijsbergen, Information Retrieval, 1979, chapter 7)."""
-    tp, fp, fn, tn = confusion(targets, predictions, weights).values()
+    tp, fp, fn, tn = confusion(targets, predictions, weights)
     return np.where((tp + fn > 0) & (fp + tn > 0), divide(2 * tp, 2 * tp + fp + fn), np.nan)
-
-
-def f1_macro(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Mean of the defined classes' F1 (the mean of F1s, not the F1 of means: Opitz and Burst, arXiv 1911.03347)."""
-    return macro(f1(targets, predictions, weights))
 
 
 def f1_micro(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """F1 of all cells pooled (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, 13.6)."""
-    tp, fp, fn, _ = (cells.sum(axis=-1) for cells in confusion(targets, predictions, weights).values())
+    tp, fp, fn, _ = _pooled(*confusion(targets, predictions, weights))
     return divide(2 * tp, 2 * tp + fp + fn)
 
 
@@ -121,7 +121,12 @@ def roc_auc(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray 
     (pairs of a positive and a negative in the right order + half of the ties) / all such pairs: the probability that a
     positive clip scores above a negative one (Hanley and McNeil, Radiology 143, 1982).
     """
-    return _by_class(_roc_auc, targets, probabilities, weights)
+
+    def area(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+        below = np.cumsum(negative, axis=-1) - negative / 2
+        return divide(np.sum(positive * below, axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1))
+
+    return _by_class(area, targets, probabilities, weights)
 
 
 def roc_auc_macro(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -135,18 +140,22 @@ def average_precision(targets: np.ndarray, probabilities: np.ndarray, weights: n
     The sum over falling thresholds of (gain in recall) * precision, clips of equal score taken together, without
     interpolation (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, section 8.4).
     """
-    return _by_class(_average_precision, targets, probabilities, weights)
 
+    def area(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+        positive, negative = positive[..., ::-1], negative[..., ::-1]
+        true = np.cumsum(positive, axis=-1)
+        precision = np.nan_to_num(divide(true, true + np.cumsum(negative, axis=-1)))
+        gained = np.sum(positive * precision, axis=-1)
+        return np.where(negative.sum(axis=-1) > 0, divide(gained, positive.sum(axis=-1)), np.nan)
 
-def average_precision_macro(
-    targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean of the defined classes' average precision (mAP)."""
-    return macro(average_precision(targets, probabilities, weights))
+    return _by_class(area, targets, probabilities, weights)
 
 
 def macro(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes, the last axis, without NaN; NaN where all are."""
+    """Mean over the defined classes, the last axis; NaN without any.
+
+    Macro F1 is so the mean of F1s, not the F1 of means (Opitz and Burst, arXiv 1911.03347).
+    """
     present = ~np.isnan(values)
     return divide(np.where(present, values, 0.0).sum(axis=-1), present.sum(axis=-1))
 
@@ -176,19 +185,6 @@ def _sorted(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return order, *np.unique(score[order], return_index=True)
 
 
-def _roc_auc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    below = np.cumsum(negative, axis=-1) - negative / 2
-    return divide(np.sum(positive * below, axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1))
-
-
-def _average_precision(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    positive, negative = positive[..., ::-1], negative[..., ::-1]
-    true = np.cumsum(positive, axis=-1)
-    precision = np.nan_to_num(divide(true, true + np.cumsum(negative, axis=-1)))
-    gained = np.sum(positive * precision, axis=-1)
-    return np.where(negative.sum(axis=-1) > 0, divide(gained, positive.sum(axis=-1)), np.nan)
-
-
 def choosable(targets: np.ndarray, recordings: np.ndarray) -> np.ndarray:
     """For which classes these clips are enough to choose a threshold by; bool, shape (c,).
 
@@ -197,8 +193,6 @@ def choosable(targets: np.ndarray, recordings: np.ndarray) -> np.ndarray:
     of n recordings score above the instrument's median with probability 2**-n (the sign test); a threshold just below
     them then misses half of the others. 4 recordings make that 1 in 16, 3 make it 1 in 8; 1 in 10 is accepted.
 
-    Parameters
-    ----------
     recordings : number of distinct recordings among the positive and the negative clips of each class, shape (2, c).
     """
     return defined(targets) & np.all(np.asarray(recordings) >= FEWEST_RECORDINGS, axis=0)
@@ -225,3 +219,27 @@ def best_thresholds(targets: np.ndarray, probabilities: np.ndarray, recordings: 
         candidates = np.where(middle > below, middle, scores)[quality == quality.max()]
         thresholds[k] = min(candidates, key=lambda candidate: (abs(candidate - DEFAULT_THRESHOLD), candidate))
     return thresholds
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> list[Bin]:
+    """Mean confidence against the share that was right, in bins of equal width that include their upper edge.
+
+    confidence : shape (n,), 0..1; right : shape (n,), bool or 0/1.
+    """
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        claimed, observed = (np.bincount(place, values, bins) / count for values in (confidence, right))
+    return list(map(Bin, *(column.tolist() for column in (edges[:-1], edges[1:], count, claimed, observed))))
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """Sum over bins of count / n * abs(right - claimed); NaN without values.
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3; for binary labels as here, Naeini et al.,
+    "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015. Biased upwards for few values.
+    """
+    filled = [each for each in reliability(confidence, right, bins) if each.count]
+    error = sum(each.count * abs(each.claimed - each.right) for each in filled)
+    return error / len(confidence) if filled else float("nan")

@@ -7,6 +7,7 @@ its own. Before thinning the areas are exactly `metrics.roc_auc` and `metrics.av
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,12 +28,35 @@ _GREY = "#666666"
 
 def roc(scores: Scores) -> dict[str, np.ndarray]:
     """ROC curves by name: macro (mean true at each false positive rate), micro (pooled), and each averaged class."""
-    return _curves(scores, _roc, _mean_roc)
+
+    def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
+        return np.stack(roc_curve(target, score)[:2], axis=1)
+
+    def mean(curves: list[np.ndarray]) -> np.ndarray:
+        grid = np.linspace(0, 1, POINTS - 1)
+        rates = np.mean([np.interp(grid, *curve.T) for curve in curves], axis=0)
+        return np.concatenate([[(0.0, 0.0)], np.stack([grid, rates], axis=1)])
+
+    return _curves(scores, curve, mean)
 
 
 def precision_recall(scores: Scores) -> dict[str, np.ndarray]:
     """Precision-recall curves by name: macro (mean precision at each recall), micro, and each averaged class."""
-    return _curves(scores, _precision_recall, _mean_precision)
+
+    def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
+        precision, recall, _ = precision_recall_curve(target, score)
+        points = np.stack([recall, precision], axis=1)[::-1]
+        # scikit-learn's precision 1 at recall 0 belongs to no threshold; the first step starts there instead.
+        points[0, 1] = points[1, 1]
+        return points
+
+    def mean(curves: list[np.ndarray]) -> np.ndarray:
+        grid = np.linspace(0, 1, POINTS)
+        # A recall that equals a grid point up to rounding belongs to the step that ends there.
+        steps = [curve[np.searchsorted(curve[:, 0], grid - 1e-9), 1] for curve in curves]
+        return np.stack([grid, np.mean(steps, axis=0)], axis=1)
+
+    return _curves(scores, curve, mean)
 
 
 def _curves(
@@ -40,44 +64,17 @@ def _curves(
     curve: Callable[[np.ndarray, np.ndarray], np.ndarray],
     mean: Callable[[list[np.ndarray]], np.ndarray],
 ) -> dict[str, np.ndarray]:
-    def labelled(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        cells = ~np.isnan(targets)
-        return curve(targets[cells], probabilities[cells])
-
-    by_class = {
-        name: labelled(scores.targets[:, k], scores.probabilities[:, k])
-        for k, name in enumerate(scores.classes.index)
-        if name in scores.averaged
+    cells = ~np.isnan(scores.targets)
+    columns: dict[str, Any] = {
+        name: (slice(None), k) for k, name in enumerate(scores.classes.index) if name in scores.averaged
     }
-    if not by_class:
+    if not columns:
         return {}
-    pooled = labelled(scores.targets, scores.probabilities)
-    return {name: thin(c) for name, c in {"macro": mean(list(by_class.values())), "micro": pooled, **by_class}.items()}
-
-
-def _roc(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-    return np.stack(roc_curve(target, score)[:2], axis=1)
-
-
-def _precision_recall(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-    precision, recall, _ = precision_recall_curve(target, score)
-    curve = np.stack([recall, precision], axis=1)[::-1]
-    # scikit-learn's precision 1 at recall 0 belongs to no threshold; the first step starts there instead.
-    curve[0, 1] = curve[1, 1]
-    return curve
-
-
-def _mean_roc(curves: list[np.ndarray]) -> np.ndarray:
-    grid = np.linspace(0, 1, POINTS - 1)
-    rates = np.mean([np.interp(grid, curve[:, 0], curve[:, 1]) for curve in curves], axis=0)
-    return np.concatenate([[(0.0, 0.0)], np.stack([grid, rates], axis=1)])
-
-
-def _mean_precision(curves: list[np.ndarray]) -> np.ndarray:
-    grid = np.linspace(0, 1, POINTS)
-    # A recall that equals a grid point up to rounding belongs to the step that ends there.
-    steps = [curve[np.searchsorted(curve[:, 0], grid - 1e-9), 1] for curve in curves]
-    return np.stack([grid, np.mean(steps, axis=0)], axis=1)
+    curves = {
+        name: curve(scores.targets[at][cells[at]], scores.probabilities[at][cells[at]])
+        for name, at in {"micro": ..., **columns}.items()
+    }
+    return {name: thin(c) for name, c in {"macro": mean([curves[name] for name in columns]), **curves}.items()}
 
 
 def thin(curve: np.ndarray, points: int = POINTS) -> np.ndarray:
@@ -96,6 +93,8 @@ def draw_overview(path: Path | str, scores: Scores) -> None:
         bars, curves = picture.subplots(1, 2, width_ratios=(1.15, 1))
         _draw_classes(bars, scores)
         _draw_roc(curves, scores)
+        for axes in (bars, curves):
+            axes.spines[["top", "right"]].set_visible(False)
         titles = {"f1_macro": "F1 macro", "roc_auc": "ROC-AUC macro", "accuracy": "accuracy"}
         texts = [f"{title} {text(*scores.figures.loc[name])}" for name, title in titles.items()]
         picture.suptitle(" · ".join([scores.size, *texts]), fontsize=11)
@@ -112,16 +111,10 @@ def _draw_classes(axes: Axes, scores: Scores) -> None:
     for y, reason in classes.set_index("y").left_out.dropna().items():
         axes.text(0.01, y, f"left out: {reason}", va="center", color=_GREY, fontsize=9, style="italic")
     axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
-    axes.set(
-        title="By class, with 95 % intervals",
-        xlabel="F1 (at the validation thresholds) and ROC-AUC (dotted: chance)",
-        xlim=(0, 1),
-        ylim=(len(classes) - 0.4, -0.6),
-        yticks=classes.y,
-        yticklabels=[f"{name} ({positives})" for name, positives in classes.positives.items()],
-        ylabel="instrument (clips with it)",
-    )
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), title="By class, with 95 % intervals")
+    axes.set_xlabel("F1 (at the validation thresholds) and ROC-AUC (dotted: chance)")
+    axes.set_yticks(classes.y, [f"{name} ({positives})" for name, positives in classes.positives.items()])
+    axes.set_ylabel("instrument (clips with it)")
     if len(averaged):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(_BARS), frameon=False)
 
@@ -137,12 +130,5 @@ def _draw_roc(axes: Axes, scores: Scores) -> None:
         axes.plot(*curves["macro"].T, color="black", linewidth=2.6, label=label)
         axes.legend(loc="lower right", fontsize=8.5, handlelength=3, framealpha=0.9)
     axes.plot((0, 1), (0, 1), color=_GREY, linewidth=0.8, linestyle=":")
-    axes.set(
-        title="ROC (area under each curve in the legend)",
-        xlabel="false positive rate",
-        ylabel="true positive rate",
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-    )
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title="ROC (area under each curve in the legend)")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")

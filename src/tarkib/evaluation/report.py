@@ -10,29 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tarkib.evaluation import plots
 from tarkib.evaluation.scores import CALIBRATION, HEADLINE, Scores, text
 from tarkib.evaluation.testset import TestSet
 from tarkib.runtime.outputs import atomic_file
-from tarkib.tables import Table
+from tarkib.tables import PREDICTIONS
 
 FEW_RECORDINGS = 20
 """With fewer recordings a percentile interval is too narrow (Davison and Hinkley, 1997, chapter 5)."""
-
-_COLUMNS = {
-    "sample_id": pa.string(),
-    "recording": pa.string(),
-    "instrument": pa.string(),
-    "label": pa.bool_(),
-    "probability": pa.float64(),
-    "predicted": pa.bool_(),
-}
-PREDICTIONS = Table(
-    "predictions", pa.schema([pa.field(name, kind, nullable=name == "label") for name, kind in _COLUMNS.items()])
-)
-"""One row for each clip and class; `label` is null where the class is not labelled."""
 
 
 def write_metrics(path: Path, scores: Scores) -> None:
@@ -62,12 +48,9 @@ def write_details(path: Path, scores: Scores, notes: Sequence[str] = ()) -> None
 
 def _nested(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts, `f1`, `f1_low` and `f1_high` being one entry `f1`."""
+    names = [name for name in frame.reset_index() if not name.endswith(("_low", "_high"))]
     return [
-        {
-            name: _interval(row, name) if f"{name}_low" in row else _number(row[name])
-            for name in row
-            if not name.endswith(("_low", "_high"))
-        }
+        {name: _interval(row, name) if f"{name}_low" in row else _number(row[name]) for name in names}
         for row in frame.reset_index().to_dict("records")
     ]
 
@@ -89,7 +72,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_predictions(path: Path, test: TestSet, scores: Scores) -> None:
-    """Write `PREDICTIONS`."""
+    """Write `tables.PREDICTIONS`."""
     rows = [
         {
             "sample_id": test.ids[i],
@@ -128,22 +111,20 @@ def _points(curves: Mapping[str, np.ndarray], x: str, y: str) -> pd.DataFrame:
 
 def summary(scores: Scores) -> str:
     """All figures as plain text of several lines, with the classes left out and why."""
+    preamble = f"{scores.size}; in brackets the 95 % interval from {scores.rounds} resamplings of the recordings."
     if scores.recordings == 1:
         preamble = f"{scores.size}; with one recording there is nothing to resample, so there are no intervals."
-    else:
-        preamble = f"{scores.size}; in brackets the 95 % interval from {scores.rounds} resamplings of the recordings."
-        if scores.recordings < FEW_RECORDINGS:
-            preamble += (
-                f"\nWith fewer than {FEW_RECORDINGS} recordings such intervals are narrower than they should be."
-            )
+    elif scores.recordings < FEW_RECORDINGS:
+        preamble += f"\nWith fewer than {FEW_RECORDINGS} recordings such intervals are narrower than they should be."
     figures = scores.figures.copy()
     figures.loc["accuracy of predicting nothing", "value"] = scores.all_negative_accuracy
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in scores.left_out.items():
-        by_reason.setdefault(reason, []).append(name)
-    left_out = [f"Left out of the averages ({reason}): {', '.join(names)}" for reason, names in by_reason.items()]
     classes = scores.classes[["positives", "negatives", "threshold", "precision", "recall"]]
     areas = scores.classes.loc[:, "f1":].drop(columns=["f1_at_half", "f1_at_half_low", "f1_at_half_high"])
+    reasons = scores.classes.left_out.dropna()
+    left_out = [
+        f"Left out of the averages ({reason}): {', '.join(part.index)}"
+        for reason, part in reasons.groupby(reasons, sort=False)
+    ]
     tables = [_texts(figures).to_string(header=False), _texts(classes.join(areas)).to_string()]
     blocks = [preamble, *tables, _texts(scores.polyphony).to_string(), "\n".join(left_out)]
     return "\n\n".join(filter(None, blocks))

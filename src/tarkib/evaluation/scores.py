@@ -6,25 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tarkib.evaluation import bootstrap, calibration, metrics
-from tarkib.evaluation.statistics import BY_CLASS, BY_POLYPHONY, Statistic
+from tarkib.evaluation import bootstrap, metrics
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = ("accuracy", "accuracy_at_half", "exact_match", "f1_macro", "f1_micro", "roc_auc", "average_precision")
 """The figures that summarise an experiment; `roc_auc` and `average_precision` are macro."""
 
 CALIBRATION = "calibration_error"
-"""Expected calibration error of all labelled cells pooled, lower is better.
-
-It has no interval: resampling adds noise to every bin, which biases the error upwards.
-"""
+"""Of all labelled cells pooled. It has no interval: resampling adds noise to every bin, which biases it upwards."""
 
 NOT_LABELLED = "not labelled in the test set"
 NOT_TRAINED = "no training material"
 NO_POSITIVES = "no positives in the test set"
 NO_NEGATIVES = "no negatives in the test set"
 
-_AT_HALF = ("exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
+_BY_CLASS = ("f1", "f1_at_half", "roc_auc", "average_precision")
+_BY_POLYPHONY = ("accuracy", "exact_match", "f1_micro")
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,9 @@ class Scores:
     figures : columns value, value_low, value_high; one row for each of `HEADLINE`, the other `_at_half` figures, and
         `CALIBRATION`.
     classes : one row a class: positives, negatives and predicted (numbers of labelled clips), threshold, left_out (why
-        the class is in no macro figure, or None), precision, recall, and the figures `BY_CLASS`, each with its interval
-        in `<name>_low` and `<name>_high`.
-    polyphony : one row for each number of instruments that play in a clip: clips, and the figures `BY_POLYPHONY`.
+        the class is in no macro figure, or None), precision, recall, and f1, f1_at_half, roc_auc and average_precision,
+        each with its interval in `<name>_low` and `<name>_high`.
+    polyphony : one row for each number of instruments that play in a clip: clips, and accuracy, exact_match, f1_micro.
     all_negative_accuracy : accuracy of predicting no instrument.
     targets, probabilities : what was scored, shape (n, c); targets are NaN where not labelled or not trained.
     """
@@ -68,6 +65,57 @@ class Scores:
         return self.classes.left_out.dropna().to_dict()
 
 
+class Statistic:
+    """All figures that have an interval, as a function of how often each clip counts, for `bootstrap.intervals`.
+
+    Parameters
+    ----------
+    targets, probabilities : shape (n, c), see `metrics`; NaN where not to be scored.
+    decisions : bool, shape (n, c), at the validation thresholds.
+    played : number of instruments in each clip, shape (n,).
+    """
+
+    def __init__(self, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, played: np.ndarray):
+        self.targets, self.probabilities = metrics.validate(targets, probabilities)
+        self.decisions = decisions
+        self.at_half = metrics.predict(self.probabilities, metrics.DEFAULT_THRESHOLD)
+        self._clips_with = [played == number for number in np.unique(played)]
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Figures by name, each of shape (r, ...), for weights of shape (r, n).
+
+        `<name>_at_half` is at 0.5, `class_<name>` has a value for each class, and `polyphony_<name>` for each number of
+        instruments that occurs in a clip, ascending.
+        """
+        figures = {}
+        for suffix, decisions in (("", self.decisions), ("_at_half", self.at_half)):
+            for name in _BY_POLYPHONY:
+                figures[name + suffix] = getattr(metrics, name)(self.targets, decisions, weights)
+            figures["class_f1" + suffix] = metrics.f1(self.targets, decisions, weights)
+            figures["f1_macro" + suffix] = metrics.macro(figures["class_f1" + suffix])
+        for name in ("roc_auc", "average_precision"):
+            figures[f"class_{name}"] = getattr(metrics, name)(self.targets, self.probabilities, weights)
+            figures[name] = metrics.macro(figures[f"class_{name}"])
+        for name in _BY_POLYPHONY:
+            by_number = [
+                getattr(metrics, name)(self.targets[clips], self.decisions[clips], weights[:, clips])
+                for clips in self._clips_with
+            ]
+            figures[f"polyphony_{name}"] = np.stack(by_number, axis=1)
+        return figures
+
+    def lone(self, groups: Sequence[str]) -> dict[str, np.ndarray]:
+        """Which classes and numbers of instruments, by figure, depend on one recording; bool.
+
+        These get no interval: a resample holds that recording or says nothing. `groups` is the recording of each clip.
+        """
+        names = np.asarray(groups, dtype=str)
+        classes = [min(len(set(names[target == side])) for side in (0, 1)) < 2 for target in self.targets.T]
+        numbers = [len(set(names[clips])) < 2 for clips in self._clips_with]
+        lone = {f"class_{name}": np.array(classes) for name in _BY_CLASS}
+        return lone | {f"polyphony_{name}": np.array(numbers) for name in _BY_POLYPHONY}
+
+
 def score(
     targets: np.ndarray,
     probabilities: np.ndarray,
@@ -77,31 +125,24 @@ def score(
     rng: np.random.Generator,
     rounds: int = 1000,
     trained_classes: Collection[str] = INSTRUMENTS,
-    classes: Sequence[str] = INSTRUMENTS,
 ) -> Scores:
-    """Score probabilities against targets.
+    """Score probabilities against targets, both of shape (n, 10): 1 plays, 0 does not, NaN not labelled.
 
     Parameters
     ----------
-    targets : shape (n, c): 1 plays, 0 does not, NaN not labelled.
-    probabilities : shape (n, c).
     thresholds : one, or one a class, chosen on validation data (`metrics.best_thresholds`).
-    groups : recording of each clip, length n; recordings are resampled for the intervals.
-    rounds : number of resamples.
+    groups : recording of each clip, length n; recordings are resampled, `rounds` times, for the intervals.
     trained_classes : classes with training material. The others are left out of all figures, as are classes without
         labels; classes without positives or negatives are left out of the macro figures.
 
-    Raises TarkibError without clips, ValueError for shapes, values or names that do not fit.
+    Raises TarkibError without clips, ValueError for shapes or values that do not fit.
     """
     labels, probabilities = metrics.validate(targets, probabilities)
-    if len(classes) != labels.shape[1] or len(groups) != len(labels):
-        raise ValueError(f"{len(classes)} classes and {len(groups)} groups for targets of shape {labels.shape}")
-    if unknown := set(trained_classes) - set(classes):
-        raise ValueError(f"trained_classes: {sorted(unknown)} are none of {list(classes)}")
-    trained = np.isin(classes, list(trained_classes))
+    trained = np.isin(INSTRUMENTS, list(trained_classes))
     scored = np.where(trained, labels, np.nan)
     decisions = metrics.predict(probabilities, thresholds)
     played = np.sum(labels == 1, axis=1)
+    numbers, clips = np.unique(played, return_counts=True)
     statistic = Statistic(scored, probabilities, decisions, played)
     points = {name: values[0] for name, values in statistic(np.ones((1, len(labels)))).items()}
     ends = bootstrap.intervals(statistic, groups, rng, rounds=rounds)
@@ -115,10 +156,13 @@ def score(
             columns[f"{name}_low"], columns[f"{name}_high"] = ends[prefix + name]
         return columns
 
-    figures = {name: (points[name], *ends[name]) for name in (*HEADLINE, *_AT_HALF)}
+    figures = {
+        name: (points[name], *ends[name])
+        for name in (*HEADLINE, "exact_match_at_half", "f1_macro_at_half", "f1_micro_at_half")
+    }
     labelled = ~np.isnan(scored)
-    error = calibration.expected_calibration_error(probabilities[labelled], scored[labelled])
-    tp, fp, fn, tn = metrics.confusion(labels, decisions).values()
+    error = metrics.expected_calibration_error(probabilities[labelled], scored[labelled])
+    tp, fp, fn, tn = metrics.confusion(labels, decisions)
     reasons = {
         NOT_LABELLED: tp + fn + fp + tn == 0,
         NOT_TRAINED: ~trained,
@@ -130,25 +174,22 @@ def score(
         "positives": (tp + fn).astype(int),
         "negatives": (fp + tn).astype(int),
         "predicted": (tp + fp).astype(int),
-        "threshold": np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(classes)),
+        "threshold": np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(INSTRUMENTS)),
         "left_out": [name or None for name in reason.tolist()],
         "precision": np.where(reason == "", metrics.divide(tp, tp + fp), np.nan),
         "recall": np.where(reason == "", metrics.divide(tp, tp + fn), np.nan),
-        **estimates("class_", BY_CLASS),
+        **estimates("class_", _BY_CLASS),
     }
-    by_number = {"clips": [int(np.sum(played == number)) for number in statistic.numbers]}
     return Scores(
         clips=len(labels),
         recordings=len(set(groups)),
         rounds=rounds,
-        figures=pd.DataFrame(
-            [*figures.values(), (error, np.nan, np.nan)],
-            index=[*figures, CALIBRATION],
-            columns=["value", "value_low", "value_high"],
+        figures=pd.DataFrame.from_dict(
+            figures | {CALIBRATION: (error, np.nan, np.nan)}, "index", columns=["value", "value_low", "value_high"]
         ),
-        classes=pd.DataFrame(by_class, index=pd.Index(classes, name="instrument")),
+        classes=pd.DataFrame(by_class, index=pd.Index(INSTRUMENTS, name="instrument")),
         polyphony=pd.DataFrame(
-            by_number | estimates("polyphony_", BY_POLYPHONY), index=pd.Index(statistic.numbers, name="instruments")
+            {"clips": clips} | estimates("polyphony_", _BY_POLYPHONY), index=pd.Index(numbers, name="instruments")
         ),
         all_negative_accuracy=float(metrics.accuracy(scored, np.zeros(scored.shape, dtype=bool))),
         targets=scored,

@@ -1,34 +1,41 @@
-"""A hand-labelled test set: a folder of audio files with tables of labels (`library.tables_in`).
+"""A hand-labelled test set: a folder of audio files with tables of labels.
 
 A table has one row a clip (`tarkib.recordings.spreadsheets` reads it) and these columns:
 
-* ``sample_id`` (or ``file``, or ``path``): the clip's file (`library.Library.find`): a path from the folder or a file
-  name, with or without extension. With both ``sample_id`` and ``path`` or ``file``, the former is only the clip's name.
+* ``sample_id`` (or ``file``, or ``path``): the clip's file (`Library.find`): a path from the folder or a file name,
+  with or without extension. With both ``sample_id`` and ``path`` or ``file``, the former is only the clip's name.
 * ``recording``, optional: what the clip was cut from. Clips of one recording are resampled together.
 * one column an instrument, in any spelling that `tarkib.vocabulary.instrument` knows: 1 (plays), 0 (does not), or how
   sure the labeller was. A class without a column is not labelled, which is not the same as absent.
+
+A name in a table is only compared with names in the folder, so that it cannot reach a file outside.
 """
 
 import math
+import os
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 import numpy as np
 
 from tarkib import audio
 from tarkib.errors import TarkibError
-from tarkib.evaluation.library import LABELS, Library, Row, several, tables_in
-from tarkib.recordings import spreadsheets
-from tarkib.recordings.folders import one_spelling
-from tarkib.recordings.spreadsheets import Sheet
+from tarkib.recordings import folders, spreadsheets
 from tarkib.runtime.text import bounded, printable, shown, some
 from tarkib.vocabulary import INSTRUMENTS, instrument
 
+LABELS = "labels.csv"
+
 _ID_COLUMNS = ("sample_id", "file", "path")  # the first names the clip, the last finds its file
-_RECORDING = "recording"
 _LONGEST_S = 3_600.0  # all excerpts are in memory at once
 _LAYOUT = f"write a heading such as: sample_id,recording,{','.join(INSTRUMENTS[:3])},..."
+
+# A number as spreadsheets and programs write it: 7, 007, 7.0.
+_NUMBER = re.compile(r"0*([0-9]{1,18})(\.0+)?")
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,7 @@ class TestSet:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """Positions of the columns; `instruments` maps a position to a class's index, in the order of the classes."""
 
     id: int
@@ -58,6 +64,72 @@ class Columns:
     recording: int | None
     instruments: dict[int, int]
     ignored: list[str]
+
+
+class Row(NamedTuple):
+    """A row of a table of labels, and the line it ends in; `values` are 0 to 1, in the order of the classes."""
+
+    table: Path
+    line: int
+    id: str
+    file: str
+    recording: str
+    values: tuple[float, ...]
+
+    @property
+    def where(self) -> str:
+        return f"{self.table}, line {self.line}"
+
+
+class Library:
+    """The audio files in a folder and its subfolders, by the names that a table of labels may use.
+
+    files : paths of the files that can be read.
+    notes : sentences about files and links that cannot be read, or that DVC does not follow.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        listing = folders.listing(folder)
+        self.files = [folder / entry.path for entry in listing.entries if entry.problem is None]
+        problems = [f"{printable(entry.path)} {entry.problem}" for entry in listing.entries if entry.problem]
+        self.notes = [f"{folder}: left out ({len(problems)}): {some(problems)}"] if problems else []
+        self.notes += folders.remarks(folder, listing)
+        # By path and by name, each with and without extension, and by number.
+        by_path, by_name, by_number = self._indices = [defaultdict[str, list[Path]](list) for _ in range(3)]
+        for file in self.files:
+            path = folders.form(self._path(file))
+            for index, name in ((by_path, path), (by_name, PurePosixPath(path).name)):
+                index[name].append(file)
+                index[name[: -len(file.suffix)]].append(file)
+            if number := _NUMBER.fullmatch(file.stem):
+                by_number[number[1]].append(file)
+
+    def _path(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+    def find(self, row: Row) -> Path | None:
+        """The audio file of a row, None where there is none.
+
+        A path wins over a bare file name, and that over an equal number (7.0 and 007 are 7). Of names that differ in
+        Unicode form only, the identical one wins. Raises TarkibError for a name that leads out of the folder or is
+        ambiguous.
+        """
+        name = folders.form(row.file)
+        if ".." in name.split("/") or name.startswith("/") or PureWindowsPath(row.file).anchor:
+            raise TarkibError(f"{row.where}: {shown(row.file)} leads out of the folder; name a file inside it")
+        number = _NUMBER.fullmatch(name)
+        keys = (name, name, number[1] if number else "")
+        files = next((index[key] for index, key in zip(self._indices, keys, strict=True) if key in index), [])
+        if len(files) > 1:
+            exact = str(PurePosixPath(row.file))
+            files = [file for file in files if exact in (self._path(file), self._path(file.with_suffix("")))] or files
+        if len(files) > 1:
+            names = some(printable(self._path(file)) for file in files)
+            raise TarkibError(
+                f"{row.where}: {shown(row.file)} may be any of {names}; write its path from the folder, with extension"
+            )
+        return files[0] if files else None
 
 
 def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
@@ -70,80 +142,85 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     if folder.is_file():
         raise TarkibError(f"{folder}: is a file; set data.test to its folder")
     tables, ignored = tables_in(folder)
-    sheets = [_read(path) for path in tables]
-    columns = _columns(folder, tables, sheets)
-    rows = [
-        row_of(path, line, cells, these, sheet.heading)
-        for path, sheet, these in zip(tables, sheets, columns, strict=True)
-        for line, cells in sheet.rows
-    ]
-    rows = [replace(row, values=tuple(float(value >= label_threshold) for value in row.values)) for row in rows]
+    columns, rows = _rows(folder, tables)
+    rows = [row._replace(values=tuple(float(value >= label_threshold) for value in row.values)) for row in rows]
     place = str(tables[0] if len(tables) == 1 else folder)
     if not rows:
         raise TarkibError(f"{place}: holds no clips; add one row for each audio file")
     library = Library(folder)
     by_file = matched(rows, library)
-    present = {row.id for row in by_file.values()}
-    absent = list(dict.fromkeys(row.id for row in rows if row.id not in present))
-    if not by_file:
+    clips = list(by_file.values())
+    absent = list({row.id: None for row in rows if library.find(row) is None})
+    if not clips:
         raise TarkibError(
-            f"{place}: not one of its clips ({_names(absent)}) has an audio file in {folder}; "
+            f"{place}: not one of its clips ({some(map(bounded, absent))}) has an audio file in {folder}; "
             f"put the audio files there, ending in one of {', '.join(sorted(audio.SUFFIXES))}"
         )
-    targets = np.full((len(by_file), len(INSTRUMENTS)), np.nan)
-    targets[:, list(columns[0].instruments.values())] = [row.values for row in by_file.values()]
-    unlabelled = len(library.files) - len(by_file)
+    targets = np.full((len(clips), len(INSTRUMENTS)), np.nan)
+    targets[:, list(columns.instruments.values())] = [row.values for row in clips]
     return TestSet(
-        ids=[row.id for row in by_file.values()],
+        ids=[row.id for row in clips],
         paths=list(by_file),
-        recordings=one_spelling([row.recording for row in by_file.values()]),
+        recordings=folders.one_spelling([row.recording for row in clips]),
         targets=targets,
-        notes=[*_notes(place, tables, ignored, columns[0], absent, unlabelled), *library.notes],
+        notes=[*_notes(place, tables, ignored, columns, absent, len(library.files) - len(clips)), *library.notes],
     )
 
 
-def _read(path: Path) -> Sheet:
-    sheet = spreadsheets.read(path)
-    if not sheet.heading:
-        missing = spreadsheets.content(path) is None
-        reason = f"not there; a test set is a folder of audio files with a {LABELS}:" if missing else "is empty;"
-        raise TarkibError(f"{path}: {reason} {_LAYOUT}")
-    return sheet
+def tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The tables of labels in a folder, and the CSV files beside them that are ignored.
+
+    The table is `labels.csv`, else all CSV files together. Of two called alike but for ``_bin`` that one is taken, as
+    HamNava publishes soft and binary labels. Without any table, the first result is the missing `labels.csv`.
+    """
+    tables = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".csv" and os.path.isfile(path))
+    stems = {path.stem.lower() for path in tables}
+    named = [path for path in tables if path.name.lower() == LABELS]
+    chosen = named or [path for path in tables if f"{path.stem.lower()}_bin" not in stems]
+    return chosen or [folder / LABELS], [path for path in tables if path not in chosen]
 
 
-def _columns(folder: Path, tables: list[Path], sheets: list[Sheet]) -> list[Columns]:
-    """The columns of each table; several tables must have the same names, in any order."""
-    try:
-        columns = [columns_of(path, sheet.heading) for path, sheet in zip(tables, sheets, strict=True)]
-    except TarkibError as error:
-        raise several(folder, tables, f" ({error})") if len(tables) > 1 else error from error
-    names = [sorted(map(str.casefold, sheet.heading)) for sheet in sheets]
-    for path, these in zip(tables, names, strict=True):
-        if these != names[0]:
+def several(folder: Path, tables: list[Path], why: str = "") -> TarkibError:
+    """The error that one of several tables must be chosen."""
+    names = some(printable(path.name) for path in tables)
+    return TarkibError(f"{folder}: holds several tables, {names}; rename the one with the labels to {LABELS}{why}")
+
+
+def _rows(folder: Path, tables: list[Path]) -> tuple[Columns, list[Row]]:
+    """The columns and rows of tables, which must have the same columns, in any order."""
+    rows: list[Row] = []
+    headings: list[list[str]] = []
+    for path in tables:
+        sheet = spreadsheets.read(path)
+        if not sheet.heading:
+            missing = spreadsheets.content(path) is None
+            reason = f"not there; a test set is a folder of audio files with a {LABELS}:" if missing else "is empty;"
+            raise TarkibError(f"{path}: {reason} {_LAYOUT}")
+        try:
+            columns = columns_of(path, sheet.heading)
+        except TarkibError as error:
+            raise several(folder, tables, f" ({error})") if len(tables) > 1 else error from error
+        headings.append(sorted(map(str.casefold, sheet.heading)))
+        if headings[-1] != headings[0]:
             raise several(folder, tables, f" ({path.name} has other columns than {tables[0].name})")
-    return columns
-
-
-def _names(names: list[str], most: int = 10) -> str:
-    return some((bounded(name, 60) for name in names), most)
+        rows += [row_of(path, line, cells, columns, sheet.heading) for line, cells in sheet.rows]
+    return columns, rows
 
 
 def _notes(
     place: str, tables: list[Path], ignored: list[Path], columns: Columns, absent: list[str], unlabelled: int
 ) -> Iterator[str]:
-    others = some(printable(path.name) for path in ignored)
     if len(tables) > 1:
-        names = some(printable(path.name) for path in tables)
-        yield f"{place}: tables read together: {names}" + (f"; ignored: {others}" if ignored else "")
-    elif ignored:
-        yield f"{place}: other tables in the folder, ignored: {others}"
+        yield f"{place}: tables read together: {some(printable(path.name) for path in tables)}"
+    if ignored:
+        yield f"{place}: other tables in the folder, ignored: {some(printable(path.name) for path in ignored)}"
     if columns.ignored:
-        yield f"{place}: columns that are none of the ten instruments, left out: {_names(columns.ignored, 20)}"
+        yield f"{place}: columns that are none of the ten instruments, left out: {some(map(bounded, columns.ignored))}"
     missing = [name for k, name in enumerate(INSTRUMENTS) if k not in columns.instruments.values()]
     if missing:
         yield f"{place}: instruments without a column, not labelled and so not scored: {', '.join(missing)}"
     if absent:
-        yield f"{place}: rows without an audio file, left out ({len(absent)}): {_names(absent)}"
+        yield f"{place}: rows without an audio file, left out ({len(absent)}): {some(map(bounded, absent))}"
     if unlabelled:
         yield f"{place}: audio files without a row, left out: {unlabelled}"
 
@@ -152,30 +229,23 @@ def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
     """The rows whose audio file exists, by that file, in the order of the rows.
 
     A clip that several tables give the same labels counts once. Raises TarkibError for tables that contradict each
-    other, a clip or file that is twice in one table, and ids that are ambiguous or lead out of the folder.
+    other, a file that is twice in one table, and names that are ambiguous or lead out of the folder.
     """
-    by_id: dict[str, Row] = {}
     by_file: dict[Path, Row] = {}
     for row in rows:
-        first = by_id.setdefault(row.id, row)
-        _check_repeated(first, row, f"is already in {_place(first, row)}")
-    for row in by_id.values():
-        if file := library.find(row):
-            first = by_file.setdefault(file, row)
-            where = f"{_place(first, row)} ({printable(file.name)})"
-            _check_repeated(first, row, f"is the same file as {shown(first.id)} in {where}")
+        file = library.find(row)
+        first = by_file.setdefault(file, row) if file else row
+        is_twice = first.table == row.table and first.line != row.line
+        if file and (is_twice or first.values != row.values):
+            same = (
+                "is already"
+                if first.id == row.id
+                else f"is the same file as {shown(first.id)} ({printable(file.name)})"
+            )
+            place = f"line {first.line}" if is_twice else first.where
+            remedy = "keep one of the two rows" if is_twice else "the labels differ, keep the correct ones"
+            raise TarkibError(f"{row.where}: {shown(row.id)} {same} in {place}; {remedy}")
     return by_file
-
-
-def _place(row: Row, other: Row) -> str:
-    return f"line {row.line}" if row.table == other.table else row.where
-
-
-def _check_repeated(first: Row, row: Row, problem: str) -> None:
-    if first.table == row.table and first is not row:
-        raise TarkibError(f"{row.where}: {shown(row.id)} {problem}; keep one of the two rows")
-    if first.values != row.values:
-        raise TarkibError(f"{row.where}: {shown(row.id)} {problem}; the labels differ, keep the correct ones")
 
 
 def columns_of(path: Path, heading: list[str]) -> Columns:
@@ -184,27 +254,18 @@ def columns_of(path: Path, heading: list[str]) -> Columns:
     ids = [name for name in _ID_COLUMNS if name in names]
     if not ids:
         raise TarkibError(f"{path}: no column sample_id (or file, or path); {_LAYOUT}")
-    by_class: dict[str, list[int]] = {name: [] for name in INSTRUMENTS}
-    ignored = []
-    for position, name in enumerate(heading):
-        if canonical := instrument(name):
-            by_class[canonical].append(position)
-        elif names[position] not in (*ids, _RECORDING):
-            ignored.append(name or f"column {position + 1} (without a name)")
-    for canonical, positions in by_class.items():
-        if len(positions) > 1:
-            spellings = _names([heading[position] for position in positions])
-            raise TarkibError(f"{path}: columns {spellings} all mean {canonical}; keep one of them")
-    instruments = {positions[0]: k for k, positions in enumerate(by_class.values()) if positions}
+    classes = [instrument(name) for name in heading]
+    for canonical in INSTRUMENTS:
+        if classes.count(canonical) > 1:
+            spellings = (bounded(name) for name, known in zip(heading, classes, strict=True) if known == canonical)
+            raise TarkibError(f"{path}: columns {some(spellings)} all mean {canonical}; keep one of them")
+    instruments = {classes.index(name): k for k, name in enumerate(INSTRUMENTS) if name in classes}
+    others = [k for k, known in enumerate(classes) if known is None and names[k] not in (*ids, "recording")]
+    ignored = [heading[k] or f"column {k + 1} (without a name)" for k in others]
     if not instruments:
         raise TarkibError(f"{path}: no column is one of the instruments {', '.join(INSTRUMENTS)}; {_LAYOUT}")
-    return Columns(
-        id=names.index(ids[0]),
-        file=names.index(ids[-1]),
-        recording=names.index(_RECORDING) if _RECORDING in names else None,
-        instruments=instruments,
-        ignored=ignored,
-    )
+    recording = names.index("recording") if "recording" in names else None
+    return Columns(names.index(ids[0]), names.index(ids[-1]), recording, instruments, ignored)
 
 
 def row_of(path: Path, line: int, cells: list[str], columns: Columns, heading: list[str]) -> Row:
@@ -213,19 +274,17 @@ def row_of(path: Path, line: int, cells: list[str], columns: Columns, heading: l
         if not cells[position]:
             raise TarkibError(f"{path}, line {line}: {heading[position]} is blank; name the clip or remove the row")
     recording = cells[columns.recording] if columns.recording is not None else ""
-    values = tuple(_label(path, line, heading[k], cells[k]) for k in columns.instruments)
-    return Row(path, line, cells[columns.id], cells[columns.file], recording or cells[columns.id], values)
-
-
-def _label(path: Path, line: int, column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        remedy = "write 1 (plays), 0 (does not) or a number between"
-        raise TarkibError(f"{path}, line {line}: {bounded(column, 60)} is {shown(cell) if cell else 'blank'}; {remedy}")
-    return value
+    values = []
+    for k in columns.instruments:
+        try:
+            value = float(cells[k])
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 1:
+            problem = f"{bounded(heading[k], 60)} is {shown(cells[k]) if cells[k] else 'blank'}"
+            raise TarkibError(f"{path}, line {line}: {problem}; write 1 (plays), 0 (does not) or a number between")
+        values.append(value)
+    return Row(path, line, cells[columns.id], cells[columns.file], recording or cells[columns.id], tuple(values))
 
 
 def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
@@ -245,7 +304,8 @@ def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
         remarks += [f"{printable(path)}: {remark}" for remark in sound.remarks]
     if not samples:
         raise TarkibError(f"not one of the test set's {len(failed)} audio files can be used, such as {failed[0]}")
-    kept = TestSet(
+    kept = replace(
+        test,
         ids=[test.ids[k] for k in samples],
         paths=[test.paths[k] for k in samples],
         recordings=[test.recordings[k] for k in samples],

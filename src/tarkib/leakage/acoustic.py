@@ -49,18 +49,16 @@ class Match(NamedTuple):
 
 
 def find(excerpts: Sequence[np.ndarray], clips: Iterable[np.ndarray]) -> list[Match]:
-    """Find excerpts in clips; the clips are read once, a few at a time.
+    """Find excerpts, each of shape (n,), in clips of shape (120000,), both float32 at 24 kHz.
 
-    Parameters
-    ----------
-    excerpts : each float32 of shape (n,), at 24 kHz; searched for in pieces of five seconds.
-    clips : each float32 of shape (120000,), at 24 kHz.
-
-    Returns
-    -------
-    At most one match for each excerpt, in the order of the excerpts: the first clip that contains it.
+    Excerpts are searched for in pieces of five seconds; the clips are read once, a few at a time. At most one match for
+    each excerpt, in their order: the first clip that contains it.
     """
-    pieces = [(index, *piece) for index, excerpt in enumerate(excerpts) for piece in _pieces(excerpt)]
+    pieces = []
+    for index, excerpt in enumerate(excerpts):
+        sound = _resampled(excerpt)
+        starts = range(0, len(sound) - int(SHARED_SECONDS * _RATE) + 1, _PIECE)
+        pieces += [(index, start, sound[start : start + _PIECE]) for start in starts]
     if not pieces:
         return []
     spectra = _spectra([samples for _, _, samples in pieces])
@@ -80,24 +78,15 @@ def _resampled(samples: np.ndarray) -> np.ndarray:
     return soxr.resample(samples, SAMPLE_RATE, _RATE, quality="LQ")
 
 
-def _pieces(excerpt: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    sound = _resampled(excerpt)
-    for start in range(0, len(sound), _PIECE):
-        piece = sound[start : start + _PIECE]
-        if len(piece) >= SHARED_SECONDS * _RATE:
-            yield start, piece
-
-
-def fingerprint(sound: np.ndarray) -> np.ndarray:
-    """Fingerprint of a sound at 8 kHz, shape (n,): -1, 0 or 1, float32 of shape (_BITS, frames), 40 frames a second."""
-    windows = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP] * _TAPER
-    energy = np.square(np.abs(fft.rfft(windows, axis=1))) @ _BANDS
-    return np.sign(np.diff(np.diff(np.log(energy + _FLOOR), axis=1), axis=0)).T.astype(np.float32)
-
-
 def _spectra(sounds: Sequence[np.ndarray]) -> np.ndarray:
-    """Fourier transforms of the fingerprints along time, shape (frequencies, sounds, _BITS)."""
-    return np.stack([fft.rfft(fingerprint(sound), _LENGTH, axis=1) for sound in sounds]).transpose(2, 0, 1)
+    """Fourier transforms of the fingerprints of sounds at 8 kHz along time, shape (frequencies, sounds, _BITS)."""
+    prints = []
+    for sound in sounds:
+        windows = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP] * _TAPER
+        energy = np.square(np.abs(fft.rfft(windows, axis=1))) @ _BANDS
+        # -1, 0 or 1, shape (frames, _BITS), 40 frames a second.
+        prints.append(np.sign(np.diff(np.diff(np.log(energy + _FLOOR), axis=1), axis=0)).astype(np.float32))
+    return np.stack([fft.rfft(each, _LENGTH, axis=0) for each in prints], axis=1)
 
 
 def _candidates(pieces: np.ndarray, frames: np.ndarray, clips: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -123,5 +112,4 @@ def _correlated(piece: np.ndarray, clip: np.ndarray, lag: int) -> bool:
     piece, clip = piece[:length], clip[:length]
     correlation = signal.correlate(piece, clip, mode="same", method="fft")
     near = correlation[length // 2 - _HOP : length // 2 + _HOP + 1]
-    power = np.sqrt(np.sum(np.square(piece)) * np.sum(np.square(clip)))
-    return bool(np.max(np.abs(near)) >= _SAME * power)
+    return bool(np.max(np.abs(near)) >= _SAME * np.linalg.norm(piece) * np.linalg.norm(clip))

@@ -104,20 +104,19 @@ def _same_name(test: TestSet, recordings: Mapping[str, Mapping]) -> Iterator[_Pa
 
 
 def _plain(name: str) -> str:
-    """Normalise a name for comparison: one Unicode form, no case, no audio file extension."""
-    name = folders.form(name.strip()).casefold()
-    extension = PurePosixPath(name).suffix
-    return name.removesuffix(extension) if extension in audio.SUFFIXES else name
+    """A name for comparison: one Unicode form, no case, no audio file extension."""
+    path = PurePosixPath(folders.form(name.strip()).casefold())
+    return str(path.with_suffix("") if path.suffix in audio.SUFFIXES else path)
 
 
 def warnings(matches: Sequence[Match]) -> Iterator[str]:
     """One sentence for each kind of evidence: how many excerpts match, and the first of them."""
     for kind, description in _WARNINGS.items():
-        found = [match for match in matches if match.kind == kind]
-        if found:
-            pairs = text.some(text.printable(f"{match.excerpt} = {match.recording} ({match.split})") for match in found)
+        pairs = [f"{match.excerpt} = {match.recording} ({match.split})" for match in matches if match.kind == kind]
+        if pairs:
             yield (
-                f"warning: test excerpts that {description} ({_count(matches, kind)}): {pairs}; "
+                f"warning: test excerpts that {description} ({_count(matches, kind)}): "
+                f"{text.some(map(text.printable, pairs))}; "
                 "if it is the same music, remove it from the test set or from data.raw"
             )
 

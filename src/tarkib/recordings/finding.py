@@ -1,19 +1,29 @@
-"""Solo recordings in a folder, hashed and labelled. One bad recording is a `Recording` with a reason, no exception."""
+"""Solo recordings in a folder, hashed and labelled. One bad recording is a `Recording` with a reason, no exception.
+
+Folders are ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that
+`tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. An optional
+``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
+``performer``; blank means unknown) overrides the folders and, later on, every estimate.
+"""
 
 import hashlib
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tarkib import audio
+from tarkib import audio, vocabulary
 from tarkib.errors import TarkibError
-from tarkib.recordings import folders, labels
-from tarkib.runtime.text import bounded, printable, some
+from tarkib.recordings import folders, spreadsheets
+from tarkib.runtime.text import bounded, printable, shown, some
 from tarkib.tables import RECORDINGS
 
-_NAMED_TWINS = 4
+_TABLE = "recordings.csv"
+_RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
+_COLUMNS = ("instrument", "dastgah", *_RANGES, "performer")
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,13 @@ class Recording:
 def find(root: Path, content: folders.Listing | None = None) -> list[Recording]:
     """Find every audio file below a folder but hidden ones, in the order of their paths, hashed and labelled.
 
-    `content` is the folder's listing where the caller has it. Links are followed (see `folders`); what cannot be
-    followed or read is a `Recording` too, with the reason.
+    `content` is the folder's listing where the caller has it. What cannot be followed or read is a `Recording` too.
     Raises TarkibError where the folder is missing or holds no audio file, or where recordings.csv is wrong.
     """
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
     entries = (content or folders.listing(root)).entries
-    rows = labels.read(labels.table_path(root), [entry.path for entry in entries])
+    rows = _table(root / _TABLE, [entry.path for entry in entries])
     if not entries:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
@@ -72,35 +81,10 @@ def find(root: Path, content: folders.Listing | None = None) -> list[Recording]:
 
 def remarks(root: Path, content: folders.Listing) -> list[str]:
     """Warnings about the rest of a folder: files that are not read, and links that DVC does not follow."""
-    others = [bounded(path, 60) for path in content.others if path != labels.table_path(root).name]
-    lines = folders.remarks(root, content)
-    if others:
-        kinds = "neither recordings by their endings nor recordings.csv"
-        lines.insert(0, f"{printable(root)}: {kinds}, not read: {some(others)}")
-    return lines
-
-
-def _examined(root: Path, entry: folders.Entry, row: dict) -> Recording:
-    """A file labelled and hashed, or the reason why it is not used."""
-    fields, problem = labels.combined(entry.path, row)
-    recording = Recording(entry.path, **fields)
-    if entry.problem:
-        # Its path is never opened again, and must be printable.
-        return replace(recording.rejected(entry.problem), path=printable(entry.path))
-    try:
-        with (root / entry.path).open("rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_size == 0:
-                return recording.rejected("the file is empty")
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return recording.rejected(f"cannot be opened ({error.strerror}); no permission?")
-    recording = replace(recording, sha256=sha256, version=_version(status))
-    return recording.rejected(problem) if problem else recording
-
-
-def _version(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+    others = [bounded(path, 60) for path in content.others if path != _TABLE]
+    kinds = f"neither recordings by their endings nor {_TABLE}"
+    lines = [f"{printable(root)}: {kinds}, not read: {some(others)}"] if others else []
+    return lines + folders.remarks(root, content)
 
 
 def check_unchanged(root: Path, recordings: Iterable[Recording]) -> None:
@@ -119,23 +103,116 @@ def check_unchanged(root: Path, recordings: Iterable[Recording]) -> None:
         )
 
 
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _examined(root: Path, entry: folders.Entry, row: dict[str, Any]) -> Recording:
+    """A file labelled and hashed, or the reason why it is not used."""
+    fields, problem = _labels(entry.path, row)
+    recording = Recording(entry.path, **fields)
+    if entry.problem:
+        # Its path is never opened again, and must be printable.
+        return replace(recording.rejected(entry.problem), path=printable(entry.path))
+    try:
+        with (root / entry.path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_size == 0:
+                return recording.rejected("the file is empty")
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return recording.rejected(f"cannot be opened ({error.strerror}); no permission?")
+    recording = replace(recording, sha256=sha256, version=_version(status))
+    return recording.rejected(problem) if problem else recording
+
+
 def _without_twins(recordings: list[Recording]) -> list[Recording]:
     """Reject recordings with another's bytes: all but the first, or all of them where their labels contradict."""
-    twins = defaultdict(list)
+    # The first with these bytes and labels.
+    firsts: dict[str, dict[tuple, Recording]] = defaultdict(dict)
     for recording in recordings:
         if recording.usable:
-            twins[recording.sha256].append(recording)
+            firsts[recording.sha256].setdefault((recording.instrument, recording.dastgah), recording)
 
     def judged(recording: Recording) -> Recording:
-        same = twins[recording.sha256]
-        if not recording.usable or len(same) == 1:
+        alike = dict(firsts[recording.sha256])
+        same = alike.pop((recording.instrument, recording.dastgah), None)
+        if not recording.usable or (not alike and same is recording):
             return recording
-        if len({(twin.instrument, twin.dastgah) for twin in same}) > 1:
-            others = [twin for twin in same[: _NAMED_TWINS + 1] if twin is not recording]
-            names = some((printable(twin.path) for twin in others), _NAMED_TWINS, total=len(same) - 1)
-            return recording.rejected(f"the same bytes as {names}, but labelled differently; keep the right one")
-        if recording is same[0]:
-            return recording
-        return recording.rejected(f"the same bytes as {printable(same[0].path)}, which is used")
+        for other in alike.values():
+            path = printable(other.path)
+            return recording.rejected(f"the same bytes as {path}, but labelled differently; keep the right one")
+        return recording.rejected(f"the same bytes as {printable(same.path)}, which is used")
 
     return [judged(recording) for recording in recordings]
+
+
+def _table(path: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Rows of recordings.csv by the path of the file that each means, one of `files`; empty where there is no table."""
+    heading, rows = spreadsheets.read(path, padded=True)
+    columns = [name.casefold() for name in heading]
+    if not heading and spreadsheets.content(path) is None:
+        return {}
+    if "path" not in columns or not {*columns} <= {"path", *_COLUMNS}:
+        names = some(map(shown, heading)) or "nothing"
+        raise TarkibError(f"{path}: columns must be path and any of {', '.join(_COLUMNS)}; it has {names}")
+    files_by_form = defaultdict(list)
+    for file in files:
+        files_by_form[folders.form(file)].append(file)
+    labels: dict[str, dict[str, Any]] = {}
+    absent = []
+    for line, cells in rows:
+        row: dict[str, Any] = dict(zip(columns, cells, strict=True))
+        where, name = f"{path}, line {line}", row.pop("path")
+        if not name:
+            raise TarkibError(f"{where}: path is blank; name the recording or remove the row")
+        alike = files_by_form[folders.form(name)]
+        matches = [name] if name in alike else alike
+        if len(matches) > 1:
+            raise TarkibError(f"{where}: {shown(name)} may be any of {some(map(printable, alike))}; rename one of them")
+        if not matches:
+            absent.append(shown(name))
+        elif matches[0] in labels:
+            raise TarkibError(f"{where}: a second row for {shown(name)}; keep one of the two")
+        else:
+            numbers = {column: _number(row[column], column, where) for column in _RANGES.keys() & row.keys()}
+            labels[matches[0]] = row | numbers
+    if absent:
+        raise TarkibError(f"{path}: names files that are not there: {some(absent)}")
+    return labels
+
+
+def _number(text: str, column: str, where: str) -> float | None:
+    low, high = _RANGES[column]
+    try:
+        number = float(folders.form(text)) if text else None
+    except ValueError:
+        number = math.nan
+    if number is not None and not low <= number <= high:
+        remedy = f"give a number between {low:g} and {high:g}, or leave it blank"
+        raise TarkibError(f"{where}: {column} is {shown(text)}; {remedy}")
+    return number
+
+
+def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A recording's labels by its row of recordings.csv, else by its folders; and why they cannot be used, or None."""
+    labels = {column: row.get(column) or None for column in _COLUMNS}
+    instrument_folder, dastgah_folder, *_ = [*path.split("/")[:-1], "", ""]
+    name = labels["instrument"] or instrument_folder
+    labels["instrument"] = instrument = vocabulary.instrument(name)
+    if instrument is None:
+        where = _origin(row.get("instrument"), name) if name else "file outside any folder"
+        return labels, f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}"
+    if instrument in vocabulary.PERCUSSION:
+        return labels | {"dastgah": None, "tonic_hz": None}, None
+    name = labels["dastgah"] or dastgah_folder
+    labels["dastgah"] = vocabulary.dastgah(name) if name else None
+    if not name or labels["dastgah"]:
+        return labels, None
+    remedy = "leave it blank" if row.get("dastgah") else f"put the file directly in {instrument_folder}/"
+    where, known = _origin(row.get("dastgah"), name), ", ".join(vocabulary.DASTGAHS)
+    return labels, f"unknown dastgah ({where}); known are {known}; where it is not known, {remedy}"
+
+
+def _origin(cell: str | None, name: str) -> str:
+    return f"{'in recordings.csv' if cell else 'folder'} {shown(name)}"

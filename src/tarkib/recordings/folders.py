@@ -39,9 +39,7 @@ class Listing(NamedTuple):
 
 def listing(root: Path) -> Listing:
     """Every file below a folder that has a recording's ending, and every link and folder that cannot be followed."""
-    entries: list[Entry] = []
-    others: list[str] = []
-    followed: list[str] = []
+    content = Listing([], [], [])
     # A link to a folder above would lead through all that lies beside this one, the whole disk at worst.
     walked = {_identity(parent): str(parent) for parent in root.resolve().parents}
     folders = [""]
@@ -53,15 +51,16 @@ def listing(root: Path) -> Listing:
         try:
             first = walked.setdefault(_identity(root / folder), folder)
             if first != folder:
-                entries.append(Entry(folder, f"leads to the folder {printable(first) or '.'}; no folder is read twice"))
+                problem = f"leads to the folder {printable(first) or '.'}; no folder is read twice"
+                content.entries.append(Entry(folder, problem))
                 continue
             with os.scandir(root / folder) as items:
                 visible = [item for item in items if not item.name.startswith(".")]
         except OSError as error:
-            entries.append(Entry(folder or ".", _reason(root / folder, error)))
+            content.entries.append(Entry(folder or ".", _reason(root / folder, error)))
             continue
         if is_link:
-            followed.append(folder)
+            content.links.append(folder)
         for item in visible:
             path = f"{folder}/{item.name}" if folder else item.name
             try:
@@ -71,20 +70,30 @@ def listing(root: Path) -> Listing:
                 elif stat.S_ISDIR(mode):
                     folders.append(path)
                 elif PurePosixPath(item.name).suffix.lower() not in audio.SUFFIXES:
-                    others.append(path)
+                    content.others.append(path)
                 else:
                     audio.check_kind(path, mode)
-                    entries.append(Entry(path))
-            except OSError as error:
-                entries.append(Entry(path, _reason(root / path, error)))
-            except TarkibError as error:
-                entries.append(Entry(path, str(error)))
-    return Listing(sorted(entries, key=lambda entry: entry.path.split("/")), sorted(others), followed)
+                    content.entries.append(Entry(path))
+            except (OSError, TarkibError) as error:
+                content.entries.append(Entry(path, _reason(root / path, error)))
+    content.entries.sort(key=lambda entry: entry.path.split("/"))
+    content.others.sort()
+    return content
 
 
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
+
+
+def _reason(path: Path, error: OSError | TarkibError) -> str:
+    if isinstance(error, TarkibError):
+        return str(error)
+    if error.errno == errno.ELOOP:
+        return "cannot be opened: a link that leads back to itself, or through too many others"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
+        return f"cannot be opened: a link to {printable(path.readlink())}, which is not there"
+    return f"cannot be opened ({error.strerror})"
 
 
 def remarks(root: Path, content: Listing) -> list[str]:
@@ -94,14 +103,6 @@ def remarks(root: Path, content: Listing) -> list[str]:
         "put the folder itself here, or force the stage (dvc repro -f) after a change"
         for link in content.links
     ]
-
-
-def _reason(path: Path, error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "cannot be opened: a link that leads back to itself, or through too many others"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
-        return f"cannot be opened: a link to {printable(path.readlink())}, which is not there"
-    return f"cannot be opened ({error.strerror})"
 
 
 def form(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Recordings cut into five-second slices, stored as clips.
+"""Recordings split into training and validation, and cut into five-second slices, stored as clips.
 
 Slices lie end to end from a recording's start. The last piece, or a whole recording, that is shorter than five seconds
 is padded with silence where it has at least `min_seconds`. Silent slices are dropped. A slice's id names its recording
@@ -6,10 +6,10 @@ and its place in it (``tar-3f9a1c2b77de-0007`` begins at 35 s), so that slices o
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from tarkib import audio, vocabulary
 from tarkib.audio import clips
 from tarkib.errors import TarkibError
 from tarkib.params import Slice
+from tarkib.recordings import folders
 from tarkib.recordings.finding import Recording
-from tarkib.recordings.splits import split
+from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import printable
 
 _IN_MEMORY = 64 << 20  # bytes of a recording's slices; more of them wait on the disk
@@ -26,14 +27,6 @@ _MOST_LINES = 20
 
 Rows = tuple[list[dict], list[dict]]
 """Rows of the tables of recordings and of slices."""
-
-
-class Cut(NamedTuple):
-    """A slice: its number in the recording, its samples, shape (120000,), and its level in dB of full scale."""
-
-    number: int
-    samples: np.ndarray
-    rms_dbfs: float
 
 
 @dataclass(frozen=True)
@@ -46,28 +39,35 @@ class Job:
     params: Slice
 
 
-def cut(pieces: Iterable[np.ndarray], params: Slice, folder: Path) -> Iterator[Cut]:
-    """The slices to be kept of a recording, which comes in pieces as `audio.pieces` cuts it.
+def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str, str]:
+    """Decide for usable recordings, by recording_id, whether they are for ``train`` or ``validation``.
 
-    Where there are more than `max_per_recording`, that many are taken, spread evenly over the recording. There are none
-    for a recording that is too short or silent throughout.
-
-    The first slice is given when the recording has been read to its end, so that one that is damaged there gives none.
-    Until then the slices wait, of a long recording in a temporary file in `folder`: memory does not grow with it.
+    The unit is the performer where one is named, in any case and keyboard, else the recording, so that no voice
+    and no room is in both. Of each instrument about `share` of its units go to validation, at least one where it has
+    two, and never the last one left for training. A performer of several instruments goes whole. The result depends
+    on the seed and on the set of units.
     """
-    levels: list[tuple[int, float]] = []
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)) as waiting:
-        for number, piece in enumerate(pieces):
-            level = round(audio.decibels(audio.rms(piece)), 3)
-            if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
-                levels.append((number, level))
-                waiting.write(audio.fit(piece).astype(np.float32, copy=False).tobytes())
-        size = audio.CLIP_SAMPLES * 4
-        count = min(len(levels), params.max_per_recording or len(levels))
-        for k in np.linspace(0, len(levels) - 1, count).round().astype(int):
-            number, level = levels[k]
-            waiting.seek(k * size)
-            yield Cut(number, np.frombuffer(waiting.read(size), np.float32), level)
+    recordings = list(recordings)
+    performers = sorted({recording.performer for recording in recordings if recording.performer})
+    spelling = dict(zip(performers, folders.one_spelling(performers), strict=True))
+    members = defaultdict(list)
+    for recording in recordings:
+        name = recording.performer and spelling[recording.performer]
+        members[f"performer {name}" if name else f"recording {recording.recording_id}"].append(recording)
+    units = sorted(members)
+    generator(seed, Stream.SPLIT).shuffle(units)
+    plays = {unit: {recording.instrument or "" for recording in members[unit]} for unit in units}
+    left = {name: sum(name in plays[unit] for unit in units) for name in vocabulary.INSTRUMENTS}
+    wanted = {name: max(1, round(share * n)) if share > 0 and n > 1 else 0 for name, n in left.items()}
+    split_of: dict[str, str] = {}
+    for unit in units:
+        is_held_out = any(wanted[name] > 0 for name in plays[unit]) and all(left[name] > 1 for name in plays[unit])
+        for name in plays[unit] if is_held_out else ():
+            wanted[name] -= 1
+            left[name] -= 1
+        for recording in members[unit]:
+            split_of[recording.recording_id] = "validation" if is_held_out else "train"
+    return split_of
 
 
 def plan(root: Path, folder: Path, recordings: Sequence[Recording], params: Slice) -> list[Job]:
@@ -84,6 +84,30 @@ def plan(root: Path, folder: Path, recordings: Sequence[Recording], params: Slic
         groups[-1].append((recording, split_of[recording.recording_id]))
         room -= expected
     return [Job(root, folder / clips.shard_name(i), tuple(group), params) for i, group in enumerate(groups)]
+
+
+def cut(pieces: Iterable[np.ndarray], params: Slice, folder: Path) -> Iterator[tuple[int, np.ndarray, float]]:
+    """The slices to be kept of a recording, which comes in pieces as `audio.pieces` cuts it.
+
+    Yields a slice's number in the recording, its samples, shape (120000,), and its level in dB of full scale. Of more
+    than `max_per_recording` that many are taken, spread evenly over the recording.
+
+    The first slice is given when the recording has been read to its end, so that one that is damaged there gives none.
+    Until then the slices wait, of a long recording in a temporary file in `folder`: memory does not grow with it.
+    """
+    levels: list[tuple[int, float]] = []
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)) as waiting:
+        for number, piece in enumerate(pieces):
+            level = round(audio.decibels(audio.rms(piece)), 3)
+            if piece.size >= params.min_seconds * audio.SAMPLE_RATE and level >= params.min_rms_dbfs:
+                levels.append((number, level))
+                waiting.write(audio.fit(piece).astype(np.float32, copy=False).tobytes())
+        size = audio.CLIP_SAMPLES * 4
+        count = min(len(levels), params.max_per_recording or len(levels))
+        for k in np.linspace(0, len(levels) - 1, count).round().astype(int):
+            waiting.seek(k * size)
+            number, level = levels[k]
+            yield number, np.frombuffer(waiting.read(size), np.float32), level
 
 
 def slice_recordings(job: Job) -> Rows:
@@ -141,7 +165,7 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
         slice_rows += job_slices
     recording_rows.sort(key=lambda row: row["path"])
     if not slice_rows:
-        reasons = "\n  ".join(_remarks(recording_rows)[:_MOST_LINES])
+        reasons = "\n  ".join(_remarks(recording_rows))
         raise TarkibError(f"no usable recording among {len(recording_rows)}:\n  {reasons}")
     return recording_rows, slice_rows
 
@@ -154,12 +178,10 @@ def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
             lines.append(f"no recordings for {split_name}, so {consequence}: {', '.join(missing)}")
-    remarks = _remarks(recording_rows)
-    lines += remarks[:_MOST_LINES]
-    if len(remarks) > _MOST_LINES:
-        lines.append(f"... and {len(remarks) - _MOST_LINES} more; all are in recordings.parquet")
-    return lines
+    return lines + _remarks(recording_rows)
 
 
 def _remarks(recording_rows: Sequence[dict]) -> list[str]:
-    return [f"{printable(row['path'])}: {row['reason']}" for row in recording_rows if row["reason"]]
+    remarks = [f"{printable(row['path'])}: {row['reason']}" for row in recording_rows if row["reason"]]
+    more = [f"... and {len(remarks) - _MOST_LINES} more; all are in recordings.parquet"]
+    return remarks[:_MOST_LINES] + (more if len(remarks) > _MOST_LINES else [])

@@ -7,7 +7,6 @@ by commas, or by semicolons or tabs where the heading has no comma. Blank lines 
 import csv
 import io
 import re
-import string
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +20,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ARABIC_WORD = re.compile("[\u0600-\u06ff]+")
 # What Excel understands as the first line of a table, and writes into some.
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?=\r|\n)', re.IGNORECASE)
-# Spaces, and invisible marks that come along when text is copied.
-_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))
-_BLANK = string.whitespace + "\xa0\ufeff" + "".join(map(chr, _INVISIBLE))
+# Marks that come along when text is copied.
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _REMEDY = "save it as CSV UTF-8"
 
 
@@ -57,9 +55,7 @@ def read(path: Path, *, padded: bool = False) -> Sheet:
         raise TarkibError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     heading, rows = checked(path, lines, padded=padded)
     # Spreadsheets store columns whose cells have been emptied.
-    width = max(
-        (k for cells in (heading, *(row for _, row in rows)) for k, cell in enumerate(cells, 1) if cell), default=0
-    )
+    width = max((k for _, cells in [(0, heading), *rows] for k, cell in enumerate(cells, 1) if cell), default=0)
     return Sheet(heading[:width], [(line, cells[:width]) for line, cells in rows])
 
 
@@ -69,17 +65,16 @@ def content(path: Path) -> bytes | None:
     Raises TarkibError where it cannot be read, is no file, or is larger than such a table can be.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+        if path.is_symlink() and not path.exists():
+            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there")
+        if not path.exists():
+            return None
+        if not path.is_file():  # opening a pipe would wait for its writer
             raise TarkibError(f"{path}: is a folder or a pipe where a CSV file belongs; rename it")
-        if path.exists() and (size := path.stat().st_size) > _MOST_BYTES:
-            raise TarkibError(
-                f"{path}: {size >> 20} MiB; a table of at most {_MOST_BYTES >> 20} MiB is read. Is it another file?"
-            )
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            most = _MOST_BYTES >> 20
+            raise TarkibError(f"{path}: {size >> 20} MiB; a table of at most {most} MiB is read. Is it another file?")
         return path.read_bytes()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there") from None
-        return None
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -104,10 +99,8 @@ def decode(path: Path, content: bytes) -> Text:
                 f"{path}, line {line}: not {codec.upper()} text (byte {at} is 0x{content[at]:02x}); {_REMEDY}"
             ) from error
         codec = "cp1256"
-    before, zero, _ = text.partition("\0")
-    if zero:
-        line = before.count("\n") + 1
-        raise TarkibError(f"{path}, line {line}: holds characters of value 0, so it is no text; {_REMEDY}")
+    if "\0" in text:
+        raise TarkibError(f"{path}: holds characters of value 0, so it is no text; {_REMEDY}")
     return Text(text, mark, codec)
 
 
@@ -129,7 +122,7 @@ def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = Fal
     if not rows:
         return Sheet([], [])
     (at, heading), *rows = rows
-    heading = [name.strip(_BLANK) for name in heading]
+    heading = [_INVISIBLE.sub("", name).strip() for name in heading]
     counts = Counter(name.casefold() for name in heading if name)
     if double := [bounded(name, 60) for name, count in counts.items() if count > 1]:
         raise TarkibError(f"{path}, line {at}: column {some(double)} is there more than once; keep one")

@@ -39,8 +39,8 @@ def figures(validation_set: MixtureSet, result: TrainingResult, classes: pd.Data
     predictions = metrics.predict(probabilities, classes["threshold"].to_numpy())
     return {
         "roc_auc": result.best_roc_auc,
-        "average_precision": float(metrics.average_precision_macro(targets, probabilities)),
-        "f1_macro": float(metrics.f1_macro(targets, predictions)),
+        "average_precision": float(metrics.macro(metrics.average_precision(targets, probabilities))),
+        "f1_macro": float(metrics.macro(metrics.f1(targets, predictions))),
         "f1_micro": float(metrics.f1_micro(targets, predictions)),
         "accuracy": float(metrics.accuracy(targets, predictions)),
     }
