@@ -23,8 +23,6 @@ SETTINGS = {
     "evaluate": {"bootstrap_rounds": 20},
     "run": {"workers": 1, "devices": "cpu", "checkpoint_steps": 1},
 }
-# One thread: tests run side by side, and their threads would wait for each other.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def set_parameters(folder: Path, **sections: dict) -> None:
@@ -51,8 +49,10 @@ def checksums(folder: Path, *names: str) -> dict[str, str]:
 
 def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
     """Run Python in a project as DVC would run its stages there."""
+    # One thread: tests run side by side, and their threads would wait for each other.
     environment = {
-        **ENVIRONMENT,
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
         "DVC_ROOT": str(folder),
         "TARKIB_DEBUG": "1",
@@ -88,7 +88,8 @@ class Checkout:
         self.folder = folder
         others = ("DVC_", "GIT_", "MLFLOW_", "PYTHON")
         self.environment = {
-            **{name: value for name, value in ENVIRONMENT.items() if not name.startswith(others)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(others)},
+            "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
