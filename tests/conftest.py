@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,27 @@ def chromium(*flags: str) -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", *flags])
         yield browser
         browser.close()
+
+
+@contextmanager
+def ray_cluster(nodes: int, cpus: int) -> Iterator[Any]:
+    """A Ray cluster on this machine, whose address is in RAY_ADDRESS."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    # A short path, since a socket's may have 107 characters; our own, since Ray notes a cluster's address there.
+    short = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+    with pytest.MonkeyPatch.context() as patch, short as folder:
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        started = Cluster()
+        try:
+            for _ in range(nodes):
+                started.add_node(num_cpus=cpus, include_dashboard=False)
+            patch.setenv("RAY_ADDRESS", started.address)
+            yield started
+        finally:
+            started.shutdown()
 
 
 @pytest.fixture(autouse=True)

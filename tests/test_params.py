@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -29,45 +30,34 @@ def test_the_papers_setting():
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "message"),
+    ("name", "value", "message"),
     [
-        ("augment", "mode", "nonsense", "must be 'random', 'bpm', 'dastgah' or 'dastgah+bpm', not 'nonsense'"),
-        ("augment", "train_mixtures", 0, "train_mixtures: must be greater than or equal to 1, not 0"),
-        ("train", "epochs", "ten", "train.epochs: must be a valid integer, not 'ten'"),
-        ("train", "epochs", 2.5, "train.epochs: must be a valid integer, not 2.5"),
-        ("train", "epochs", True, "train.epochs: must be a valid integer, not True"),
-        ("train", "learning_rate", float("nan"), "train.learning_rate: must be less than or equal to 1, not nan"),
-        ("augment", "align_tonic", 1, "augment.align_tonic: must be a valid boolean, not 1"),
-        ("data", "raw", None, "data.raw: must be a valid string, not None"),
-        (
-            "augment",
-            "train_mixtures",
-            10**12,
-            "augment.train_mixtures: must be less than or equal to 10000000, not 1000000000000",
-        ),
-        ("train", "learning_rate", 10**400, "train.learning_rate: must be a valid number, not 1000"),
-        pytest.param(
-            "train",
-            "epochs",
-            10**5000,
-            "train.epochs: must be less than or equal to 10000, not a value of type int too large to be shown",
-            id="digits",
-        ),
-        ("train", "learning_rate", float("inf"), "train.learning_rate: must be less than or equal to 1, not inf"),
-        ("train", "seed", 2**32, "train.seed: must be less than or equal to 4294967295, not 4294967296"),
-        ("data", "raw", "a\0b", "data.raw: 'a\\x00b' holds control characters"),
-        ("data", "raw", "\ud800", "data.raw: '\\ud800' holds control characters"),
-        ("data", "raw", " ", "data.raw: must not be empty"),
-        ("augment", "modus", "bpm", "augment.modus: unknown key; did you mean augment.mode?"),
-        ("annotate", "max_bpm", 60.0, "annotate.max_bpm: must be at least twice annotate.min_bpm"),
-        ("augment", "min_instruments", 6, "augment.min_instruments: greater than augment.max_instruments"),
+        ("augment.mode", "nonsense", "must be 'random', 'bpm', 'dastgah' or 'dastgah+bpm', not 'nonsense'"),
+        ("augment.train_mixtures", 0, "must be greater than or equal to 1, not 0"),
+        ("augment.train_mixtures", 10**12, "must be less than or equal to 10000000, not 1000000000000"),
+        ("augment.align_tonic", 1, "must be a valid boolean, not 1"),
+        ("augment.modus", "bpm", "unknown key; did you mean augment.mode?"),
+        ("augment.min_instruments", 6, "greater than augment.max_instruments"),
+        ("train.epochs", "ten", "must be a valid integer, not 'ten'"),
+        ("train.epochs", 2.5, "must be a valid integer, not 2.5"),
+        ("train.epochs", True, "must be a valid integer, not True"),
+        pytest.param("train.epochs", 10**5000, "must be less than or equal to 10000, not a value", id="huge"),
+        ("train.learning_rate", float("nan"), "must be less than or equal to 1, not nan"),
+        ("train.learning_rate", 10**400, "must be a valid number, not 1000"),
+        ("train.seed", 2**32, "must be less than or equal to 4294967295, not 4294967296"),
+        ("data.raw", None, "must be a valid string, not None"),
+        ("data.raw", "a\0b", "'a\\x00b' holds control characters"),
+        ("data.raw", "\ud800", "'\\ud800' holds control characters"),
+        ("data.raw", " ", "must not be empty"),
+        ("annotate.max_bpm", 60.0, "must be at least twice annotate.min_bpm"),
     ],
 )
-def test_a_wrong_value_is_named(content, section, key, value, message):
+def test_a_wrong_value_is_named(content, name, value, message):
+    section, key = name.split(".")
     content[section][key] = value
     with pytest.raises(TarkibError) as error:
         params.parse(content)
-    assert message in str(error.value)
+    assert f"{name}: {message}" in str(error.value)
 
 
 def test_all_that_is_wrong_is_told_at_once(content):
@@ -81,38 +71,30 @@ def test_all_that_is_wrong_is_told_at_once(content):
         assert message in str(error.value)
 
 
-def test_numbers_may_be_written_as_people_write_them(tmp_path):
-    path = changed(tmp_path, "learning_rate: 1.5e-3", "learning_rate: 1e-4")
-    path.write_text(path.read_text().replace("min_bpm: 50.0", "min_bpm: 40"))
-    parsed = params.load(path)
-    assert parsed.train.learning_rate == 1e-4
-    assert isinstance(parsed.annotate.min_bpm, float)
-    assert parsed.model.revision is None
-
-
 def changed(folder: Path, old: str, new: str) -> Path:
     """The shipped params.yaml with some text changed."""
     text = (REPOSITORY / "params.yaml").read_text()
-    assert text.count(old) >= 1
+    assert old in text
     path = folder / "params.yaml"
     path.write_text(text.replace(old, new, 1))
     return path
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "read"),
+    ("section", "key", "old", "new", "value"),
     [
-        ("epochs: 4", "epochs: 010", ("train", "epochs", 10)),
-        ("epochs: 4", "epochs: 0o10", ("train", "epochs", 8)),
-        ("raw: data/demo/raw", "raw: 1:30", ("data", "raw", "1:30")),
-        ("raw: data/demo/raw", "raw: yes", ("data", "raw", "yes")),
-        ("learning_rate: 1.5e-3", "learning_rate: 2e-4", ("train", "learning_rate", 2e-4)),
+        ("train", "epochs", "4", "010", 10),
+        ("train", "epochs", "4", "0o10", 8),
+        ("data", "raw", "data/demo/raw", "1:30", "1:30"),
+        ("data", "raw", "data/demo/raw", "yes", "yes"),
+        ("train", "learning_rate", "1.5e-3", "2e-4", 2e-4),
+        ("annotate", "min_bpm", "50.0", "40", 40.0),
     ],
 )
-def test_the_file_is_read_as_dvc_reads_it(tmp_path, old, new, read):
-    path = changed(tmp_path, old, new)
-    section, key, value = read
-    assert getattr(getattr(params.load(path), section), key) == value
+def test_the_file_is_read_as_dvc_reads_it(tmp_path, section, key, old, new, value):
+    path = changed(tmp_path, f"{key}: {old}", f"{key}: {new}")
+    parsed = getattr(getattr(params.load(path), section), key)
+    assert (type(parsed), parsed) == (type(value), value)
     assert load_yaml(str(path))[section][key] == value
 
 
@@ -135,15 +117,10 @@ MERGES = "x0: &x0 {a: 1}\n" + "".join(f"x{k + 1}: &x{k + 1} {{<<: [{', '.join([f
     [
         (b"", "the file: must hold keys and values, not None"),
         (b"a: [", "not valid YAML"),
-        (b"- 1", "the file: must hold keys and values, not [1]"),
         ("train: {}".encode("utf-16"), "not UTF-8 (byte 0); save it as UTF-8 text"),
-        (bytes(range(256)), "not UTF-8 (byte 128)"),
-        (b"a: \0", "not valid YAML"),
         (b"a: " + b"[" * 50_000, "not valid YAML: values are nested too deeply"),
-        (b"{a: " * 50_000, "not valid YAML: values are nested too deeply"),
         (b"a: 2020-13-45", "not valid YAML: month must be in 1..12"),
         (b"a: " + b"9" * 5_000, "not valid YAML: Exceeds the limit (4300 digits)"),
-        (b"%YAML 1.3\n---\na: 1", "not valid YAML: version minor part"),
         (b"a: !!int x", "not valid YAML: invalid literal for int()"),
         (b"a: &a [*a]", "not valid YAML: has more than 200,000 values"),
         (LAUGHS.encode(), "not valid YAML: has more than 200,000 values"),
@@ -166,20 +143,17 @@ def test_a_file_that_is_no_parameters(tmp_path, content, message):
     assert len(str(error.value)) < 4_000
 
 
-def test_a_file_without_end():
-    with pytest.raises(TarkibError, match="/dev/zero: has more than 1,000,000 bytes"):
-        params.load("/dev/zero")
-
-
-def test_a_folder_in_the_place_of_the_file(tmp_path):
-    (tmp_path / "params.yaml").mkdir()
-    with pytest.raises(TarkibError, match=r"params\.yaml: cannot be read \(Is a directory\)"):
-        params.load(tmp_path / "params.yaml")
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(TarkibError, match="run from the project's root"):
-        params.load(tmp_path / "params.yaml")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/dev/zero", "/dev/zero: has more than 1,000,000 bytes"),
+        (".", "cannot be read (Is a directory)"),
+        ("absent.yaml", "run from the project's root"),
+    ],
+)
+def test_what_is_no_file_of_text(path, message):
+    with pytest.raises(TarkibError, match=re.escape(message)):
+        params.load(path)
 
 
 def test_parameters_are_frozen(defaults):

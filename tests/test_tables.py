@@ -1,5 +1,6 @@
 import itertools
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,15 +22,19 @@ MIXTURE = {
 }
 
 
-def test_rows_come_back(tmp_path):
-    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE, {**MIXTURE, "target_bpm": None}])
-    assert tables.MIXTURES.read(tmp_path / "m.parquet") == [MIXTURE, {**MIXTURE, "target_bpm": None}]
-
-
-def test_equal_rows_give_equal_bytes(tmp_path):
+def test_rows_come_back_and_equal_rows_give_equal_bytes(tmp_path):
+    rows = [MIXTURE, {**MIXTURE, "target_bpm": None}]
     for name in "ab":
-        tables.MIXTURES.write(tmp_path / name, [MIXTURE] * 100)
+        tables.MIXTURES.write(tmp_path / name, rows)
+    assert tables.MIXTURES.read(tmp_path / "a") == rows
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A table of one mixture."""
+    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
+    return tmp_path / "m.parquet"
 
 
 @pytest.mark.parametrize(
@@ -47,40 +52,25 @@ def test_a_broken_contract_is_refused_on_write(tmp_path, row):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_how_a_table_differs_is_said_by_its_columns(tmp_path):
-    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
-    edited = pq.read_table(tmp_path / "m.parquet").to_pandas().drop(columns=["offset"]).assign(note="", size=1.0)
-    edited.to_parquet(tmp_path / "m.parquet")
+def test_how_a_table_differs_is_said_by_its_columns(path):
+    with pytest.raises(TarkibError, match="is not a table of components"):
+        tables.COMPONENTS.read(path)
+    edited = pq.read_table(path).to_pandas().drop(columns=["offset"]).assign(note="", size=1.0)
+    edited.to_parquet(path)
     words = r"is not a table of mixtures: without: offset; unknown: note; of another type: .*size"
     with pytest.raises(TarkibError, match=words):
-        tables.MIXTURES.read(tmp_path / "m.parquet")
+        tables.MIXTURES.read(path)
 
 
-def test_another_table_is_refused_on_read(tmp_path):
-    tables.MIXTURES.write(tmp_path / "m.parquet", [MIXTURE])
-    with pytest.raises(TarkibError, match="is not a table of components"):
-        tables.COMPONENTS.read(tmp_path / "m.parquet")
-
-
-def test_null_where_none_may_be_is_refused_on_read(tmp_path):
-    table = pq.read_table(_written(tmp_path / "m.parquet")).to_pylist()
-    import pyarrow as pa
-
-    table[0]["split"] = None
+def test_null_where_none_may_be_is_refused_on_read(path):
     loose = pa.schema([field.with_nullable(True) for field in tables.MIXTURES.schema])
-    pq.write_table(pa.Table.from_pylist(table, schema=loose), tmp_path / "m.parquet")
+    pq.write_table(pa.Table.from_pylist([{**MIXTURE, "split": None}], schema=loose), path)
     with pytest.raises(TarkibError, match=r"m.parquet"):
-        tables.MIXTURES.read(tmp_path / "m.parquet")
-
-
-def _written(path):
-    tables.MIXTURES.write(path, [MIXTURE])
-    return path
+        tables.MIXTURES.read(path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "cut"])
-def test_a_damaged_file_names_the_remedy(tmp_path, damage):
-    path = _written(tmp_path / "m.parquet")
+def test_a_damaged_file_names_the_remedy(path, damage):
     if damage == "missing":
         path.unlink()
     else:

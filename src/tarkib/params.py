@@ -1,7 +1,6 @@
-"""params.yaml as frozen dataclasses, and one error that names every value that is wrong.
+"""params.yaml as frozen dataclasses, a class a section, and one error that names every value that is wrong.
 
-Each section of the file is a class here and each key a field; the file must hold exactly these keys. It is read as DVC
-reads it (`tarkib.runtime.yaml12`), so a stage runs with the values that DVC records. Construction in Python checks
+The file is read as DVC reads it, so a stage runs with the values that DVC records. Construction in Python checks
 nothing: `parse` does.
 """
 

@@ -15,106 +15,103 @@ from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir, atomic_file
 
 WITHIN_S = 60.0  # what is waited for comes in milliseconds
+KINDS = pytest.mark.parametrize("kind", [atomic_dir, atomic_file])
 
 
-def test_a_folder_takes_its_place_whole(tmp_path):
-    target = tmp_path / "data" / "slices"
-    with atomic_dir(target) as folder:
-        (folder / "a").write_text("new")
-        assert not target.exists()
-    assert [p.name for p in target.iterdir()] == ["a"]
-    assert [p.name for p in target.parent.iterdir()] == ["slices"]
+def fill(partial: Path, name: str) -> None:
+    """Make a file of a name in a partial folder, or write the name to a partial file."""
+    (partial / name if partial.is_dir() else partial).write_text(name)
 
 
-def test_what_fails_leaves_the_old(tmp_path):
-    target = tmp_path / "slices"
-    target.mkdir()
-    (target / "old").touch()
+def content(target: Path) -> list[str]:
+    """What `fill` has written to an output."""
+    return [path.read_text() for path in ([target] if target.is_file() else target.iterdir())]
 
-    def failing():
-        with atomic_dir(target) as folder:
-            (folder / "new").touch()
-            raise RuntimeError("disk full")
 
+@KINDS
+def test_an_output_takes_its_place_whole_and_what_fails_leaves_the_old(tmp_path, kind):
+    target = tmp_path / "data/slices"
+
+    def write(name: str, error: Exception | None = None) -> None:
+        with kind(target) as partial:
+            fill(partial, name)
+            assert (content(target) if target.exists() else []) == ([] if name == "old" else ["old"])
+            if error:
+                raise error
+
+    write("old")
     with pytest.raises(RuntimeError, match="disk full"):
-        failing()
-    assert [p.name for p in tmp_path.rglob("*")] == ["slices", "old"]
+        write("half", RuntimeError("disk full"))
+    assert content(target) == ["old"]
+    write("new")
+    assert content(target) == ["new"]
+    assert [path.name for path in target.parent.iterdir()] == ["slices"]
 
 
-KILLED = """
-import os, signal, sys
-from tarkib.runtime import outputs
-with getattr(outputs, sys.argv[1])(sys.argv[2]) as partial:
+def killed(code: str) -> None:
+    """Run code that kills itself."""
+    start = "import os, signal\nfrom pathlib import Path\nfrom tarkib.runtime.outputs import atomic_dir, atomic_file\n"
+    assert subprocess.run([sys.executable, "-c", start + code]).returncode == -signal.SIGKILL
+
+
+@KINDS
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path, kind):
+    target = tmp_path / "slices"
+    killed(
+        f"""
+with {kind.__name__}({str(target)!r}) as partial:
     (partial / "stale" if partial.is_dir() else partial).write_text("stale")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def kill_a_writer(kind: str, target: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, kind, str(target)])
-    assert done.returncode == -signal.SIGKILL
-
-
-def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
-    for kind in ("atomic_dir", "atomic_file"):
-        kill_a_writer(kind, tmp_path / kind)
-    assert len(list(tmp_path.glob(".*.tarkib.partial"))) == 2
-    with atomic_dir(tmp_path / "atomic_dir") as folder, atomic_file(tmp_path / "atomic_file") as file:
-        (folder / "new").touch()
-        file.write_text("new")
-        assert len(list(tmp_path.glob(".*.tarkib.partial"))) == 2
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["atomic_dir", "atomic_file"]
-    assert [p.name for p in (tmp_path / "atomic_dir").iterdir()] == ["new"]
+    )
+    assert len(list(tmp_path.glob(".*.tarkib.partial"))) == 1
+    with kind(target) as partial:
+        fill(partial, "new")
+        assert len(list(tmp_path.glob(".*.tarkib.partial"))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["slices"]
+    assert content(target) == ["new"]
 
 
 def test_a_kill_while_a_folder_is_replaced_costs_neither(tmp_path):
     """Killed when the old is aside and the new not yet in its place: the next writer, which fails, leaves the old."""
     target = tmp_path / "slices"
     target.mkdir()
-    (target / "old").touch()
-    killed = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"""
-import os, signal
-from pathlib import Path
-from tarkib.runtime import outputs
+    fill(target, "old")
+    killed(
+        f"""
 rename = Path.rename
 def deadly(self, to):
     rename(self, to)
     os.kill(os.getpid(), signal.SIGKILL)
 Path.rename = deadly
-with outputs.atomic_dir({str(target)!r}) as folder:
-    (folder / "new").touch()
-""",
-        ]
+with atomic_dir({str(target)!r}) as folder:
+    pass
+"""
     )
-    assert killed.returncode == -signal.SIGKILL
     assert not target.exists()
     with contextlib.suppress(RuntimeError), atomic_dir(target) as folder:
         raise RuntimeError("disk full")
-    assert [p.name for p in tmp_path.rglob("*")] == ["slices", "old"]
+    assert content(target) == ["old"]
     with atomic_dir(target) as folder:
-        (folder / "new").touch()
-    assert [p.name for p in tmp_path.rglob("*")] == ["slices", "new"]
+        fill(folder, "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["slices", "new"]
 
 
-@pytest.mark.parametrize("kind", [atomic_dir, atomic_file])
+@KINDS
 def test_a_second_writer_waits_with_a_line(tmp_path, capsys, kind):
     target, others = tmp_path / "slices", []
 
     def second() -> None:
         with kind(target) as partial:
             others.append(list(tmp_path.glob(".*.tarkib.partial")))
-            (partial / "second" if partial.is_dir() else partial).write_text("second")
+            fill(partial, "second")
 
     printed, write = threading.Event(), sys.stderr.write
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.stderr, "write", lambda text: (write(text), printed.set()))
         waiting = threading.Thread(target=second)
         with kind(target) as partial:
-            (partial / "first" if partial.is_dir() else partial).write_text("first")
+            fill(partial, "first")
             waiting.start()
             assert printed.wait(WITHIN_S)
         waiting.join(WITHIN_S)
@@ -122,7 +119,7 @@ def test_a_second_writer_waits_with_a_line(tmp_path, capsys, kind):
     assert printed == f"{target}: another process (pid {os.getpid()}) is writing it; waiting\n"
     # It began when the first had cleared up, and its result stays.
     assert [len(names) for names in others] == [int(kind is atomic_dir)]
-    assert (target / "second" if target.is_dir() else target).read_text() == "second"
+    assert content(target) == ["second"]
     assert [p.name for p in tmp_path.iterdir()] == ["slices"]
 
 
@@ -184,33 +181,17 @@ def test_a_link_to_a_file_is_replaced_since_caches_are_linked_to(tmp_path):
     assert (tmp_path / "table").read_text() == "new"
 
 
-@pytest.mark.parametrize("kind", [atomic_dir, atomic_file])
+@KINDS
 def test_a_stage_without_its_dvc_replaces_nothing(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(outputs.parent_watch, "abandoned", lambda: True)
 
     def write() -> None:
         with kind(tmp_path / "output") as partial:
-            (partial / "new" if partial.is_dir() else partial).touch()
+            fill(partial, "new")
 
     with pytest.raises(KeyboardInterrupt):
         write()
     assert not list(tmp_path.iterdir())
-
-
-def test_a_file_is_the_old_or_the_new(tmp_path):
-    target = tmp_path / "sub" / "table"
-    with atomic_file(target) as path:
-        path.write_text("first")
-
-    def failing():
-        with atomic_file(target) as path:
-            path.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        failing()
-    assert target.read_text() == "first"
-    assert [p.name for p in target.parent.iterdir()] == ["table"]
 
 
 def test_a_name_may_be_as_long_as_names_may_be(tmp_path):

@@ -1,17 +1,16 @@
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
+from conftest import ray_cluster
 from threadpoolctl import threadpool_info
 
 from tarkib.errors import TarkibError
@@ -28,33 +27,21 @@ def on_cluster(test: Callable) -> Callable:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
-    """A Ray cluster of one node with two CPUs that this process is connected to; RAY_ADDRESS names it."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
+    """A Ray cluster of one node with two CPUs that this process is connected to."""
+    with ray_cluster(nodes=1, cpus=2) as started:
+        import ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        # A short path, since a socket's may have 107 characters; our own, since Ray notes a cluster's address there.
-        folder = tempfile.mkdtemp(prefix="ray-")
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        started = Cluster()
-        try:
-            started.add_node(num_cpus=2, include_dashboard=False)
-            patch.setenv("RAY_ADDRESS", started.address)
-            # Once, since each connection starts workers of its own.
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            yield started
-        finally:
-            ray.shutdown()
-            started.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+        # Once, since each connection starts workers of its own.
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        yield started
+        ray.shutdown()
 
 
 @pytest.fixture
 def mapped(request: pytest.FixtureRequest) -> Callable[..., list]:
     """Map with an engine and a number of workers: `mapped(engine, workers, function, jobs)`."""
 
-    def do(engine: str, workers: int | None, function: Callable, jobs: list) -> list:
+    def do(engine: str, workers: int | None, function: Callable, jobs: Sequence) -> list:
         if engine == "ray":
             request.getfixturevalue("cluster")
         return list(parallel.map_jobs(function, jobs, what="jobs", workers=workers, engine=engine))
@@ -96,20 +83,12 @@ def die(number: int, marker: Path | None = None) -> int:
 
 
 @pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
-def test_results_come_in_the_order_of_the_jobs(mapped, engine, workers, capfd):
+def test_results_and_errors_come_through_as_they_are(mapped, engine, workers, capfd):
     assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
     lines = capfd.readouterr().err.splitlines()
-    assert lines[-1] == "jobs: 20 of 20"
-    assert len(lines) == 10
-
-
-@pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
-def test_a_job_has_one_thread(mapped, engine, workers):
+    assert (len(lines), lines[-1]) == (10, "jobs: 20 of 20")
+    assert mapped(engine, workers, square, []) == []
     assert set(mapped(engine, workers, threads, range(2))) == {1}
-
-
-@pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
-def test_an_error_comes_through_as_it_is(mapped, engine, workers):
     with pytest.raises(TarkibError, match=r"^job 3 is wrong$") as caught:
         mapped(engine, workers, fail, range(6))
     assert caught.type is TarkibError
@@ -124,11 +103,6 @@ def test_a_killed_worker_is_an_error_and_does_not_hang(mapped, engine, times):
         mapped(engine, 2, die, range(4))
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_no_jobs(engine):
-    assert list(parallel.map_jobs(square, [], what="nothing", engine=engine)) == []
-
-
 @on_cluster
 def test_a_cluster_tries_a_job_again_whose_worker_was_killed(mapped, tmp_path):
     assert mapped("ray", 2, partial(die, marker=tmp_path / "died"), range(4)) == [0, 1, 2, 3]
@@ -141,27 +115,21 @@ def meet(number: int, fifo: Path) -> int:
     return number
 
 
-@on_cluster
-@pytest.mark.parametrize("workers", [2, None])
-def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path, workers):
-    os.mkfifo(tmp_path / "fifo")
-    assert mapped("ray", workers, partial(meet, fifo=tmp_path / "fifo"), range(2)) == [0, 1]
-
-
-def others(number: int, folder: Path) -> int:
-    """How many other jobs are at work during this one."""
-    mine = folder / str(number)
-    mine.touch()
-    seen = 0
+def alone(number: int, folder: Path) -> int:
+    """End with an error if the folder shows that another job is at work."""
+    (folder / "busy").mkdir()
     for _ in range(2_000):
-        seen = max(seen, len(os.listdir(folder)) - 1)
-    mine.unlink()
-    return seen
+        os.listdir(folder)
+    (folder / "busy").rmdir()
+    return number
 
 
 @on_cluster
-def test_workers_limits_the_jobs_at_once_on_a_cluster(mapped, tmp_path):
-    assert mapped("ray", 1, partial(others, folder=tmp_path), range(8)) == [0] * 8
+def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for workers in (2, None):
+        assert mapped("ray", workers, partial(meet, fifo=tmp_path / "fifo"), range(2)) == [0, 1]
+    assert mapped("ray", 1, partial(alone, folder=tmp_path), range(8)) == list(range(8))
 
 
 def stop_late(number: int, folder: Path) -> None:
@@ -235,38 +203,30 @@ def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
 
 
+OWN_CLUSTER = """
+import os, psutil, test_parallel
+from tarkib.runtime import parallel
+alive = 0
+for _ in parallel.map_jobs(test_parallel.square, range(3), what="jobs", engine="ray"):
+    alive = max(alive, len(psutil.Process().children()))
+assert alive
+assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+"""
+
+
 @on_cluster
 def test_a_cluster_is_started_where_there_is_none_and_ended(tmp_path):
     pytest.importorskip("ray")
-    home = tempfile.mkdtemp(prefix="ray-")
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", "import test_parallel; test_parallel.alone()"],
-            # HOME: Ray keeps a token there.
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-                "HOME": home,
-                "RAY_TMPDIR": home,
-                "PYTHONPATH": str(Path(__file__).parent),
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.splitlines() == ["jobs: 1 of 3", "jobs: 2 of 3", "jobs: 3 of 3"]
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def alone() -> None:
-    """Map on a cluster that is started for it, and see that nothing of it is left."""
-    alive = 0
-    for _ in parallel.map_jobs(square, range(3), what="jobs", engine="ray"):
-        alive = max(alive, len(psutil.Process().children()))
-    assert alive
-    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
+        # HOME: Ray keeps a token there.
+        tests = Path(__file__).parents[1]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment |= {"HOME": home, "RAY_TMPDIR": home, "PYTHONPATH": f"{tests}:{tests / 'runtime'}"}
+        code = [sys.executable, "-c", OWN_CLUSTER]
+        done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["jobs: 1 of 3", "jobs: 2 of 3", "jobs: 3 of 3"]
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):

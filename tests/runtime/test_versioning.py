@@ -34,12 +34,9 @@ RAW = Path("data/raw")
 
 def test_data_that_nobody_knows_are_refused_in_an_experiment_alone(project, monkeypatch):
     git("init")
-    words = "data/raw: not under DVC, so an experiment would put it into Git or run without it; dvc add data/raw"
-    with pytest.raises(TarkibError) as error:
-        versioning.check(RAW)
-    assert str(error.value) == words
-    with pytest.raises(TarkibError, match="dvc add"):
-        versioning.check(project / RAW)
+    for data in (RAW, project / RAW):
+        with pytest.raises(TarkibError, match=rf"{data}: not under DVC, .*; dvc add {data}$"):
+            versioning.check(data)
     monkeypatch.delenv("DVC_EXP_NAME")
     versioning.check(RAW)
 
@@ -69,10 +66,9 @@ def test_a_pointer_that_git_lacks_is_remarked_on(project, capsys):
     assert capsys.readouterr().out == ""
     git("init")
     versioning.check(RAW)
-    assert capsys.readouterr().out == (
-        "data/raw.dvc: Git does not track it, so queued experiments would run without data/raw; "
-        "git add data/raw.dvc data/.gitignore\n"
-    )
+    printed = capsys.readouterr().out
+    assert printed.startswith("data/raw.dvc: Git does not track it")
+    assert printed.endswith("; git add data/raw.dvc data/.gitignore\n")
 
 
 def test_the_commit(project, monkeypatch):

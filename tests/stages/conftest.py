@@ -34,14 +34,16 @@ def set_parameters(folder: Path, **sections: dict) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
+def bring_recordings(recordings: Path, folder: Path) -> Path:
+    """Copy the small orchestra's recordings and test set into a project; returns the project."""
+    for name in ("raw", "test"):
+        shutil.copytree(recordings / name, folder / "data" / name)
+    return folder
+
+
 def checksums(folder: Path, *names: str) -> dict[str, str]:
     """Sha256 of every file below some paths of a project."""
-    files = [
-        file
-        for name in names
-        for file in sorted((folder / name).rglob("*") if (folder / name).is_dir() else [folder / name])
-        if file.is_file()
-    ]
+    files = [file for name in names for file in (folder / name, *(folder / name).rglob("*")) if file.is_file()]
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -50,19 +52,64 @@ def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
     # One thread: tests run side by side, and their threads would wait for each other.
     environment = {
         **os.environ,
+        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
         "DVC_ROOT": str(folder),
-        "OMP_NUM_THREADS": "1",
         "TARKIB_DEBUG": "1",
     }
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def run_stage(folder: Path, stage: str) -> subprocess.CompletedProcess:
-    """Run a stage to its end."""
-    done = run_python(folder, f"import runpy; runpy.run_module('stages.{stage}', run_name='__main__')")
+def run_stage(folder: Path, stage: str, before: str = "") -> subprocess.CompletedProcess:
+    """Run a stage to its end, after some other code."""
+    done = run_python(folder, f"{before}\nimport runpy; runpy.run_module('stages.{stage}', run_name='__main__')")
     assert done.returncode == 0, done.stderr
     return done
+
+
+def refused(folder: Path, code: str) -> str:
+    """Errors that a stage, or the code that runs it, prints when it fails; its data are as before."""
+    before = checksums(folder, "data")
+    if code.isidentifier():
+        code = f"import runpy; runpy.run_module('stages.{code}', run_name='__main__')"
+    done = run_python(folder, code)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert checksums(folder, "data") == before
+    assert not list(folder.rglob("*.partial"))
+    return done.stderr
+
+
+class Checkout:
+    """A folder with this project, in which commands run with this environment's programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        others = ("DVC_", "GIT_", "MLFLOW_", "PYTHON")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(others)},
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command there; returns what it printed, errors too."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
+
+    def identify(self) -> None:
+        """Name the author of commits."""
+        self.run("git", "config", "user.name", "t")
+        self.run("git", "config", "user.email", "t@example.org")
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
 
 
 @pytest.fixture(scope="session")
@@ -74,23 +121,42 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def fresh(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A Git repository with this project as Git has it, not committed, and the small orchestra's recordings."""
+    project = Checkout(tmp_path_factory.mktemp("checkout") / "tarkib")
+    listed = ["git", "ls-files", "-zco", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if name != "dvc.lock" and not name.startswith("metrics/") and (REPOSITORY / name).is_file():
+            (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, project.folder / name)
+    set_parameters(bring_recordings(recordings, project.folder))
+    project.run("git", "init", "-q")
+    project.identify()
+    return project
+
+
 @pytest.fixture(scope="session")
 def mixed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose stages up to the mixtures have run; to be read, not to be changed."""
-    folder = tmp_path_factory.mktemp("mixed")
-    for name in ("raw", "test"):
-        shutil.copytree(recordings / name, folder / "data" / name)
+    folder = bring_recordings(recordings, tmp_path_factory.mktemp("mixed"))
     set_parameters(folder)
     for stage in ("slice", "annotate", "mix"):
         run_stage(folder, stage)
     return folder
 
 
+@pytest.fixture
+def copied(mixed: Path, tmp_path: Path) -> Path:
+    """A copy of the project with mixtures, to be changed."""
+    return shutil.copytree(mixed, tmp_path / "project")
+
+
 @pytest.fixture(scope="session")
 def finished(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose stages have all run; to be read, not to be changed."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
-    shutil.copytree(mixed, folder)
+    folder = shutil.copytree(mixed, tmp_path_factory.mktemp("finished") / "project")
     for stage in ("train", "evaluate"):
         run_stage(folder, stage)
     return folder
@@ -101,10 +167,8 @@ def project(finished: Path, tmp_path: Path) -> Callable[..., Path]:
     """Make a copy of the finished project, without some of its outputs: `project("data/mixtures")`."""
 
     def copied(*without: str) -> Path:
-        folder = tmp_path / "project"
-        shutil.copytree(finished, folder)
-        for name in without:
-            path = folder / name
+        folder = shutil.copytree(finished, tmp_path / "project")
+        for path in map(folder.joinpath, without):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return folder
 

@@ -2,16 +2,17 @@
 
 import ast
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+from test_imports import MODULES, SOURCE, imports
 
 from tarkib import params
 
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-SOURCE = REPOSITORY / "src" / "tarkib"
 
 # What cannot change a result: messages, workers, tracking, caches; parameters come through their declared values.
 WITHOUT_EFFECT = {"__init__", "errors", "params", "runtime", "tracking"}
@@ -27,29 +28,17 @@ def test_every_script_is_a_stage_in_order():
         assert stage["desc"]
 
 
-def parameters_read(script: str) -> set[str]:
-    """Sections of params.yaml that a script reads, of `data` the key."""
-    tree = ast.parse(script)
-    chains = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    inner = {id(node.value) for node in chains}
-    read = set()
-    for node in chains:
-        names = ast.unparse(node).split(".")
-        if names[0] != "settings" or id(node) in inner:
-            continue
-        read.add(f"data.{names[2]}" if names[1] == "data" else names[1])
-    return read - {"run"}
-
-
-def parameters_declared(stage: str) -> list[str]:
+def parameters_declared(stage: str) -> set[str]:
     """What a stage declares of params.yaml; versions.yaml is tested elsewhere."""
-    return [name for name in STAGES[stage]["params"] if isinstance(name, str)]
+    return {name for name in STAGES[stage]["params"] if isinstance(name, str)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_parameters_are_those_that_are_read(stage):
+    """Sections of params.yaml, of `data` the keys; `run` changes no result."""
     script = (REPOSITORY / "stages" / f"{stage}.py").read_text()
-    assert set(parameters_declared(stage)) == parameters_read(script)
+    read = set(re.findall(r"\bsettings\.(data\.\w+|(?!data\b)\w+)", script))
+    assert parameters_declared(stage) == read - {"run"}
 
 
 # The paths that the package `stages` names; it is not importable here, where `stages` are these tests.
@@ -84,41 +73,21 @@ def test_declared_data_is_what_is_read_and_written(stage):
     assert {PLACES[name] for name in imported & PLACES.keys()} == declared
 
 
-def imports(path: str) -> set[str]:
-    """This project's modules that a file imports, as paths below src/tarkib, but for those without effect."""
-    used = set()
-    for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for package, *parts in (name.split(".") for name in names):
-            for candidate in ("/".join([*parts, "__init__.py"]), "/".join(parts) + ".py"):
-                if package == "tarkib" and parts and parts[0] not in WITHOUT_EFFECT and has_code(SOURCE / candidate):
-                    used.add(candidate)
-    return used
-
-
-def has_code(path: Path) -> bool:
-    """Whether a file is there and holds more than a docstring."""
-    return path.is_file() and len(ast.parse(path.read_text()).body) > 1
-
-
-def modules_used(script: str) -> set[str]:
-    """What a script imports, itself or through others."""
-    used, new = set(), imports(script)
-    while new:
-        used |= new
-        new = {further for path in new for further in imports(f"src/tarkib/{path}")} - used
-    return used
+def with_effect(path: Path) -> set[str]:
+    """This project's modules that a file imports, but for those without effect."""
+    return {name for name in imports(path) if name.split(".")[1] not in WITHOUT_EFFECT}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_modules_are_those_that_are_used(stage):
+    used: set[str] = set()
+    new = with_effect(REPOSITORY / "stages" / f"{stage}.py")
+    while new:
+        used |= new
+        new = {further for name in new for further in with_effect(MODULES[name])} - used
+    paths = {str(MODULES[name].relative_to(SOURCE / "tarkib")) for name in used}
     declared = {path.removeprefix("src/tarkib/") for path in STAGES[stage]["deps"] if path.startswith("src/tarkib/")}
-    used = {path if path in declared else path.split("/")[0] for path in modules_used(f"stages/{stage}.py")}
-    assert declared == used
+    assert declared == {path if path in declared else path.split("/")[0] for path in paths}
 
 
 def test_experiments_may_change_every_parameter_of_a_stage():

@@ -1,10 +1,7 @@
 """Recordings that DVC keeps in its cache behind symbolic links, as on servers where several share a cache."""
 
-import hashlib
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from tarkib.cli import main
 from tarkib.evaluation import report
 from tarkib.pretraining import corpus
 
-from .conftest import run_stage, set_parameters
+from .conftest import Checkout, bring_recordings, checksums, run_stage, set_parameters
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +20,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def linked(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose recordings and test set `dvc add` has replaced by links into its cache."""
-    folder = tmp_path_factory.mktemp("linked")
-    for name in ("raw", "test"):
-        shutil.copytree(recordings / name, folder / "data" / name)
+    folder = bring_recordings(recordings, tmp_path_factory.mktemp("linked"))
     set_parameters(folder)
     write_classifier(folder / "models/classifier")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
     for command in ("init -q --no-scm", "config cache.type symlink", "add -q data/raw data/test"):
-        subprocess.run([sys.executable, "-m", "dvc", *command.split()], cwd=folder, env=environment, check=True)
+        Checkout(folder).run("dvc", *command.split())
     sounds = [path for path in (folder / "data").rglob("*") if path.suffix == ".flac"]
     assert sounds
     assert all(path.is_symlink() and ".dvc" in path.readlink().parts for path in sounds)
@@ -41,11 +35,8 @@ def test_the_stages_read_what_dvc_keeps_behind_links(linked, recordings):
     printed = run_stage(linked, "slice").stdout
     rows = tables.RECORDINGS.read(linked / "data/slices/recordings.parquet")
     assert {row["status"] for row in rows} == {"ok"}
-    files = recordings / "raw"
-    assert {row["path"]: row["sha256"] for row in rows} == {
-        path.relative_to(files).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files.rglob("*.flac")
-    }
+    sound = {name: checksum for name, checksum in checksums(recordings, "raw").items() if name.endswith(".flac")}
+    assert {f"raw/{row['path']}": row["sha256"] for row in rows} == sound
     assert "link" not in printed
     run_stage(linked, "annotate")
     run_stage(linked, "evaluate")
@@ -60,9 +51,7 @@ def test_commands_and_pre_training_read_them_too(linked, tmp_path, capsys):
     assert not any(entry.problem for entry in entries)
     call = ["predict", str(linked / "data/test"), "--model", str(linked / "models/classifier"), "--hop", "5"]
     assert main([*call, "--out", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == sum(
-        path.suffix == ".flac" for path in (linked / "data/test").rglob("*")
-    )
+    assert len(capsys.readouterr().out.splitlines()) == len(list((linked / "data/test").rglob("*.flac")))
 
 
 def test_odd_names_end_no_stage_and_reach_the_terminal_escaped(recordings, tmp_path):

@@ -3,31 +3,21 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-import yaml
-from conftest import REPOSITORY
+from conftest import noise, write
 
-from stages.conftest import run_python, run_stage
+from stages.conftest import run_python, run_stage, set_parameters
 from tarkib.models import load_backbone
 
 pytestmark = pytest.mark.slow
-
-SMALL = {"recordings": "music", "steps": 2, "batch_size": 2, "clusters": 4}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project with three recordings, one of them damaged."""
-    content = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    content["pretrain"].update(SMALL)
-    content["run"].update({"workers": 1, "devices": "cpu"})
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    (tmp_path / "music").mkdir()
-    for name in ("one", "second"):
-        samples = 0.1 * np.random.default_rng(len(name)).standard_normal(150_000)
-        soundfile.write(tmp_path / f"music/{name}.flac", samples, 24_000)
+    set_parameters(tmp_path, pretrain={"recordings": "music", "steps": 2, "batch_size": 2, "clusters": 4})
+    for seed in range(2):
+        write(tmp_path / f"music/{seed}.flac", noise(6.25, seed))
     (tmp_path / "music/bad.wav").write_bytes(b"RIFF, but no more")
     return tmp_path
 
@@ -45,6 +35,7 @@ def test_it_leaves_a_backbone_and_says_how_to_go_on(folder):
 
 
 FAILURES = """
+import shutil
 from contextlib import suppress
 import stages
 from stages import pretrain
@@ -57,7 +48,6 @@ pretraining.card = fails
 for _ in range(2):
     with suppress(SystemExit):
         stages.run(pretrain.main)
-    import shutil
     shutil.rmtree("music", ignore_errors=True)
 """
 
@@ -68,8 +58,6 @@ def test_failures_are_errors_and_leave_the_backbone_that_was_there(folder):
     done = run_python(folder, FAILURES)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert errors[0].startswith("error: No space left on device; make room")
-    assert errors[1].startswith(
-        "error: music: no such folder; put recordings there or point pretrain.recordings to them"
-    )
+    assert errors[1].startswith("error: music: no such folder; put recordings there or point pretrain.recordings to")
     assert (folder / "models/backbone/config.json").read_text() == "the old one"
     assert [path.name for path in (folder / "models").iterdir()] == ["backbone"]

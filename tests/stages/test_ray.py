@@ -1,38 +1,30 @@
 """Stages on a real cluster: nodes that share this machine give what the machine alone gives."""
 
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ray_cluster
 
-from .conftest import checksums, run_python, set_parameters
+from .conftest import checksums, run_stage, set_parameters
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-STAGES = {
-    "slice": ("tarkib.recordings.slicing.slice_recordings", ["data/slices"]),
-    "annotate": ("tarkib.annotation.jobs.annotate_recording", ["data/annotations.parquet", "data/suspects.csv"]),
-    "mix": ("tarkib.mixing.rendering.render_shard", ["data/mixtures"]),
-}
-
-# A stage with many small shards, whose jobs are watched. What this defines, Ray takes to the workers with the job.
-RUN = """
+# Many small shards, whose jobs are watched. What this defines, Ray takes to the workers with the job.
+WATCHED = """
 import os, pkgutil, signal
 from pathlib import Path
-import stages.{stage} as stage
 from tarkib.audio import clips
 clips.CLIPS_PER_SHARD = 4
-owner, name = {target!r}.rsplit(".", 1)
+owner, name = {job!r}.rsplit(".", 1)
 owner = pkgutil.resolve_name(owner)
 whole = getattr(owner, name)
 def watched(job):
 {watch}
     return whole(job)
 setattr(owner, name, watched)
-stage.main()
 """
 
 NOTE_THE_NODE = """
@@ -41,53 +33,37 @@ NOTE_THE_NODE = """
     Path("nodes", ray.get_runtime_context().get_node_id()).touch()
 """
 
-# The first to come to a shard's third clip kills its process, maybe another's before, and never writes the rest.
-DIE_ONCE = """
+# The first on a node to come to a shard's third clip kills its process and the node, and never writes the rest.
+KILL_THE_NODE = """
     import ray
     from tarkib.audio import clips
     encode, calls = clips.encode, []
     def deadly(samples):
         calls.append(1)
-        if len(calls) == 3 and {when}:
+        if len(calls) == 3 and ray.get_runtime_context().get_node_id() == {node!r}:
             try:
                 Path("died").open("x").close()
             except FileExistsError:
                 pass
             else:
-                for victim in {victims}:
+                for victim in (os.getppid(), os.getpid()):  # a worker's parent is its node's raylet
                     os.kill(victim, signal.SIGKILL)
         return encode(samples)
     clips.encode = deadly
 """
 
+JOBS = {
+    "slice": "tarkib.recordings.slicing.slice_recordings",
+    "annotate": "tarkib.annotation.jobs.annotate_recording",
+    "mix": "tarkib.mixing.rendering.render_shard",
+}
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster of two nodes with a CPU each, whose address is in RAY_ADDRESS."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        # A short path, since a socket's may have 107 characters; our own, since Ray notes a cluster's address there.
-        folder = tempfile.mkdtemp(prefix="ray-")
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        started = Cluster()
-        try:
-            started.add_node(num_cpus=1, include_dashboard=False)
-            started.add_node(num_cpus=1)
-            patch.setenv("RAY_ADDRESS", started.address)
-            yield started
-        finally:
-            started.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_watched(folder: Path, stage: str, watch: str = "") -> None:
-    """Run a stage with small shards."""
-    done = run_python(folder, RUN.format(stage=stage, target=STAGES[stage][0], watch=watch))
-    assert done.returncode == 0, done.stderr
-    assert not list(folder.rglob("*.partial"))
+    """A Ray cluster of two nodes with a CPU each."""
+    with ray_cluster(nodes=2, cpus=1) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -96,45 +72,25 @@ def local(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("local")
     shutil.copytree(recordings / "raw", folder / "data/raw")
     set_parameters(folder)
-    for stage in STAGES:
-        run_watched(folder, stage)
+    for stage, job in JOBS.items():
+        run_stage(folder, stage, WATCHED.format(job=job, watch=""))
     return folder
 
 
-@pytest.fixture
-def on_cluster(cluster: Any, local: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Run a stage of a copy of the local project on the cluster: `on_cluster("mix", watch="...")`."""
-
-    def run(stage: str, watch: str) -> Path:
-        folder = tmp_path / "project"
-        shutil.copytree(local, folder, ignore=shutil.ignore_patterns(".cache"))
-        for name in STAGES[stage][1]:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        set_parameters(folder, run={"engine": "ray", "workers": None})
-        run_watched(folder, stage, watch)
-        return folder
-
-    return run
+def test_two_nodes_share_the_stages_and_give_the_same_bytes(cluster, local, tmp_path):
+    shutil.copytree(local / "data/raw", tmp_path / "data/raw")
+    set_parameters(tmp_path, run={"engine": "ray", "workers": None})
+    for stage, job in JOBS.items():
+        run_stage(tmp_path, stage, WATCHED.format(job=job, watch=NOTE_THE_NODE))
+    assert checksums(tmp_path, "data") == checksums(local, "data")
+    assert len(list((tmp_path / "nodes").iterdir())) == 2
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_two_nodes_share_a_stage_and_give_the_same_bytes(local, on_cluster, stage):
-    folder = on_cluster(stage, NOTE_THE_NODE)
-    assert checksums(folder, "data") == checksums(local, "data")
-    assert len(list((folder / "nodes").iterdir())) == 2
-
-
-def test_a_worker_that_is_killed_midway_changes_nothing(local, on_cluster):
-    folder = on_cluster("mix", DIE_ONCE.format(when=True, victims="[os.getpid()]"))
-    assert (folder / "died").exists()
-    assert checksums(folder, "data") == checksums(local, "data")
-
-
-def test_a_node_that_is_killed_midway_changes_nothing(cluster, local, on_cluster):
-    third = cluster.add_node(num_cpus=1)
-    # A worker's parent is its node's raylet.
-    on_third = f"ray.get_runtime_context().get_node_id() == {third.node_id!r}"
-    folder = on_cluster("mix", DIE_ONCE.format(when=on_third, victims="[os.getppid(), os.getpid()]"))
+def test_a_node_that_is_killed_midway_changes_nothing(cluster, local, tmp_path):
+    folder = shutil.copytree(local, tmp_path / "project")
+    shutil.rmtree(folder / "data/mixtures")
+    set_parameters(folder, run={"engine": "ray", "workers": None})
+    watch = KILL_THE_NODE.format(node=cluster.add_node(num_cpus=1).node_id)
+    run_stage(folder, "mix", WATCHED.format(job=JOBS["mix"], watch=watch))
     assert (folder / "died").exists()
     assert checksums(folder, "data") == checksums(local, "data")

@@ -24,9 +24,8 @@ def test_every_mode_keeps_its_promises_on_real_recordings(tmp_path):
     run_stage(tmp_path, "annotate")
     for mode in MODES:
         set_parameters(tmp_path, augment={"mode": mode, **counts}, run={"workers": 2})
-        assert (
-            "measured the sound of 32 mixtures" in run_stage(tmp_path, "mix").stdout
-        )  # it fails where a promise is broken
+        # It fails where a promise is broken.
+        assert "measured the sound of 32 mixtures" in run_stage(tmp_path, "mix").stdout
         rows = tables.MIXTURES.read(tmp_path / "data/mixtures/mixtures.parquet")
         assert {row["mode"] for row in rows} == {mode}
         assert len({name for row in rows for name in row["instruments"]}) >= 3

@@ -1,7 +1,7 @@
-"""The command ``tarkib``: work on single files, outside the pipeline. Each module is a subcommand.
+"""The command ``tarkib``: work on single files, outside the pipeline.
 
-Exit codes: 0; 1 where something could not be done (the rest was done; for `predict`, where nothing could), 2 where the
-arguments are wrong, 128 and the signal's number after a signal.
+Most modules are a subcommand: `declare` its options, `run` it. Exit codes: 0; 1 where something could not be done (the
+rest was done; for `predict`, where nothing could); 2 for wrong arguments; 128 and the signal's number after a signal.
 """
 
 import argparse
@@ -23,12 +23,25 @@ def _run(arguments: Sequence[str] | None) -> int:
     from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, track, verify
 
     parser = argparse.ArgumentParser(prog="tarkib", description="Recognises the instruments of Persian music.")
-    parser.add_argument(
-        "--debug", action="store_true", help=f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
-    )
+    traceback = f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
+    parser.add_argument("--debug", action="store_true", help=traceback)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (predict, annotate, compare, app, preview, export, verify, track, fetch_backbone):
-        command.add_to(commands)
+    summaries = {
+        predict: "which instruments play when",
+        annotate: "tempo, tonic and dastgah of recordings",
+        compare: "which way of mixing teaches best: compare the modes over seeds",
+        app: "a page that recognises recordings and labels excerpts",
+        preview: "a page to listen to a data set",
+        export: "mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX",
+        verify: "check a data set of mixtures",
+        track: "log to MLflow what its store did not accept",
+        fetch_backbone: "download a published MERT once, check it, and show how to pin it",
+    }
+    for command, summary in summaries.items():
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
+        subparser = commands.add_parser(name, help=summary, description=command.__doc__)
+        command.declare(subparser)
+        subparser.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     if options.debug:
         os.environ[program.DEBUG] = "1"

@@ -4,6 +4,7 @@ A recording has any length. What an option states is a label: it wins, and is re
 """
 
 import argparse
+import itertools
 import json
 import sys
 import textwrap
@@ -36,9 +37,7 @@ class _Report(NamedTuple):
     conflicts: list[Conflict]
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser("annotate", help="tempo, tonic and dastgah of recordings", description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=" ".join(sorted(audio.SUFFIXES)))
     parser.add_argument("--instrument", **_choice(vocabulary.instrument, vocabulary.INSTRUMENTS))
     parser.add_argument("--dastgah", **_choice(vocabulary.dastgah, vocabulary.DASTGAHS))
@@ -47,7 +46,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--format", choices=tuple(_FORMATS), default="table", help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw onsets, beats, tempo, pitch; or a folder")
     parser.add_argument("--params", type=Path, metavar="YAML", help="default: params.yaml, if it exists")
-    parser.set_defaults(run=run)
 
 
 def _choice(read: Callable[[str], str | None], names: Sequence[str]) -> dict[str, Any]:
@@ -113,18 +111,13 @@ def _lines(report: _Report) -> Iterator[str]:
 
 def _stretches(report: _Report) -> Iterator[tuple[float, float, list[Annotation]]]:
     """Start, end and slices of stretches with one tempo."""
-    start, ends_s = 0, (*report.starts_s[1:], report.seconds)
-    for i, piece in enumerate(report.slices):
-        after = report.slices[i + 1] if i + 1 < len(report.slices) else None
-        if after is None or not _is_same_tempo(piece.bpm, after.bpm):
-            yield report.starts_s[start], ends_s[i], report.slices[start : i + 1]
-            start = i + 1
-
-
-def _is_same_tempo(bpm: float | None, other: float | None) -> bool:
-    if bpm is None or other is None:
-        return bpm is other
-    return abs(other / bpm - 1.0) < _SAME_TEMPO
+    # NaN, which differs from all numbers, is a slice without a metre.
+    bpm = np.array([piece.bpm or np.nan for piece in report.slices])
+    same = (np.abs(bpm[1:] / bpm[:-1] - 1) < _SAME_TEMPO) | (np.isnan(bpm[1:]) & np.isnan(bpm[:-1]))
+    borders = [0, *(np.flatnonzero(~same) + 1).tolist(), len(bpm)]
+    borders_s = [*report.starts_s, report.seconds]
+    for first, end in itertools.pairwise(borders):
+        yield borders_s[first], borders_s[end], report.slices[first:end]
 
 
 def _csv(report: _Report) -> str:

@@ -11,17 +11,13 @@ from tarkib.cli.options import add_model, whole_number
 from tarkib.errors import TarkibError
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    summary = "a page that recognises recordings and labels excerpts"
-    parser = commands.add_parser("app", help=summary, description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--label", type=Path, metavar="FOLDER", help="excerpts to label (default: data/test)")
     parser.add_argument("--port", type=whole_number(0), default=7860, metavar="N", help="default: %(default)s; 0: any")
     parser.add_argument("--max-minutes", type=whole_number(1), default=180, metavar="N", help="longest; default: 180")
     parser.add_argument("--max-mb", type=whole_number(1), default=2_000, metavar="N", help="largest; default: 2000")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""``tarkib compare``: the modes and seeds as experiments, and a report that compares them."""
+"""Runs the missing experiments of the modes and seeds with DVC and writes a report: which mode scores better, by how
+much, on which instruments, and what the data support.
+
+Stopped at any moment, the same command goes on. What experiments run by hand have computed, with both seeds alike, is
+not computed again.
+"""
 
 import argparse
 import re
@@ -10,46 +15,18 @@ from tarkib.cli.options import whole_number
 _OVERRIDE = re.compile(r"([a-z_]+\.[a-z_]+)=(.+)")
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "compare",
-        help="which way of mixing teaches best: compare the modes over seeds",
-        description="Runs the missing experiments of the modes and seeds with DVC and writes a report: which mode "
-        "scores better, by how much, on which instruments, and what the data support. Stopped at any moment, the same "
-        "command goes on. What experiments run by hand have computed, with both seeds alike, is not computed again.",
-    )
-    parser.add_argument(
-        "--modes", type=_modes, default=params.MODES, metavar="LIST", help=f"default: {','.join(params.MODES)}"
-    )
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        default=(1, 2),
-        metavar="LIST",
-        help="seeds of both mixing and training (augment.seed, train.seed); default: 1,2",
-    )
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        type=_override,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a parameter of all experiments that differs from params.yaml; repeatable",
-    )
-    parser.add_argument(
-        "--jobs", type=whole_number(1), metavar="N", help="experiments at once (default: one a core, one with a GPU)"
-    )
-    parser.add_argument("--collect", action="store_true", help="run nothing: report what `tarkib compare` has run")
-    parser.add_argument(
-        "--out",
-        type=_page,
-        default=Path("reports/comparison.html"),
-        metavar="HTML",
-        help="default: %(default)s; .md and .png are written beside",
-    )
-    parser.set_defaults(run=run)
+def declare(parser: argparse.ArgumentParser) -> None:
+    add, modes, page = parser.add_argument, ",".join(params.MODES), Path("reports/comparison.html")
+    add("--modes", type=_modes, default=params.MODES, metavar="LIST", help=f"default: {modes}")
+    seeds = "seeds of both mixing and training (augment.seed, train.seed); default: 1,2"
+    add("--seeds", type=_seeds, default=(1, 2), metavar="LIST", help=seeds)
+    override = "a parameter of all experiments that differs from params.yaml; repeatable"
+    add("-S", "--set-param", type=_override, action="append", default=[], metavar="KEY=VALUE", help=override)
+    jobs = "experiments at once (default: one a core, one with a GPU)"
+    add("--jobs", type=whole_number(1), metavar="N", help=jobs)
+    add("--collect", action="store_true", help="run nothing: report what `tarkib compare` has run")
+    beside = "default: %(default)s; .md and .png are written beside"
+    add("--out", type=_page, default=page, metavar="HTML", help=beside)
 
 
 def _page(text: str) -> Path:
@@ -62,15 +39,13 @@ def _page(text: str) -> Path:
 
 def _modes(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, text.split(","))))
-    unknown = [name for name in names if name not in params.MODES]
-    if unknown or not names:
+    if not names or not set(names) <= set(params.MODES):
         raise argparse.ArgumentTypeError(f"{text!r}: choose from {','.join(params.MODES)}")
     return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    parse = whole_number(0)
-    seeds = tuple(dict.fromkeys(parse(seed) for seed in text.split(",") if seed))
+    seeds = tuple(dict.fromkeys(map(whole_number(0), filter(None, text.split(",")))))
     if not seeds:
         raise argparse.ArgumentTypeError("give whole numbers, such as 1,2,3")
     return seeds
@@ -109,9 +84,7 @@ def run(options: argparse.Namespace) -> int:
             _print(f"{one.title}: {one.state}" + (f": {one.reason}" if one.reason else ""))
     _print(f"{made.words.headline}\n{', '.join(map(str, written))} written")
     # Collecting is for a look at what is there: experiments still to come are no failure.
-    failures = (
-        {experiments.FAILED} if options.collect else {experiments.FAILED, experiments.MISSING, experiments.QUEUED}
-    )
+    failures = {experiments.FAILED} | (set() if options.collect else {experiments.MISSING, experiments.QUEUED})
     return int(any(one.state in failures for one in collected))
 
 

@@ -12,17 +12,13 @@ from tarkib.export import FORMATS, export
 _ONNX = "onnx"
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    summary = "mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX"
-    parser = commands.add_parser("export", help=summary, description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     source = "folder of mixtures or slices; for onnx a classifier's folder or a model of MLflow (models:/tarkib@best)"
     parser.add_argument("source", metavar="SOURCE", help=source)
     formats = "audiofolder: FLAC files and metadata.parquet; webdataset: tar shards; parquet: the Hub's own"
     parser.add_argument("--to", choices=(*FORMATS, _ONNX), required=True, help=formats)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; for onnx the file")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT, with all that is in it")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

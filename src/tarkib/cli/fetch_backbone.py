@@ -10,14 +10,10 @@ from pathlib import Path
 from tarkib.errors import TarkibError
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    summary = "download a published MERT once, check it, and show how to pin it"
-    parser = commands.add_parser("fetch-backbone", help=summary, description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M or a local directory")
     parser.add_argument("--revision", help="commit, branch or tag (main); first digits of a directory's SHA-256")
     parser.add_argument("--again", action="store_true", help="download again: the files in the cache are damaged")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

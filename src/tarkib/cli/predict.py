@@ -38,9 +38,7 @@ class _Task(NamedTuple):
         return [path for path in (self.document, self.picture) if path]
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser("predict", help="which instruments play when", description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings or videos, or folders of them")
     add_model(parser)
     parser.add_argument("--format", choices=tuple(_SUFFIXES), default="table", help="default: %(default)s")
@@ -50,14 +48,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--hop", type=number(0.1, 5.0), default=1.0, metavar="S", help="between windows; default: 1")
     parser.add_argument("--batch-size", type=whole_number(1), default=16, metavar="N", help="windows at once")
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Recognise each recording and write its results at once, so that a call that was cut off can be repeated."""
     tasks = list(_tasks(options))
     _check(options, tasks)
-    # os.path.exists, unlike Path.exists, takes names longer than NAME_MAX.
     left = [task for task in tasks if not (options.skip_existing and all(map(os.path.exists, task.outputs)))]
     if len(left) < len(tasks):
         print(f"{len(tasks) - len(left)} of {len(tasks)} recordings skipped: their files exist", file=sys.stderr)

@@ -14,16 +14,13 @@ from tarkib.cli.options import whole_number
 from tarkib.mixing.modes import MODES
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser("preview", help="a page to listen to a data set", description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures or slices: data/mixtures")
     parser.add_argument("--out", type=Path, default=Path("preview.html"), metavar="HTML", help="default: %(default)s")
     parser.add_argument("--split", choices=("train", "validation"), help="default: both")
     parser.add_argument("--mode", choices=tuple(MODES), help="that the mixtures must have been made in")
     parser.add_argument("--count", type=whole_number(1), default=12, metavar="N", help="how many; default: 12")
     parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

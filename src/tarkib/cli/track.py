@@ -10,10 +10,8 @@ import argparse
 from tarkib import params
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser("track", help="log to MLflow what its store did not accept", description=__doc__)
-    parser.set_defaults(run=run)
+def declare(_: argparse.ArgumentParser) -> None:
+    """No options."""
 
 
 def run(_: argparse.Namespace) -> int:

@@ -15,15 +15,12 @@ from tarkib.errors import TarkibError
 from tarkib.mixing import measurement, rendering, verification
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser("verify", help="check a data set of mixtures", description=__doc__)
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
     parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
     parser.add_argument("--annotations", type=Path, metavar="PARQUET", help="default: annotations.parquet beside it")
     parser.add_argument("--listen", type=whole_number(0), default=100, metavar="N", help="how many; default: 100")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="YAML", help="default: %(default)s")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """Arrays cached under a checksum of all that they depend on (`fingerprint`), so that an entry is never out of date.
 
-Any number of processes may read and write. What a kill, a full disk or a damaged file leaves counts as absent. Deleting
-the folder costs only time.
+Any number of processes may read and write; deleting the folder costs only time.
 """
 
 import zipfile
@@ -18,9 +17,7 @@ from tarkib.runtime.outputs import atomic_file
 class Cache:
     """A folder of entries, each a few named arrays; may be pickled.
 
-    Attributes
-    ----------
-    problem : why the latest entry could not be written (disk full, say), or None; the results are not affected.
+    `problem` says why the latest entry could not be written (disk full, say), or is None; results are not affected.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,21 +36,18 @@ class Cache:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
 
-    def put(self, key: str, arrays: Mapping[str, Any]) -> bool:
-        """Write an entry; False, with `problem` set, if the disk refuses."""
+    def put(self, key: str, arrays: Mapping[str, Any]) -> None:
+        """Write an entry; sets `problem` if the disk refuses."""
         try:
             with atomic_file(self.path(key)) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
         except OSError as error:
             self.problem = f"{self.folder}: {error.strerror or error}"
-            return False
-        return True
 
-    def get_or_make(self, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    def get_or_make(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Arrays of an entry, made and written if it is absent."""
         entry = self.get(key)
-        if entry is not None:
-            return entry
-        arrays = make()
-        self.put(key, arrays)
-        return arrays
+        if entry is None:
+            entry = make()
+            self.put(key, entry)
+        return entry

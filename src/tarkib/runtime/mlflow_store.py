@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tarkib.errors import TarkibError
@@ -31,8 +32,7 @@ _LOG_LEVELS = {
 }
 
 _REASONS = {
-    "file is not a database": "it is damaged; move the file away (a new one is made) or bring back a copy",
-    "malformed": "it is damaged; move the file away (a new one is made) or bring back a copy",
+    "file is not a database|malformed": "it is damaged; move the file away (a new one is made) or bring back a copy",
     "database is locked": "another program keeps it locked; end that program, or wait until it is done",
     "disk is full": "the disk is full; make room",
     "disk I/O error": "it cannot be written; is the disk full?",
@@ -47,10 +47,9 @@ def default() -> Path:
 
 
 def address(configured: str | None = None) -> str:
-    """The store's address for MLflow; relative ones are relative to the project's root.
+    """The store's address for MLflow; `configured` is `run.tracking_uri`, relative to the project's root.
 
-    User name and password of a server move from the address into MLflow's environment variables, so that no message
-    can show them. `configured` is `run.tracking_uri`. Raises TarkibError for a malformed address.
+    User name and password of a server move into MLflow's environment variables, so that no message can show them.
     """
     given = (os.environ.get(_URI) or "").strip() or configured
     if not given:
@@ -113,23 +112,17 @@ def choose(configured: str | None = None) -> None:
     """Set MLflow's store; TarkibError for a database that cannot be opened. Sends nothing to a server."""
     import mlflow  # takes seconds to load
 
-    given = os.environ.get(_URI)
-    mlflow.set_tracking_uri(address(configured))
+    uri = address(configured)
     # MLflow writes its choice into the environment, where it would look like the user's.
-    os.environ.pop(_URI, None)
-    if given is not None:
-        os.environ[_URI] = given
-    uri = mlflow.get_tracking_uri()
+    with patch.dict(os.environ):
+        mlflow.set_tracking_uri(uri)
     with usable():
         if uri.startswith(("sqlite:", "postgresql", "mysql", "mssql")):
             # MLflow itself would try for two minutes.
             import sqlalchemy
 
-            engine = sqlalchemy.create_engine(uri)
-            try:
-                sqlalchemy.inspect(engine).get_table_names()
-            finally:
-                engine.dispose()
+            engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+            sqlalchemy.inspect(engine).get_table_names()
 
 
 @contextmanager
@@ -155,8 +148,8 @@ def reason(error: BaseException) -> str:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     text = " ".join(map(str, chain))
-    for mark, explanation in _REASONS.items():
-        if mark in text:
+    for pattern, explanation in _REASONS.items():
+        if re.search(pattern, text):
             return explanation
     other = f"or set {_URI} to another (mlflow.db here where it is unset)"
     code = status(error)

@@ -23,9 +23,7 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
 
     Waits while another process writes the same folder. If `path` is a link, its target is replaced.
     """
-    path = Path(path)
-    if path.is_symlink():
-        path = path.resolve()
+    path = Path(path).resolve() if os.path.islink(path) else Path(path)
     with _partial(path) as partial:
         partial.mkdir()
         yield partial
@@ -49,8 +47,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     # A checksum, since the name itself may already be NAME_MAX long.
-    stem = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}"
-    token = secrets.token_hex(4)
+    stem, token = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}", secrets.token_hex(4)
     with file_lock(path.with_name(f"{stem}.tarkib.lock"), str(path)) as locked:
         # Without a lock, other processes may be writing theirs.
         pattern = f"{stem}.{'' if locked else token}*.partial"

@@ -33,14 +33,10 @@ from tarkib.runtime.text import bounded
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+# Environment of workers; libraries read it once, at their import.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-"""Environment of workers; libraries read it once, at their import."""
-
-_RETRIES = 3
-"""Of a job on a cluster whose process or node died."""
-
-_CANCEL_S = 30
-"""For a cancelled job on a cluster to delete what is half-written."""
+_RETRIES = 3  # of a job on a cluster whose process or node died
+_CANCEL_S = 30  # for a cancelled job on a cluster to delete what is half-written
 
 
 def available_cores() -> int:
@@ -56,19 +52,12 @@ def map_jobs(
     workers: int | None = None,
     engine: str = "local",
 ) -> Iterator[Result]:
-    """Yield function(job) for each job, in their order, with a progress bar or lines.
+    """Yield function(job) for each job, in their order, with a progress bar or lines that name `what` is done.
 
-    Parameters
-    ----------
-    function : importable by name; depends on nothing but its job.
-    what : name of the work in the progress ("slicing").
-    workers : jobs at once; None for one a core. "local" runs a single one in this process.
-    engine : "local", processes of this machine; "ray", the cluster that RAY_ADDRESS names, else one that runs on this
-        machine, else one that is started and stopped here. A cluster repeats jobs whose process died.
-
-    Raises
-    ------
-    TarkibError : a worker process died. What the function raises comes through as it is.
+    `workers` is the number of jobs at once, None for one a core; "local" runs a single one in this process. The engine
+    "ray" takes the cluster that RAY_ADDRESS names, else one that runs on this machine, else one that is started and
+    stopped here, and repeats jobs whose process died. Raises TarkibError if a worker process died, and what the
+    function raises.
     """
     if jobs:
         run = _map_on_cluster if engine == "ray" else _map_here

@@ -34,7 +34,7 @@ def follow() -> None:
 def follow_loader(number: int, then: Callable[[int], None] | None = None) -> None:
     """`follow` as a DataLoader's `worker_init_fn`; calls `then`, another such function."""
     follow()
-    if then is not None:
+    if then:
         then(number)
 
 

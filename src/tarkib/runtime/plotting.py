@@ -21,9 +21,9 @@ _MAX_TICKS = 12
 def picture(
     file: Path | IO[bytes], width: float, height: float, *, dpi: int = 125, settings: dict[Any, Any] | None = None
 ) -> Iterator[Figure]:
-    """A figure of width x height inches, written to `file` as PNG when the block ends well.
+    """A figure of width x height inches, written to `file` as PNG when the block ends well; same bytes everywhere.
 
-    Equal drawings give equal bytes: `settings` are added to matplotlib's defaults, not to the user's matplotlibrc.
+    `settings` are added to matplotlib's defaults, not to the user's matplotlibrc.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

@@ -29,9 +29,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_S = 1.0  # for compiled code to return to the interpreter after a signal, and for the interpreter to exit
 _CLEANUP_S = 40.0  # for a program to end in order after a signal; jobs on a cluster have 30 s
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EBUSY, errno.EXDEV}
-_REFUSED |= {errno.EMFILE, errno.ENFILE}
+_ROOM, _PERMISSIONS = "make room (or raise the limit)", "check the disk and permissions"
+_REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
+_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE), _PERMISSIONS)
+_REMEDIES |= dict.fromkeys((errno.EBUSY, errno.EXDEV, errno.EMFILE, errno.ENFILE), _PERMISSIONS)
 
 _MAX_LINES, _MAX_CHARACTERS = 60, 2_000
 
@@ -91,14 +92,12 @@ def _report(error: BaseException) -> int:
         # Else the interpreter complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    # An OSError of an open file (disk full) has no file name.
-    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     if isinstance(error, TarkibError):
         message = str(error)
-    elif isinstance(error, OSError) and error.errno in _NO_ROOM:
-        message = f"{where}{error.strerror}; make room (or raise the limit) and run again; nothing is half-written"
-    elif isinstance(error, OSError) and error.errno in _REFUSED:
-        message = f"{where}{error.strerror}; check the disk and permissions and run again; nothing is half-written"
+    elif isinstance(error, OSError) and (remedy := _REMEDIES.get(error.errno or 0)):
+        # An OSError of an open file (disk full) has no file name.
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror}; {remedy} and run again; nothing is half-written"
     elif isinstance(error, MemoryError):
         message = "out of memory; end other programs, lower run.workers or the batch size, and run again"
     else:

@@ -1,8 +1,6 @@
-"""HTML pages that need no network and no other file, from Jinja templates: one base, one style, one set of filters.
+"""HTML pages that need no network and no other file, from Jinja templates that extend base.html.
 
-A package's template says ``{% extends "base.html" %}`` and fills the block ``main``. The base takes `title` and
-`subtitle`, `css` (the package's own style) and, optionally, `script`; the last two are `Markup` from `asset`. All other
-text is escaped.
+They fill its block ``main``, and take `title`, `subtitle`, `css` and `script`, the last two from `asset`.
 """
 
 import base64
@@ -18,10 +16,7 @@ MINUS = "−"
 
 
 def environment(package: str) -> jinja2.Environment:
-    """Return the templates of a package ("tarkib.preview") and those that all pages share.
-
-    An undefined variable raises `jinja2.UndefinedError`.
-    """
+    """Return the templates of a package ("tarkib.preview") and those that all pages share."""
     found = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, "."), jinja2.PackageLoader(__name__, ".")]),
         autoescape=True,
