@@ -46,8 +46,8 @@ def test_devices_for_training(gpus, text, here, chosen):
         ("cuda x 0", 1, r"'cuda x 0' is unknown"),
         ("cuda:1", 2, r"'cuda:1' is unknown"),
         ("cuda", 0, r"cuda, but torch finds no GPU here; set it to auto or cpu"),
-        ("cuda x 4", 2, r"cuda x 4, but torch finds 2 GPUs here"),
-        ("cuda x 3", 4, r"a batch_size of 16 cannot be shared out evenly; make it a multiple of 3"),
+        ("cuda x 4", 2, r"cuda x 4, but torch finds 2 GPU here"),
+        ("cuda x 3", 4, r"batch_size is 16; make it a multiple of 3"),
     ],
 )
 def test_devices_that_are_not_there(gpus, text, here, told):

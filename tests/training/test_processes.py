@@ -13,7 +13,7 @@ from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, set
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
-from tarkib.training import processes
+from tarkib.training import compute
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.fitting import TrainingResult, train
 
@@ -102,7 +102,7 @@ def test_a_killed_process_ends_all_and_the_training_resumes(tmp_path, capfd, two
 INTERRUPTED = """
 import os, sys
 from tarkib.runtime import program
-from tarkib.training import processes
+from tarkib.training import compute
 
 def work(model, fifo):
     file = open(fifo, "w")
@@ -112,7 +112,7 @@ def work(model, fifo):
 
 if __name__ == "__main__":
     program.start()
-    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1])))
+    raise SystemExit(program.guard(lambda: compute.fit(2, None, int, work, sys.argv[1])))
 """
 
 
@@ -148,5 +148,5 @@ def bug(model):
 def test_an_unforeseen_error_is_named(capfd, monkeypatch):
     monkeypatch.setenv(program.DEBUG, "1")
     with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
-        processes.fit(2, None, int, bug)
+        compute.fit(2, None, int, bug)
     assert "in bug" in capfd.readouterr().err
