@@ -105,12 +105,11 @@ def enough_memory(what: str, remedies: str) -> Iterator[None]:
 
 
 def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call `function(model, *arguments)`, in this process if `count` is 1, else in `count` processes (distributed data
-    parallel, one per device), each with the model that `build` gives there.
+    """Call `function(model, *arguments)` here if `count` is 1, else in as many processes, each with a model of `build`.
 
-    Function, arguments and result must be picklable. The processes find each other by the environment variables of
-    torchrun (RANK, WORLD_SIZE, ...). Returns the result of the first process. Raises the TarkibError of the process
-    that failed first, or one with its exit code where it was killed.
+    Function, arguments and result, that of the first process, must be picklable. The processes find each other by the
+    environment variables of torchrun (RANK, WORLD_SIZE, ...). Raises the TarkibError of the process that failed first,
+    or one with its exit code where it was killed.
     """
     if count == 1:
         return function(model, *arguments)
