@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -13,30 +12,18 @@ from benchmarks import loops, training
 from benchmarks.training import Result
 
 CPU = torch.device("cpu")
-BLOCKED = (
-    *(
-        "accelerate",
-        "datasets",
-        "dvc",
-        "joblib",
-        "librosa",
-        "matplotlib",
-        "mlflow",
-        "numba",
-        "pandas",
-        "peft",
-        "pyarrow",
-    ),
-    *("scipy", "sklearn", "soundfile", "soxr", "tarkib.audio", "tarkib.training", "torchaudio", "torchvision"),
-)
-RUN_WITHOUT_THEM = f"""
+RUN_WITHOUT_THEM = """
 import importlib.machinery, runpy, sys
+blocked = set(
+    "accelerate datasets dvc joblib librosa matplotlib mlflow numba pandas peft pyarrow scipy sklearn soundfile soxr "
+    "tarkib.audio tarkib.training torchaudio torchvision".split()
+)
 whole = importlib.machinery.PathFinder
 class Without(whole):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         parts = name.split(".")
-        missing = any(".".join(parts[:n]) in {BLOCKED!r} for n in (1, 2))
+        missing = any(".".join(parts[:n]) in blocked for n in (1, 2))
         return None if missing else whole.find_spec(name, path, target)
 sys.meta_path = [Without if one is whole else one for one in sys.meta_path]
 # An editable installation brings a finder of its own, which would find the rest of the library too.
@@ -81,7 +68,6 @@ def test_it_runs_with_torch_transformers_and_numpy_alone():
     ("title", "trained"),
     [
         (loops.HEADLINE.title, lambda name: True),
-        ("gradient checkpointing", lambda name: True),
         ("convolutions frozen", lambda name: not name.startswith("backbone.feature_extractor.")),
         ("LoRA", lambda name: "lora_" in name or not name.startswith("backbone.")),
         ("the head on them", lambda name: not name.startswith("backbone.")),
@@ -98,22 +84,6 @@ def test_a_setting_trains_what_it_says(monkeypatch, title, trained):
         assert torch.isfinite(step())
     moved = {name for name, one in made[0].named_parameters() if not torch.equal(one, before[name])}
     assert moved == {name for name in before if trained(name)} - {"backbone.masked_spec_embed"}
-
-
-def test_precision_is_what_a_setting_says(monkeypatch):
-    seen = {}
-    whole = torch.nn.functional.linear
-
-    def linear(inputs, weight, bias=None):
-        result = whole(inputs, weight, bias)
-        seen.setdefault(title, set()).add(result.dtype)
-        return result
-
-    monkeypatch.setattr(torch.nn.functional, "linear", linear)
-    for title in ("original", "plain", "Tarkib: fp32", loops.HEADLINE.title, "hidden states"):
-        setting(title).loop(setting(title), loops.TINY, CPU)()
-    low, whole_precision = {torch.bfloat16}, {torch.float32}
-    assert list(seen.values()) == [whole_precision, low, whole_precision, low, low]
 
 
 def test_figures_follow_from_the_step_time():
@@ -136,33 +106,18 @@ def test_figures_follow_from_the_step_time():
     assert "17.9 min, met" in met
     slower = training.aims({**results, loops.HEADLINE: Result(1.2 * step_s, 0)}, loops.PAPER)
     assert slower.count("missed") == 3
-    assert training.aims({loops.HEADLINE: Result(step_s, 0)}, loops.PAPER) == ""
-
-
-def _given(value: object) -> object:
-    return value
 
 
 def _killed() -> None:
     os._exit(3)
 
 
-def _broken() -> None:
-    raise RuntimeError("no\nsuch kernel")
-
-
 def _too_large() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def _unending() -> None:
-    while True:
-        time.sleep(1)
-
-
 def test_a_setting_that_fails_gives_a_reason():
-    assert training._alone(_given, 17, timeout=60) == 17
+    assert training._alone(int, 17, timeout=60) == 17
     assert training._alone(_killed, timeout=60).reason == "its process ended with 3"
-    assert training._alone(_broken, timeout=60).reason == "RuntimeError: no such kernel"
+    assert training._alone(int, "no\nnumber", timeout=60).reason.startswith("ValueError: invalid literal")
     assert training._alone(_too_large, timeout=60).reason == "the device's memory is too small"
-    assert training._alone(_unending, timeout=0.1).reason == "no time was left for it"

@@ -12,14 +12,13 @@ class _Silent(WSGIRequestHandler):
     protocol_version = "HTTP/1.0"  # a connection a request, so that none outlives the server
 
     def log(self, *_: object) -> None:
-        """Say nothing."""
+        pass
 
 
 class Server:
-    """Serves MLflow's REST interface below ``/mlflow``; its database and artifacts lie in a folder.
+    """Serves MLflow's REST interface below ``/mlflow``, with its database in a folder; at most one a process.
 
-    `fails` is asked before each request: it is given the path, and its answer (status, body) is sent in place of
-    MLflow's. One process has one server, since MLflow keeps the server's store in a global variable.
+    `fails` gets the path of each request; an answer of its own (status, body) is sent in place of MLflow's.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -40,17 +39,12 @@ class Server:
 
     @property
     def address(self) -> str:
-        """For MLFLOW_TRACKING_URI."""
         return f"http://127.0.0.1:{self.port}/mlflow"
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         self.requests.append((path, environ.get("HTTP_AUTHORIZATION")))
-        if not path.startswith("/mlflow/"):
-            answer = ("404 Not Found", b"<html>no such page</html>")
-        else:
-            answer = self.fails(path)
-        if answer:
+        if answer := self.fails(path):
             # A connection that is closed over an unread body takes the answer along.
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response(answer[0], [("Content-Type", "text/html")])
@@ -58,14 +52,12 @@ class Server:
         return self.app({**environ, "PATH_INFO": path.removeprefix("/mlflow")}, start_response)
 
     def start(self) -> None:
-        """Answer, at the same address as before."""
         self.server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=_Silent)
         self.port = self.server.server_port
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
-        """Answer no more: connections are refused."""
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

@@ -22,14 +22,19 @@ CLIP = 1600
 
 
 class Clips(ClipSet):
-    """Short clips in which each of ten frequencies is present or absent; `labels` say which, unless given."""
+    """Short clips in which each of ten frequencies is present or absent; `labels` say which, unless given.
 
-    def __init__(self, count: int, seed: int, labels: np.ndarray | None = None):
+    The clip `spoilt` is NaN.
+    """
+
+    def __init__(self, count: int, seed: int, labels: np.ndarray | None = None, spoilt: int | None = None):
         rng = np.random.default_rng(seed)
         present = (rng.random((count, 10)) < 0.4).astype(np.float32)
         time = np.arange(CLIP) / CLIP
         tones = np.sin(2 * np.pi * np.arange(20, 220, 20)[:, None] * time)
         self.samples = (present @ tones + 0.5 * rng.standard_normal((count, CLIP))).astype(np.float32)
+        if spoilt is not None:
+            self.samples[spoilt] = np.nan
         self.labels = present if labels is None else labels
         self.ids = np.array([f"clip-{i}" for i in range(count)])
 
@@ -44,16 +49,8 @@ class Clips(ClipSet):
         }
 
 
-class Spoilt(Clips):
-    """Clips of which one is NaN."""
-
-    def __init__(self, *args: object, clip: int):
-        super().__init__(*args)
-        self.samples[clip] = np.nan
-
-
 class Spectra(nn.Module):
-    """A backbone for tests: the spectrum of frames, and a layer on it."""
+    """The spectrum of frames, and a layer on it."""
 
     layer_count, hidden_size = 2, 81
 
@@ -73,8 +70,9 @@ def classifier(seed: int = 0, dropout: float = 0.1) -> InstrumentClassifier:
         return InstrumentClassifier(Spectra(), head_hidden=16, head_dropout=dropout)
 
 
-def mert(seed: int = 0, spec_augment: bool = True) -> InstrumentClassifier:
-    """A real backbone, small, with everything in it that draws numbers."""
+def mert(random: bool = True) -> InstrumentClassifier:
+    """A real backbone, small, with everything in it that draws numbers, or nothing."""
+    dropouts = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout")
     config = MertConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -87,43 +85,25 @@ def mert(seed: int = 0, spec_augment: bool = True) -> InstrumentClassifier:
         num_conv_pos_embedding_groups=2,
         mask_time_prob=0.5,
         mask_time_length=1,
+        **({} if random else dict.fromkeys(dropouts, 0.0)),
     )
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         backbone = MertModel(config)
-        if spec_augment:
-            backbone.enable_spec_augment(seed)
-        return InstrumentClassifier(backbone, head_hidden=8, head_dropout=0.2)
+        if random:
+            backbone.enable_spec_augment(0)
+        return InstrumentClassifier(backbone, head_hidden=8, head_dropout=0.2 * random)
 
 
-def plain_mert():
-    """A backbone and a head without anything random."""
-    model = mert(spec_augment=False)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
-        setattr(model.backbone.config, name, 0.0)
-    for layer in model.backbone.encoder.layers:
-        layer.attention.dropout = 0.0
-    return model
+def plain_mert() -> InstrumentClassifier:
+    """`mert` without anything random."""
+    return mert(random=False)
 
 
 def settings(**changed: object) -> Train:
-    values = {
-        "seed": 1,
-        "epochs": 3,
-        "batch_size": 8,
-        "accumulate": 1,
-        "learning_rate": 5e-3,
-        "head_learning_rate": None,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.1,
-        "schedule": "linear",
-        "max_grad_norm": 1.0,
-        "pos_weight": 0.8,
-    }
-    return Train(**{**values, **changed})
+    values = {"seed": 1, "epochs": 3, "batch_size": 8, "accumulate": 1, "schedule": "linear", "pos_weight": 0.8}
+    rates = {"learning_rate": 5e-3, "head_learning_rate": None, "weight_decay": 0.01, "warmup_fraction": 0.1}
+    return Train(**{**values, **rates, "max_grad_norm": 1.0, **changed})
 
 
 def fit(

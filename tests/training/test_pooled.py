@@ -1,13 +1,11 @@
 import numpy as np
-import pytest
 import torch
-from small_training import Clips, Watch, classifier, fit, mert, same, weights
+from small_training import Clips, classifier, fit, mert, weights
 
 from tarkib.runtime.cache import Cache
-from tarkib.training import pooled
+from tarkib.training import prediction
 from tarkib.training.compute import ComputeConfig
-from tarkib.training.pooled import PooledHead, PooledSet
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import PooledHead, PooledSet, predict_logits
 
 
 def frozen(make=mert):
@@ -33,7 +31,7 @@ def test_the_head_on_pooled_states_equals_the_classifier_on_clips(tmp_path):
 
 
 def test_states_are_computed_once_for_the_same_clips_and_backbone(tmp_path, monkeypatch):
-    monkeypatch.setattr(pooled, "_BLOCK", 8)
+    monkeypatch.setattr(prediction, "_BLOCK", 8)
     cache, data, seen = Cache(tmp_path), Clips(20, 1), []
     states = pooled_set(frozen(), data, cache)
 
@@ -53,15 +51,12 @@ def test_states_are_computed_once_for_the_same_clips_and_backbone(tmp_path, monk
     seen.clear()
     pooled_set(frozen(), Watched(20, 1), cache, content="others")
     assert len(seen) == 20
-    weights, config = frozen(), frozen()
-    with torch.no_grad():
-        weights.backbone.feature_projection.projection.weight.add_(1)
     # The number of heads changes no weight but the result.
-    config.backbone.config.num_attention_heads = 1
-    for other in (weights, config):
-        seen.clear()
-        pooled_set(other, Watched(20, 1), cache)
-        assert len(seen) == 20
+    other = frozen()
+    other.backbone.config.num_attention_heads = 1
+    seen.clear()
+    pooled_set(other, Watched(20, 1), cache)
+    assert len(seen) == 20
 
 
 def test_states_of_clips_without_a_checksum_are_not_cached(tmp_path):
@@ -94,12 +89,3 @@ def test_a_frozen_training_learns_as_the_whole_network_would(tmp_path, monkeypat
     whole = fit(model, tmp_path / "whole").model
     for first, second in zip(shortcut.head.parameters(), whole.head.parameters(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-3, rtol=1e-2)
-
-
-def test_an_interrupted_head_training_is_resumed(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fit(frozen(), tmp_path / "killed", callbacks=[Watch(stop=8)], checkpoint_steps=3)
-    watch = Watch()
-    resumed = fit(frozen(), tmp_path / "killed", callbacks=[watch], checkpoint_steps=3)
-    assert watch.steps[0] == 7
-    assert same(weights(resumed.model), weights(fit(frozen(), tmp_path / "whole").model))

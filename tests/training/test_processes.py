@@ -8,26 +8,20 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from small_training import Clips, Spoilt, classifier, fit, plain_mert, same, settings, weights
+from small_training import Clips, classifier, fit, plain_mert, same, settings, weights
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
-from tarkib.training import processes
+from tarkib.training import compute
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.fitting import TrainingResult, train
 
 
-def in_processes(build, folder: Path, count: int, train_set=None):
-    return train(
-        build,
-        Clips(48, 1) if train_set is None else train_set,
-        Clips(32, 2),
-        settings(accumulate=2),
-        checkpoints=folder,
-        cache=Cache(folder / "cache"),
-        machine=ComputeConfig(devices=f"cpu x {count}", checkpoint_steps=2),
-    )
+def in_processes(build, folder: Path, spoilt: int | None = None, **options) -> TrainingResult:
+    machine = ComputeConfig(devices="cpu x 2", checkpoint_steps=2)
+    sets, cache = (Clips(48, 1, spoilt=spoilt), Clips(32, 2)), Cache(folder / "cache")
+    return train(build, *sets, settings(accumulate=2), checkpoints=folder, cache=cache, machine=machine, **options)
 
 
 pytestmark = pytest.mark.slow
@@ -36,16 +30,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> TrainingResult:
     """The result of two processes without interruption."""
-    return in_processes(plain_mert, tmp_path_factory.mktemp("two"), 2)
+    return in_processes(plain_mert, tmp_path_factory.mktemp("two"))
 
 
 def test_two_processes_learn_what_one_learns(tmp_path, two):
     one = fit(plain_mert(), tmp_path, data=Clips(48, 1), accumulate=2)
     assert [row["epoch"] for row in two.history] == [1, 2, 3]
     for ours, theirs in zip(two.history, one.history, strict=True):
-        for name in ("train_loss", "validation_loss"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
-        assert ours["validation_roc_auc"] == pytest.approx(theirs["validation_roc_auc"], abs=2e-3)
+        assert ours == pytest.approx(theirs, rel=2e-3)
     assert two.best_epoch == one.best_epoch
     for key, tensor in weights(two.model).items():
         torch.testing.assert_close(tensor, weights(one.model)[key], atol=1e-4, rtol=1e-3)
@@ -70,15 +62,8 @@ class Kill(Watch):
                 os.sched_yield()
 
 if __name__ == "__main__":
-    from small_training import Clips, settings
-    from tarkib.runtime.cache import Cache
-    from tarkib.training import fitting
-    from tarkib.training.compute import ComputeConfig
-    fitting.train(
-        plain_mert, Clips(48, 1), Clips(32, 2), settings(accumulate=2),
-        checkpoints=Path({folder!r}), cache=Cache(Path({folder!r})),
-        machine=ComputeConfig(devices="cpu x 2", checkpoint_steps=2), callbacks=[Kill()],
-    )
+    from test_processes import in_processes
+    in_processes(plain_mert, Path({folder!r}), callbacks=[Kill()])
 """
 
 
@@ -88,12 +73,11 @@ def test_a_killed_process_ends_all_and_the_training_resumes(tmp_path, capfd, two
     script.write_text(KILLED.format(here=str(Path(__file__).parent), victim=victim, folder=str(folder)))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     if victim == "os.getpid()":
-        assert done.returncode == 1
         assert "process 0 of 2 ended with exit code -9; start again" in done.stderr
     else:
         # The pipes were closed, so every process that had them is gone.
         assert done.returncode == -signal.SIGKILL
-    result = in_processes(plain_mert, folder, 2)
+    result = in_processes(plain_mert, folder)
     assert "going on from the checkpoint of step 4 of 9" in capfd.readouterr().out
     assert result.history == two.history
     assert same(weights(result.model), weights(two.model))
@@ -102,7 +86,7 @@ def test_a_killed_process_ends_all_and_the_training_resumes(tmp_path, capfd, two
 INTERRUPTED = """
 import os, sys
 from tarkib.runtime import program
-from tarkib.training import processes
+from tarkib.training import compute
 
 def work(model, fifo):
     file = open(fifo, "w")
@@ -112,7 +96,7 @@ def work(model, fifo):
 
 if __name__ == "__main__":
     program.start()
-    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1])))
+    raise SystemExit(program.guard(lambda: compute.fit(2, None, int, work, sys.argv[1])))
 """
 
 
@@ -138,15 +122,13 @@ def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
 
 def test_an_error_in_a_process_keeps_its_message(tmp_path):
     with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
-        in_processes(classifier, tmp_path, 2, Spoilt(40, 1, clip=17))
+        in_processes(classifier, tmp_path, spoilt=17)
 
 
-def bug(model):
+def defect(model):
     raise ValueError("nobody thought of this")
 
 
-def test_an_unforeseen_error_is_named(capfd, monkeypatch):
-    monkeypatch.setenv(program.DEBUG, "1")
+def test_an_unforeseen_error_is_named():
     with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
-        processes.fit(2, None, int, bug)
-    assert "in bug" in capfd.readouterr().err
+        compute.fit(2, None, int, defect)

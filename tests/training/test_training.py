@@ -1,7 +1,6 @@
 import math
 import multiprocessing
 import os
-import random
 import re
 import signal
 
@@ -11,7 +10,6 @@ import torch
 from small_training import (
     Clips,
     Spectra,
-    Spoilt,
     Watch,
     classifier,
     fit,
@@ -27,7 +25,6 @@ from torch._dynamo.testing import CompileCounter
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
-from tarkib.runtime import parent_watch
 from tarkib.training import checkpoints, fitting
 from tarkib.training.fitting import TrainingResult
 from tarkib.training.prediction import predict_logits
@@ -40,34 +37,9 @@ FORKS.set_forkserver_preload(["tarkib.training.fitting"])
 
 
 @pytest.fixture(scope="module")
-def ordinary(tmp_path_factory) -> tuple[TrainingResult, Watch]:
+def ordinary(tmp_path_factory) -> TrainingResult:
     """Three epochs of the small classifier without interruption."""
-    watch = Watch()
-    return fit(classifier(), tmp_path_factory.mktemp("ordinary"), callbacks=[watch]), watch
-
-
-def test_training_learns(tmp_path):
-    result = fit(classifier(), tmp_path, data=Clips(160, 1), epochs=6)
-    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4, 5, 6]
-    assert result.history[-1]["train_loss"] < 0.8 * result.history[0]["train_loss"]
-    assert result.best_roc_auc > 0.9
-
-
-def test_loader_processes_end_with_the_training(tmp_path):
-    """tests/runtime shows that `follow_loader` ends them."""
-    loaders = {}
-
-    class Loaders(Watch):
-        def on_train_begin(self, *args, train_dataloader, **options):
-            loaders["train"] = train_dataloader
-
-        def on_evaluate(self, *args, eval_dataloader, **options):
-            loaders["validation"] = eval_dataloader
-
-    fit(classifier(), tmp_path, epochs=1, callbacks=[Loaders()])
-    assert {loader.worker_init_fn.func for loader in loaders.values()} == {parent_watch.follow_loader}
-    # The Trainer's own seeding is kept.
-    assert loaders["train"].worker_init_fn.keywords["then"] is not None
+    return fit(classifier(), tmp_path_factory.mktemp("ordinary"))
 
 
 def test_the_best_epoch_s_weights_are_restored(tmp_path):
@@ -87,37 +59,39 @@ def test_the_best_epoch_s_weights_are_restored(tmp_path):
     assert kept == {20, 25, 5 * result.best_epoch}
 
 
-def test_only_the_validation_set_selects(tmp_path):
-    """Inverted validation labels: the better the training, the worse the validation score."""
-    validation = Clips(32, 2)
-    validation.labels = 1 - validation.labels
-    result = fit(classifier(), tmp_path, data=Clips(160, 1), validation=validation, epochs=4)
-    areas = [row["validation_roc_auc"] for row in result.history]
-    assert result.best_epoch == 1 + int(np.argmax(areas)) < 4
-    assert result.history[-1]["train_loss"] == min(row["train_loss"] for row in result.history)
+def test_a_training_is_reported_and_not_repeated(tmp_path, capsys):
+    """To callbacks, and in a plain line an epoch without a terminal; other weights are another training."""
+    watch, again, other = Watch(), Watch(), Watch()
+    result = fit(classifier(), tmp_path, data=Clips(160, 1), epochs=4, callbacks=[watch])
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"epoch {epoch}/4" for epoch in (1, 2, 3, 4)]
+    assert "training loss" in lines[0]
+    assert "ROC-AUC 0." in lines[0]
+    assert "%|" not in printed.err
+    assert [log["loss"] for log in watch.logs if "loss" in log] == [row["train_loss"] for row in result.history]
+    for name in ("loss", "roc_auc"):
+        logged = [log[f"eval_{name}"] for log in watch.logs if f"eval_{name}" in log]
+        assert logged == [row[f"validation_{name}"] for row in result.history]
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
+    assert result.history[-1]["train_loss"] < 0.9 * result.history[0]["train_loss"]
+    assert result.best_roc_auc > 0.8
+    repeated = fit(classifier(), tmp_path, data=Clips(160, 1), epochs=4, callbacks=[again])
+    assert not again.after
+    assert same(weights(repeated.model), weights(result.model))
+    fit(classifier(seed=9), tmp_path, data=Clips(160, 1), epochs=4, callbacks=[other])
+    assert list(other.after) == [1, 2, 3, 4]
 
 
 def test_equal_seeds_give_equal_weights_for_any_number_of_loaders(tmp_path, ordinary):
-    models = [classifier() for _ in range(2)]
-    results = [fit(model, tmp_path / str(i), loaders=2 * i) for i, model in enumerate(models)]
-    for model, result in zip(models, results, strict=True):
-        assert same(weights(model), weights(ordinary[0].model))
-        assert result.history == ordinary[0].history
-    other = fit(classifier(), tmp_path / "other", seed=2).model
-    assert not same(weights(models[0]), weights(other))
-
-
-def test_the_global_generators_are_restored(tmp_path):
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    fit(classifier(), tmp_path, epochs=1)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    result = fit(classifier(), tmp_path, loaders=2)
+    assert same(weights(result.model), weights(ordinary.model))
+    assert result.history == ordinary.history
+    assert not same(weights(fit(classifier(), tmp_path, seed=2).model), weights(ordinary.model))
 
 
 # 40 clips are 5 batches an epoch: steps 5 and 10 end one, checkpoints are at 2, 4, 5, 6, 8, 10, ...
-@pytest.mark.parametrize(
-    ("accumulate", "kill", "resumed_at"), [(1, 1, 0), (1, 3, 2), (1, 6, 5), (1, 14, 12), (2, 5, 4)]
-)
+@pytest.mark.parametrize(("accumulate", "kill", "resumed_at"), [(1, 1, 0), (1, 6, 5), (1, 14, 12), (2, 5, 4)])
 def test_a_killed_and_resumed_training_ends_like_an_undisturbed_one(tmp_path, capsys, accumulate, kill, resumed_at):
     expected = fit(mert(), tmp_path / "whole", epochs=3, accumulate=accumulate)
     folder, watch = tmp_path / "killed", Watch()
@@ -134,7 +108,7 @@ def test_a_killed_and_resumed_training_ends_like_an_undisturbed_one(tmp_path, ca
     np.testing.assert_array_equal(result.validation_logits, expected.validation_logits)
 
 
-@pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt", "model.safetensors", "trainer_state.json"])
+@pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt"])
 def test_an_incomplete_newest_checkpoint_is_skipped(tmp_path, cut, ordinary):
     fit(classifier(), tmp_path)
     newest = max(tmp_path.glob("*/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -145,8 +119,8 @@ def test_an_incomplete_newest_checkpoint_is_skipped(tmp_path, cut, ordinary):
     watch = Watch()
     result = fit(classifier(), tmp_path, callbacks=[watch])
     assert list(watch.after) == [3]
-    assert same(weights(result.model), weights(ordinary[0].model))
-    assert result.history == ordinary[0].history
+    assert same(weights(result.model), weights(ordinary.model))
+    assert result.history == ordinary.history
 
 
 def test_checkpoints_whose_best_one_is_damaged_are_dropped(tmp_path):
@@ -160,30 +134,14 @@ def test_checkpoints_whose_best_one_is_damaged_are_dropped(tmp_path):
     assert watch.steps[0] == 1
 
 
-def test_a_finished_training_is_not_repeated_and_other_weights_are_another_training(tmp_path, ordinary):
-    fit(classifier(), tmp_path)
-    watch, other = Watch(), Watch()
-    result = fit(classifier(), tmp_path, callbacks=[watch])
-    assert not watch.after
-    assert same(weights(result.model), weights(ordinary[0].model))
-    np.testing.assert_array_equal(result.validation_logits, ordinary[0].validation_logits)
-    fit(classifier(seed=9), tmp_path, callbacks=[other])
-    assert list(other.after) == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("changed", "difference"),
-    [
-        ({"learning_rate": 1e-3}, "train.learning_rate (0.005, now 0.001)"),
-        ({"identity": {"data": "ee"}}, "data (None, now ee)"),
-    ],
-)
-def test_another_training_starts_afresh_and_names_the_unfinished_one(tmp_path, capsys, changed, difference):
+def test_another_training_starts_afresh_and_names_the_unfinished_one(tmp_path, capsys):
+    changed = {"learning_rate": 1e-3, "identity": {"data": "ee"}}
     with pytest.raises(KeyboardInterrupt):
         fit(classifier(), tmp_path / "used", callbacks=[Watch(stop=5)], checkpoint_steps=2)
     watch = Watch()
     first = fit(classifier(), tmp_path / "used", callbacks=[watch], **changed).model
-    assert f"an unfinished training with other {difference} stopped at step 4" in capsys.readouterr().out
+    differences = "data (None, now ee), train.learning_rate (0.005, now 0.001)"
+    assert f"an unfinished training with other {differences} stopped at step 4" in capsys.readouterr().out
     assert watch.steps[0] == 1
     assert same(weights(first), weights(fit(classifier(), tmp_path / "fresh", **changed).model))
 
@@ -207,22 +165,18 @@ def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch, capsy
 
 
 def test_without_a_class_of_both_kinds_the_loss_selects(tmp_path, capsys):
-    model, watch = classifier(), Watch()
-    validation = Clips(16, 2, labels=np.zeros((16, 10), np.float32))
-    result = fit(model, tmp_path, validation=validation, callbacks=[watch])
+    result = fit(classifier(), tmp_path, validation=Clips(16, 2, labels=np.zeros((16, 10), np.float32)))
     losses = [row["validation_loss"] for row in result.history]
     assert result.best_epoch == 1 + int(np.argmin(losses))
     assert all(row["validation_roc_auc"] is None for row in result.history)
     assert capsys.readouterr().out.count("the lowest loss chooses the epoch") == 1
-    assert same(weights(model), watch.after[result.best_epoch])
 
 
 @pytest.mark.parametrize(("loss", "warned"), [(0.79, True), (0.55, False)])
-def test_a_best_epoch_with_a_far_higher_loss_than_the_lowest_is_warned_of(loss, warned):
-    history = [{"epoch": 1, "validation_loss": 0.51}, {"epoch": 2, "validation_loss": loss}]
-    warning = fitting._overfitting(history, 2) or ""
+def test_a_best_epoch_with_a_far_higher_loss_than_the_lowest_is_warned_of(capsys, loss, warned):
+    fitting._warn_of_overfitting([{"epoch": 1, "validation_loss": 0.51}, {"epoch": 2, "validation_loss": loss}], 2)
     expected = "overfitting: epoch 2 ranks best, but its validation loss is 0.79 and was 0.51 in epoch 1"
-    assert warning.startswith(expected) == warned == bool(warning)
+    assert capsys.readouterr().out.startswith(expected) == warned
 
 
 def test_the_loss_is_weighted_binary_cross_entropy(tmp_path):
@@ -290,28 +244,12 @@ def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
     assert compiled.history == plain.history
 
 
-def test_callbacks_get_the_curves(ordinary):
-    result, watch = ordinary
-    assert [log["loss"] for log in watch.logs if "loss" in log] == [row["train_loss"] for row in result.history]
-    for name in ("loss", "roc_auc"):
-        logged = [log[f"eval_{name}"] for log in watch.logs if f"eval_{name}" in log]
-        assert logged == [row[f"validation_{name}"] for row in result.history]
-
-
-def test_a_plain_line_an_epoch_without_a_terminal(tmp_path, capsys):
-    fit(classifier(), tmp_path)
-    printed = capsys.readouterr()
-    lines = printed.out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert "training loss" in lines[0]
-    assert "ROC-AUC 0." in lines[0]
-    assert "%|" not in printed.err
-
-
 def test_a_loss_that_is_not_finite_names_step_clips_and_the_last_good_checkpoint(tmp_path):
     with pytest.raises(TarkibError) as raised:
-        fit(classifier(), tmp_path, data=Spoilt(40, 1, clip=17))
-    message = r"the loss is not finite \(nan\) at step \d of 15, clips ([^;]*); there is no checkpoint yet; lower train"
+        fit(classifier(), tmp_path, data=Clips(40, 1, spoilt=17))
+    message = (
+        r"the loss is not finite \(nan\) at step \d of 15, clips ([^;]*); last good checkpoint: none yet; lower train"
+    )
     clips = re.match(message, str(raised.value))[1].split(", ")
     assert len(clips) == 8
     assert "clip-17" in clips
@@ -326,7 +264,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
                 with torch.no_grad():
                     model.head[0].weight.fill_(float("inf"))
 
-    with pytest.raises(TarkibError, match=r"weights are not finite after step 8 of 15.* is .*checkpoint-6; lower"):
+    with pytest.raises(
+        TarkibError, match=r"weights are not finite after step 8 of 15.* checkpoint: .*checkpoint-6; lower"
+    ):
         fit(classifier(), tmp_path, callbacks=[Bursting()], checkpoint_steps=2)
     assert [path.name for path in sorted(tmp_path.glob("*/checkpoint-*"))] == ["checkpoint-5", "checkpoint-6"]
 

@@ -18,10 +18,10 @@ def run(_: argparse.Namespace) -> int:
     """Log what is kept; 1 where some of it is still kept."""
     settings = params.load()
     from tarkib.runtime import mlflow_store
-    from tarkib.tracking import pending
+    from tarkib.tracking import runs
 
-    if not pending.anything():
+    if not any(runs.waiting()):
         print("nothing is waiting to be logged")
         return 0
     mlflow_store.connect(settings.run.tracking_uri)
-    return int(pending.send(print) > 0)
+    return int(runs.send(print) > 0)

@@ -26,9 +26,8 @@ from tarkib.pretraining.excerpts import Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction, Scores
 from tarkib.pretraining.teachers import Teachers
 from tarkib.training import checkpoints as kept
-from tarkib.training import devices, processes
-from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
-from tarkib.training.progress import say
+from tarkib.training import compute, devices
+from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.trainer import ResumableTrainer
 
 _EVALUATIONS = 20
@@ -103,7 +102,7 @@ def pretrain(
     with kept.open_run(checkpoints, identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
         arguments = (train_set, held_set, params, folder, machine, chosen, latest)
-        log = processes.fit(chosen.count, model, build, _fit, *arguments)
+        log = compute.fit(chosen.count, model, build, _fit, *arguments)
         model.load_state_dict(kept.weights(folder, params.steps))
     history = [
         {"step": row["step"], **{name: row[f"eval_{name}"] for name in Scores._fields}}
@@ -163,7 +162,7 @@ def _fit(
         logging_strategy="no",
     )
     remedies = "set run.gradient_checkpointing to true (the same result, slower), or lower the batch size"
-    with own_generators(chosen), enough_memory(f"pretrain.batch_size {params.batch_size}", remedies):
+    with enough_memory(f"pretrain.batch_size {params.batch_size}", remedies):
         trainer = _Trainer(
             model=model,
             args=arguments,

@@ -1,14 +1,12 @@
 """Locks between processes, which the system releases when their holder ends, however it ends."""
 
 import errno
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -52,14 +50,3 @@ def _print(line: str) -> None:
 
 
 _print_once = cache(_print)
-
-
-def take(file: IO) -> bool | None:
-    """Lock an open file: False where another process has it, None where the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True

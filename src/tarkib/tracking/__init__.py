@@ -1,7 +1,6 @@
 """MLflow: one run per experiment, begun by the train stage and finished by the evaluate stage, and a registered model.
 
-Nothing here changes a result, and a store that fails costs no work: what it did not take is kept and logged later
-(`pending`).
+Nothing here changes a result, and a store that fails costs no work: what it did not take is kept and logged later.
 """
 
 import os

@@ -5,7 +5,7 @@ train stage writes it; in MLflow it also has the scores of the test set.
 """
 
 import dataclasses
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,18 +35,9 @@ _TITLES = {
 class Card:
     """The facts of a card: numbers and text that YAML can hold; floats are rounded, NaN becomes None.
 
-    Attributes
-    ----------
-    source : where the backbone came from, as a classifier's `source`.
-    mode : mode of mixing.
-    seed : seed of the training.
-    data_sha256 : checksum of the folder of mixtures.
-    train_mixtures, validation_mixtures : number of mixtures.
-    best_epoch : the epoch of the weights, from 1.
-    classes : a row per class, with the columns of `training.selection.class_table`.
-    validation : figures on the validation mixtures by name.
-    test : figures on the test set by name; None before the evaluate stage.
-    test_set : the test set's size, such as `240 clips of 60 recordings`; empty where unknown.
+    `source` is that of the classifier. `classes` has a row per class, with the columns of
+    `training.selection.class_table`. `validation` and `test` hold figures by name; `test` is None before the evaluate
+    stage. `test_set` is the test set's size, such as `240 clips of 60 recordings`, or empty.
     """
 
     source: Mapping[str, Any]
@@ -143,14 +134,8 @@ def _template() -> jinja2.Template:
 
 
 def _rounded(value: Any) -> Any:
-    """A value with its floats rounded to what YAML shall hold, and None for NaN."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    if not isinstance(value, float):
-        return value
-    return None if math.isnan(value) else round(float(value), 6)
+    """A JSON value with its floats rounded to what YAML shall hold, and None for NaN."""
+    return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6), parse_constant=lambda _: None)
 
 
 def _title(name: str) -> str:

@@ -29,22 +29,14 @@ from tarkib.tracking import card
 from tarkib.tracking.card import Card
 
 REGISTERED_MODEL = "tarkib"
-BEST = "best"
-"""Alias of the version with the best validation score."""
 
-WEIGHTS_TAG = "tarkib.weights_sha256"
-"""Tag of a run: checksum of the weights that it produced or scored."""
-
-TRAINING_TAG = "tarkib.training"
-"""Tag of a run: fingerprint of the training's code, data and parameters."""
+# Tags of a run: checksum of its weights; fingerprint of the training's code, data and parameters.
+WEIGHTS_TAG, TRAINING_TAG = "tarkib.weights_sha256", "tarkib.training"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures by name (None where undefined) of the weights in the folder `classifier`.
-
-    `params` are all parameters that change a result, as ``section.key``; `test_set` is the test set's size in words.
-    """
+    """Figures by name (None where undefined) of the weights in the folder `classifier`, and what led to them."""
 
     weights_sha256: str
     params: dict[str, str]
@@ -82,9 +74,8 @@ def log(evaluation: Evaluation) -> None:
     """Log an evaluation's figures to the run of its weights and test set, and register the model with its card.
 
     The run is usually the one that trained the weights. A new one is created where they came from elsewhere (`dvc
-    pull`) or were trained with another test set in mind: a run holds figures of a single test set. Weights have one
-    version; evaluating its run again updates its card and tags, evaluating on another test set does not. Repeating the
-    call changes nothing.
+    pull`) or were trained for another test set: a run holds figures of a single test set. Weights have one version;
+    evaluating its run again updates its card and tags, evaluating on another test set does not.
     """
     test_set = evaluation.params["data.test"]
     # Two processes that evaluate the same weights must not both create a run or a version.
@@ -95,8 +86,9 @@ def log(evaluation: Evaluation) -> None:
             tags = {WEIGHTS_TAG: evaluation.weights_sha256, "git.commit": evaluation.commit}
             run_id = create_run(evaluation.params, tags)
         with mlflow.start_run(run_id=run_id):
-            figures = {f"test_{name}": value for name, value in evaluation.figures.items() if value is not None}
-            mlflow.log_metrics(figures)
+            mlflow.log_metrics(
+                {f"test_{name}": value for name, value in evaluation.figures.items() if value is not None}
+            )
             _update_version(run_id, {run.info.run_id for run in runs}, evaluation)
 
 
@@ -123,18 +115,14 @@ def _update_version(run_id: str, run_ids: set[str], evaluation: Evaluation) -> N
     except MlflowException as error:
         if mlflow_store.status(error) != 404:
             raise
-        store = mlflow_store.shown(mlflow.get_tracking_uri())
         print(
-            f"MLflow's store {store}: a server of MLflow 2 stores no models of MLflow 3; the run and its figures are "
-            "logged, the model is not registered",
-            flush=True,
+            "MLflow's store: a server of MLflow 2 stores no models of MLflow 3; only the figures are logged", flush=True
         )
         return
-    # A database keeps no model_id with a version, but its source, models:/<id>.
-    model_id = str(version.source).removeprefix("models:/")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, card.NAME).write_text(model_card.text(), encoding="utf-8")
-        client.log_model_artifact(model_id, str(Path(folder, card.NAME)))
+        card.write(Path(folder), model_card)
+        # A database keeps no model_id with a version, but its source, models:/<id>.
+        client.log_model_artifact(str(version.source).removeprefix("models:/"), str(Path(folder, card.NAME)))
     client.update_model_version(REGISTERED_MODEL, version.version, description=model_card.body())
     for key, value in tags.items():
         client.set_model_version_tag(REGISTERED_MODEL, version.version, key, value)
@@ -168,20 +156,14 @@ def _register(classifier: Path, model_card: Card, tags: Mapping[str, str]) -> Mo
 
 
 def _mark_best(client: mlflow.MlflowClient) -> None:
-    """Set the alias `best`, unless no version has a validation score."""
-    # Checked again after setting it: another machine may have registered a version at the same server.
-    while True:
-        scores = {
-            (score, int(version.version)): str(version.version)
-            for version in _versions(client)
-            if not math.isnan(score := float(version.tags.get("validation_roc_auc", "nan")))
-        }
-        if not scores:
-            return
-        best = scores[max(scores)]
-        if str(client.get_registered_model(REGISTERED_MODEL).aliases.get(BEST)) == best:
-            return
-        client.set_registered_model_alias(REGISTERED_MODEL, BEST, best)
+    """Set the alias `best` where a version has a validation score."""
+    scores = {
+        (score, int(version.version)): str(version.version)
+        for version in _versions(client)
+        if not math.isnan(score := float(version.tags.get("validation_roc_auc", "nan")))
+    }
+    if scores:
+        client.set_registered_model_alias(REGISTERED_MODEL, "best", scores[max(scores)])
 
 
 def _versions(client: mlflow.MlflowClient) -> list[ModelVersion]:

@@ -1,29 +1,41 @@
-"""The MLflow runs of trainings and evaluations, as the stages log them."""
+"""The MLflow runs of trainings and evaluations; what the store did not take is kept below .cache/tracking.
+
+A training has a journal, `<run>.jsonl`: an entry per line, the last one with the run's final status. An evaluation has
+a folder: `evaluation.json` and the classifier to register.
+"""
 
 import dataclasses
+import json
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.tracking.context import registry as context
 from transformers import TrainerCallback
 
 from tarkib.errors import TarkibError
 from tarkib.params import Params
-from tarkib.runtime import mlflow_store, versioning
-from tarkib.tracking import card, pending, registry
+from tarkib.runtime import mlflow_store, project, versioning
+from tarkib.runtime.locks import file_lock
+from tarkib.runtime.outputs import atomic_dir
+from tarkib.tracking import card, registry
 from tarkib.tracking.registry import TRAINING_TAG, WEIGHTS_TAG, Evaluation
+
+_REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
 
 
 class Run(TrainerCallback):
     """A training's run; as a callback it logs losses and validation scores by epoch and step. Picklable.
 
-    What the store does not take goes into a journal, which is sent when the training ends. transformers' own
-    MLflowCallback would let a failing store end the training.
+    What the store does not take goes into a journal, which is sent when the training ends: with transformers' own
+    MLflowCallback a failing store would end the training.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -42,28 +54,30 @@ class Run(TrainerCallback):
 
     def end(self, status: str) -> None:
         """Log the run's final status, and its journal if it has one."""
-        had_journal = pending.journal(self.run_id).exists()
+        had_journal = journal(self.run_id).exists()
         self._log(status=status)
         if had_journal:
             try:
-                pending.send_training(self.run_id)
+                _send_training(self.run_id)
             except TarkibError as error:
-                print(f"{error}; what this training logged {pending.REMEDY}", flush=True)
+                print(f"{error}; what this training logged {_REMEDY}", flush=True)
 
     def _log(self, **entry: Any) -> None:
         """Log to the store, or to the journal once the store has failed: no training waits for it twice."""
         mlflow.set_tracking_uri(self.uri)
-        journal = pending.journal(self.run_id)
-        if not journal.exists():
+        path = journal(self.run_id)
+        if not path.exists():
             try:
                 with mlflow_store.usable():
-                    return pending.write_entry(self.run_id, entry)
+                    return _write(self.run_id, entry)
             except TarkibError as error:
-                print(f"{error}; what this training logs {pending.REMEDY}", flush=True)
+                print(f"{error}; what this training logs {_REMEDY}", flush=True)
         try:
-            pending.keep_entry(self.run_id, entry)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            print(f"{journal}: {error.strerror}; the {', '.join(entry)} of this training cannot be kept", flush=True)
+            print(f"{path}: {error.strerror}; the {', '.join(entry)} of this training cannot be kept", flush=True)
 
 
 @contextmanager
@@ -76,7 +90,14 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
     mlflow_store.connect(params.run.tracking_uri)
     with mlflow_store.usable():
         interrupted = registry.search(f"tags.`{TRAINING_TAG}` = '{fingerprint}' and attributes.status = 'RUNNING'")
-        run = Run(interrupted[0].info.run_id if interrupted else _create(params, fingerprint, data))
+        if interrupted:
+            run = Run(interrupted[0].info.run_id)
+        else:
+            experiment = os.environ.get("DVC_EXP_NAME", "")
+            tags = {TRAINING_TAG: fingerprint, "git.commit": versioning.commit(), "dvc.experiment": experiment}
+            tags |= {f"data.{name}": value for name, value in data.items()}
+            name = experiment or f"{params.augment.mode} {params.model.backbone}"
+            run = Run(registry.create_run(_flat(params), context.resolve_tags(tags), name))
     try:
         yield run
     except KeyboardInterrupt:
@@ -88,46 +109,120 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
     run.end("FINISHED")
 
 
-def _create(params: Params, fingerprint: str, data: Mapping[str, str]) -> str:
-    experiment = os.environ.get("DVC_EXP_NAME", "")
-    tags = {
-        TRAINING_TAG: fingerprint,
-        "git.commit": versioning.commit(),
-        "dvc.experiment": experiment,
-        **{f"data.{name}": value for name, value in data.items()},
-    }
-    name = experiment or f"{params.augment.mode} {params.model.backbone}"
-    return registry.create_run(_flat(params), context.resolve_tags(tags), name)
-
-
 def evaluated(
     params: Params, weights_sha256: str, metrics: Mapping[str, float | None], classifier: Path, test_set: str = ""
 ) -> None:
-    """Log the final metrics to the run of these weights, and register their model with its card.
+    """Log the metrics of a test set (None: undefined) to the run of these weights, and register their model.
 
-    Where the store cannot be used, prints that and keeps everything for `tarkib track`.
-
-    Parameters
-    ----------
-    metrics : figures on the test set by name, None where undefined.
-    classifier : the folder that the train stage wrote. TarkibError where it has no card.
-    test_set : the test set's size in words, for the card.
+    `classifier` is the folder that the train stage wrote; `test_set` the test set's size in words, for the card. Where
+    the store cannot be used, prints that and keeps everything for `tarkib track`. TarkibError for a missing card.
     """
     card.read(classifier)
     evaluation = Evaluation(weights_sha256, _flat(params), versioning.commit(), dict(metrics), classifier, test_set)
     try:
         mlflow_store.connect(params.run.tracking_uri)
         # First what earlier stages could not log: the run of these weights may be among it.
-        pending.send(lambda _: None)
+        send(lambda _: None)
         with mlflow_store.usable():
             registry.log(evaluation)
     except TarkibError as error:
         try:
-            pending.keep_evaluation(evaluation)
+            _keep(evaluation)
         except OSError as full:
-            print(f"{error}; {pending.folder()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
+            print(f"{error}; {kept()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
         else:
-            print(f"{error}; this evaluation {pending.REMEDY}", flush=True)
+            print(f"{error}; this evaluation {_REMEDY}", flush=True)
+
+
+def kept() -> Path:
+    """Where all that the store did not take is kept; all experiments of a project share it."""
+    return project.cache("tracking")
+
+
+def journal(run_id: str) -> Path:
+    """The journal of a training's run."""
+    return kept() / f"{run_id}.jsonl"
+
+
+def waiting() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Names of what is kept and functions to log it: trainings first, as evaluations search for their runs."""
+    for path in sorted(kept().glob("*.jsonl")):
+        if "status" in (_entries(path) or [{}])[-1]:
+            yield f"training {path.stem}", partial(_send_training, path.stem)
+    for path in sorted(kept().glob("*/evaluation.json")):
+        if not path.parent.name.startswith("."):  # another process is writing it
+            yield f"evaluation {path.parent.name}", partial(_send_evaluation, path)
+
+
+def send(report: Callable[[str], object]) -> int:
+    """Log everything that is kept; returns how many trainings and evaluations could not be logged."""
+    failed = 0
+    with file_lock(project.cache("pending.lock")):
+        for what, log in waiting():
+            try:
+                log()
+            except TarkibError as error:
+                report(f"{what}: {error}")
+                failed += 1
+            else:
+                report(f"{what} logged")
+    return failed
+
+
+def _send_training(run_id: str) -> None:
+    """Log a finished training's journal and delete it; does nothing where another process has done that."""
+    entries = _entries(journal(run_id))
+    with mlflow_store.usable():
+        if entries and not registry.search(f"attributes.run_id = '{run_id}'"):
+            raise TarkibError(
+                f"the store has no run {run_id}; set MLFLOW_TRACKING_URI to the store that was used for this training, "
+                f"or delete {journal(run_id)}"
+            )
+        for entry in entries:
+            _write(run_id, entry)
+    journal(run_id).unlink(missing_ok=True)
+
+
+def _send_evaluation(path: Path) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        evaluation = Evaluation(**{**content, "classifier": path.parent / "classifier"})
+    except FileNotFoundError:
+        return  # another process has logged it
+    except (OSError, ValueError, TypeError) as error:
+        raise TarkibError(f"{path}: damaged, or of another version of Tarkib; delete {path.parent}") from error
+    with mlflow_store.usable():
+        registry.log(evaluation)
+    shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _keep(evaluation: Evaluation) -> None:
+    """Keep an evaluation with its classifier, in place of an earlier one of the same weights and test set."""
+    kept().mkdir(parents=True, exist_ok=True)
+    with atomic_dir(kept() / evaluation.key) as folder:
+        shutil.copytree(evaluation.classifier, folder / "classifier")
+        content = json.dumps({**dataclasses.asdict(evaluation), "classifier": ""})
+        (folder / "evaluation.json").write_text(content, encoding="utf-8")
+
+
+def _write(run_id: str, entry: dict[str, Any]) -> None:
+    """Log a journal's entry: `metrics` (lists of name, value, milliseconds, step), `tags` or `status`."""
+    client = mlflow.MlflowClient()
+    if metrics := [Metric(*values) for values in entry.get("metrics", ())]:
+        client.log_batch(run_id, metrics)
+    for key, value in entry.get("tags", {}).items():
+        client.set_tag(run_id, key, value)
+    if "status" in entry:
+        client.set_terminated(run_id, entry["status"])
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """A journal's entries; lines that a kill cut short or that are damaged are left out."""
+    entries = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _flat(params: Params) -> dict[str, str]:

@@ -7,26 +7,25 @@ Each training has its own folder, named by a checksum of everything that defines
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from torch import nn
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import fingerprint
-from tarkib.runtime.locks import take
 from tarkib.runtime.outputs import atomic_file
-from tarkib.training.progress import say
+from tarkib.training.compute import say
 
 _IDENTITY, _COMPLETE, _LOCK = "run.json", "complete", "lock"
 
 _PATIENCE_S = 15.0
-"""How long to wait for the lock: loader processes outlive a killed training by seconds and hold it."""
+"""How long to wait for the lock: processes of a killed training outlive it by seconds and hold it."""
 
 
 def digest(model: nn.Module) -> str:
@@ -53,21 +52,23 @@ def open_run(root: Path, identity: Mapping[str, Any]) -> Iterator[tuple[Path, Pa
     """
     folder = root / fingerprint.of(json.dumps(identity, sort_keys=True))[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        deadline = time.monotonic() + _PATIENCE_S
-        while take(lock) is False:
-            if time.monotonic() > deadline:
-                raise TarkibError(
-                    f"{folder}: another process runs this training; wait for it, or stop it and try again"
-                )
-            time.sleep(0.2)
-        _drop_unusable(folder)
+    lock = _lock(folder)
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except Timeout as error:
+        message = f"{folder}: another process runs this training; wait for it, or stop it and try again"
+        raise TarkibError(message) from error
+    except OSError:
+        pass  # a file system without locks
+    try:
+        latest = _drop_unusable(folder)
         with atomic_file(folder / _IDENTITY) as path:
             path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-        latest = newest(folder)
         if latest is None:
             _report_unfinished(folder)
         yield folder, latest
+    finally:
+        lock.release()
 
 
 def newest(folder: Path) -> Path | None:
@@ -85,12 +86,12 @@ def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
     return load_file(of_step(folder, step) / "model.safetensors")
 
 
-def notes(checkpoint: Path) -> dict[str, Any]:
-    """The notes that `finish` stored with a checkpoint."""
-    return _read(checkpoint / _COMPLETE).get("notes", {})
+def loss_sum(checkpoint: Path) -> float:
+    """The sum of the epoch's losses that `finish` stored with a checkpoint."""
+    return _read(checkpoint / _COMPLETE).get("loss_sum", 0.0)
 
 
-def finish(folder: Path, step: int, best_step: int | None, notes: Mapping[str, Any]) -> None:
+def finish(folder: Path, step: int, best_step: int | None, loss_sum: float) -> None:
     """Mark a step's checkpoint as complete; only then delete older ones except the newest two and the best.
 
     The Trainer rotates before a mark could be written: a kill in between would leave an incomplete checkpoint and
@@ -100,7 +101,7 @@ def finish(folder: Path, step: int, best_step: int | None, notes: Mapping[str, A
     (checkpoint / _COMPLETE).unlink(missing_ok=True)
     sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
     with atomic_file(checkpoint / _COMPLETE) as path:
-        path.write_text(json.dumps({"files": sizes, "notes": dict(notes)}), encoding="utf-8")
+        path.write_text(json.dumps({"files": sizes, "loss_sum": loss_sum}), encoding="utf-8")
     for checkpoint in _checkpoints(folder)[:-2]:
         if _step(checkpoint) != best_step:
             drop(checkpoint)
@@ -112,8 +113,8 @@ def drop(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _drop_unusable(folder: Path) -> None:
-    """Delete incomplete checkpoints, and those whose best checkpoint is missing."""
+def _drop_unusable(folder: Path) -> Path | None:
+    """Delete incomplete checkpoints, and those whose best checkpoint is missing; returns the newest of the others."""
     for checkpoint in _checkpoints(folder):
         if not _is_complete(checkpoint):
             drop(checkpoint)
@@ -121,6 +122,7 @@ def _drop_unusable(folder: Path) -> None:
         best_step = _read(checkpoint / "trainer_state.json").get("best_global_step")
         if best_step and not of_step(folder, best_step).is_dir():
             drop(checkpoint)
+    return newest(folder)
 
 
 def _report_unfinished(folder: Path) -> None:
@@ -138,12 +140,16 @@ def _report_unfinished(folder: Path) -> None:
         )
 
 
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder / _LOCK, fallback_to_soft=False)
+
+
 def _is_running(folder: Path) -> bool:
     try:
-        with (folder / _LOCK).open() as lock:
-            return take(lock) is False
-    except OSError:
-        return False
+        with _lock(folder).acquire(timeout=0):
+            return False
+    except OSError as error:
+        return isinstance(error, Timeout)
 
 
 def _is_complete(checkpoint: Path) -> bool:

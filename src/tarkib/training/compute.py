@@ -1,36 +1,43 @@
-"""How a training runs on this machine: devices, loader processes, memory. Results depend on it only by rounding."""
+"""How a training runs on this machine: devices, processes, memory. Results depend on it only by rounding."""
 
+import logging
 import os
-import random
-from collections.abc import Iterator
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from tqdm import tqdm
 from transformers import TrainingArguments
 
 from tarkib.errors import TarkibError
 from tarkib.params import Run
+from tarkib.runtime import parent_watch, program
 from tarkib.training import devices
 from tarkib.training.devices import Devices
 
 _MAX_LOADERS = 4
 
 
+def say(line: str) -> None:
+    """Print a line to stdout without breaking a progress bar; of several training processes only the first prints."""
+    if os.environ.get("RANK", "0") == "0":
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How a training runs.
+    """How a training runs: the section `run` of the parameters, and the number of processes that load data.
 
-    Attributes
-    ----------
-    devices : as in `run.devices`.
-    loaders : processes per device that load data; None: up to four on GPUs, none on the CPU, which training needs.
-    checkpoint_steps : steps between checkpoints within an epoch; 0: only at the end of each epoch.
-    gradient_checkpointing : recompute activations instead of storing them.
-    compile : run the network through torch.compile.
+    `loaders` are those per device; None: up to four on GPUs, none on the CPU, which training needs.
     """
 
     devices: str = "auto"
@@ -89,21 +96,63 @@ class ComputeConfig:
 
 
 @contextmanager
-def own_generators(chosen: Devices) -> Iterator[None]:
-    """Restore the global random states afterwards: the Trainer seeds all of them."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if chosen.kind == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002
-
-
-@contextmanager
 def enough_memory(what: str, remedies: str) -> Iterator[None]:
     """Turn a GPU's out-of-memory error into a TarkibError; `what` names the batch."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise TarkibError(f"the GPU's memory is too small for {what}: {remedies}") from error
+
+
+def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function(model, *arguments)` here if `count` is 1, else in as many processes, each with a model of `build`.
+
+    Function, arguments and result, that of the first process, must be picklable. The processes find each other by the
+    environment variables of torchrun (RANK, WORLD_SIZE, ...). Raises the TarkibError of the process that failed first,
+    or one with its exit code where it was killed.
+    """
+    if count == 1:
+        return function(model, *arguments)
+    # The launcher prints thirty lines about a failure; one is enough.
+    for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",  # the machine's own name, the default, may be unknown in a container
+            max_restarts=0,
+            monitor_interval=0.1,
+            # `tarkib.runtime.program` handles the others: the launcher ends its processes on any exception.
+            signals_to_handle="SIGQUIT",
+        )
+        try:
+            return elastic_launch(config, _process)(Path(folder), build, function, arguments)[0]
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            message = Path(folder, str(rank))
+            if message.is_file():
+                raise TarkibError(message.read_text(encoding="utf-8")) from None
+            raise TarkibError(
+                f"process {rank} of {count} ended with exit code {failure.exitcode}; start again to resume from the "
+                "last checkpoint, with fewer run.devices if it happens again"
+            ) from error
+
+
+def _process(folder: Path, build: Callable[[], Any], function: Callable[..., Any], arguments: tuple) -> Any:
+    """Run one process, which ends with its parent; an error's message goes to a file named by its rank."""
+    parent_watch.follow()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
+    try:
+        return function(build(), *arguments)
+    except Exception as error:
+        message = str(error) if isinstance(error, TarkibError) else program.unforeseen(error)
+        Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
+        # At once: cleaning up may wait for the other processes, and these wait for this one.
+        sys.stderr.flush()
+        os._exit(1)

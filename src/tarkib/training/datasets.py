@@ -5,7 +5,7 @@ An item is a dict of `samples`, shape (120000,); `labels`, the multi-hot target,
 takes both, and int16 halves the bytes sent to the device.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,10 @@ from tarkib.errors import TarkibError
 from tarkib.vocabulary import INSTRUMENTS
 
 
-class ClipSet(Dataset):
-    """A data set of known size with items as in the module's docstring; `ids`, where set, name the clips in errors."""
+class ClipSet(Dataset, Sized):
+    """A data set with items as in the module's docstring; `ids`, where set, name the clips in errors."""
 
     ids: Sequence[str] | np.ndarray | None = None
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        raise NotImplementedError
 
 
 def multi_hot(instruments: Iterable[str]) -> np.ndarray:

@@ -7,7 +7,7 @@ batch, so they learn what one would learn, up to rounding and dropout.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,17 @@ from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
 from tarkib.training import checkpoints as kept
-from tarkib.training import devices, processes
-from tarkib.training.compute import ComputeConfig, enough_memory, own_generators
+from tarkib.training import compute
+from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
-from tarkib.training.pooled import PooledHead, PooledSet
-from tarkib.training.prediction import predict_logits
-from tarkib.training.progress import Progress, say
-from tarkib.training.trainer import ResumableTrainer
+from tarkib.training.devices import Devices
+from tarkib.training.prediction import PooledHead, PooledSet, predict_logits
+from tarkib.training.trainer import Progress, ResumableTrainer
 
 _OVERFITTED = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
 
-_REMEDY = (
-    "lower train.learning_rate (and train.head_learning_rate), raise train.warmup_fraction or set train.max_grad_norm "
-    "to 1"
-)
+_REMEDY = "lower train.learning_rate and train.head_learning_rate, or raise train.warmup_fraction"
 _LESS_MEMORY = (
     "set run.gradient_checkpointing to true (the same result, slower), lower the batch size (and raise "
     "train.accumulate as much, for the same result), or set model.finetune to lora or frozen, or "
@@ -50,16 +46,11 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training produced.
+    """The classifier with the weights of the best epoch, in evaluation mode, and how it was trained.
 
-    Attributes
-    ----------
-    model : the classifier with the weights of the best epoch, in evaluation mode.
-    checkpoints : this training's folder; delete it once the result is stored.
-    history : a dict per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where no
-        class has both positives and negatives).
-    best_epoch : the epoch of the model's weights.
-    validation_logits : of the validation set with these weights, float32 `[N, 10]`.
+    `checkpoints` is this training's folder: delete it once the result is stored. `history` has a dict per epoch:
+    `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where no class has both positives and
+    negatives). `validation_logits`, float32 `[N, 10]`, are of the validation set with the model's weights.
     """
 
     model: InstrumentClassifier
@@ -90,18 +81,16 @@ def train(
 
     The best epoch has the highest macro ROC-AUC on the validation set, over the classes with both positives and
     negatives there; where no class has both, the lowest validation loss. The first of equal ones wins. Of a classifier
-    with a frozen backbone only the head is trained, in one process (`tarkib.training.pooled`).
+    with a frozen backbone only the head is trained, in one process (`tarkib.training.prediction`).
 
     Parameters
     ----------
     build : makes the untrained classifier, the same each time; called once in each process. With several processes it,
         the data sets and the callbacks must be picklable.
-    train_set, validation_set : clips to learn from, and to choose the epoch by.
     params : `batch_size` is that of all devices together.
     checkpoints : folder of all trainings' checkpoints. A complete checkpoint of the same training is resumed, on the
         CPU bit for bit.
     cache : keeps a frozen backbone's hidden states, if `identity` names the data.
-    machine : how it runs.
     callbacks : their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
     identity : checksums that define the training besides `params` and the initial weights: `data`, `code`.
 
@@ -113,7 +102,7 @@ def train(
     network: Any = model
     identity = {
         **(identity or {}),
-        **{f"train.{name}": value for name, value in asdict(params).items()},
+        **{f"train.{name}": value for name, value in vars(params).items()},
         "weights": kept.digest(model),
         "clips": [len(train_set), len(validation_set)],
     }
@@ -125,26 +114,26 @@ def train(
                 size = params.batch_size
                 pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
             train_set, validation_set = pooled
-            network, chosen = PooledHead(model), devices.Devices(chosen.kind, 1)
+            network, chosen = PooledHead(model), Devices(chosen.kind, 1)
             machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
-        log, best_step = processes.fit(chosen.count, network, build, _fit, *arguments)
+        log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
         logits = predict_logits(network, validation_set, params.batch_size, chosen.kind, workers=machine.loaders or 0)
-    history, best_epoch = _history(log, best_step)
-    if warning := _overfitting(history, best_epoch):
-        say(warning)
+    history = _history(log)
+    best_epoch = 1 + [row.pop("step") for row in history].index(best_step)
+    _warn_of_overfitting(history, best_epoch)
     return TrainingResult(model.eval(), folder, history, best_epoch, logits)
 
 
 def _fit(
-    model: torch.nn.Module,
+    model: nn.Module,
     train_set: ClipSet,
     validation_set: ClipSet,
     params: Train,
     folder: Path,
     machine: ComputeConfig,
-    chosen: devices.Devices,
+    chosen: Devices,
     latest: Path | None,
     callbacks: Sequence[TrainerCallback],
 ) -> tuple[list[dict[str, float]], int | None]:
@@ -175,7 +164,7 @@ def _fit(
         greater_is_better=True,
         label_names=["labels"],
     )
-    with own_generators(chosen), enough_memory(f"train.batch_size {params.batch_size}", _LESS_MEMORY):
+    with enough_memory(f"train.batch_size {params.batch_size}", _LESS_MEMORY):
         trainer = _ClassifierTrainer(
             model=model,
             args=arguments,
@@ -183,7 +172,7 @@ def _fit(
             eval_dataset=validation_set,
             callbacks=[Progress(), *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
-            names=getattr(train_set, "ids", None),
+            names=train_set.ids,
             params=params,
         )
         trainer.train(latest)
@@ -208,10 +197,9 @@ class _ClassifierTrainer(ResumableTrainer):
             groups: dict[tuple[bool, bool], dict[str, Any]] = {}
             for name, parameter in network.named_parameters():
                 if parameter.requires_grad:
-                    in_backbone, decays = name.startswith("backbone."), name in decaying
-                    decay = self.args.weight_decay if decays else 0.0
+                    in_backbone, decay = name.startswith("backbone."), self.args.weight_decay * (name in decaying)
                     empty = {"params": [], "lr": rates[in_backbone], "weight_decay": decay}
-                    groups.setdefault((in_backbone, decays), empty)["params"].append(parameter)
+                    groups.setdefault((in_backbone, name in decaying), empty)["params"].append(parameter)
             optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
             self.optimizer = optimizer_class(list(groups.values()), **settings)
         return self.optimizer
@@ -243,34 +231,33 @@ class _ClassifierTrainer(ResumableTrainer):
         return {"loss": loss, "selection": -loss}
 
 
-def _history(log: list[dict[str, Any]], best_step: int) -> tuple[list[dict[str, Any]], int]:
-    """A row per epoch from the Trainer's log, and the epoch that ends with the best step."""
+def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per epoch from the Trainer's log, with the step that ends it."""
     losses = {entry["step"]: entry["loss"] for entry in log if "loss" in entry}
-    epochs = [entry for entry in log if "eval_loss" in entry]
-    history = [
+    return [
         {
             "epoch": round(entry["epoch"]),
             "train_loss": losses[entry["step"]],
             "validation_loss": entry["eval_loss"],
             "validation_roc_auc": entry.get("eval_roc_auc"),
+            "step": entry["step"],
         }
-        for entry in epochs
+        for entry in log
+        if "eval_loss" in entry
     ]
-    return history, 1 + [entry["step"] for entry in epochs].index(best_step)
 
 
-def _overfitting(history: list[dict[str, Any]], best_epoch: int) -> str | None:
-    """A warning where the best epoch's validation loss is far above the lowest.
+def _warn_of_overfitting(history: list[dict[str, Any]], best_epoch: int) -> None:
+    """Print a line where the best epoch's validation loss is far above the lowest.
 
     The ranking still improved while the probabilities became overconfident, as with too little training data (Guo et
     al., On calibration of modern neural networks, ICML 2017).
     """
     loss = history[best_epoch - 1]["validation_loss"]
     lowest = min(history, key=lambda row: row["validation_loss"])
-    if loss <= _OVERFITTED * lowest["validation_loss"]:
-        return None
-    return (
-        f"overfitting: epoch {best_epoch} ranks best, but its validation loss is {loss:.2f} and was "
-        f"{lowest['validation_loss']:.2f} in epoch {lowest['epoch']}, so its probabilities are too near 0 and 1; add "
-        "recordings, or lower train.epochs or train.learning_rate"
-    )
+    if loss > _OVERFITTED * lowest["validation_loss"]:
+        say(
+            f"overfitting: epoch {best_epoch} ranks best, but its validation loss is {loss:.2f} and was "
+            f"{lowest['validation_loss']:.2f} in epoch {lowest['epoch']}, so its probabilities are too near 0 and 1; "
+            "add recordings, or lower train.epochs or train.learning_rate"
+        )

@@ -3,6 +3,9 @@
 The classifier and the pre-training of a backbone each use a subclass of `ResumableTrainer`.
 """
 
+import math
+import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
@@ -19,6 +23,7 @@ from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
 from tarkib.runtime.text import some
 from tarkib.training import checkpoints
+from tarkib.training.compute import say
 
 _CHECK_EVERY = 16
 """Steps between checks of the losses: each check waits for the GPU."""
@@ -31,11 +36,8 @@ class ResumableTrainer(Trainer):
     must return the mean over the batch. An epoch's training loss, `loss` in the log, covers all its steps, also those
     before a kill. Where the training set's items hold `index`, errors name the failing batch's clips.
 
-    Parameters
-    ----------
-    checkpoint_steps : steps between checkpoints, besides those at the epochs' ends; 0: none.
-    names : names of the training set's items.
-    remedy : what to do where the loss is not finite; ends the error.
+    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. `names` are those of the training
+    set's items; `remedy` ends the error of a loss that is not finite.
     """
 
     # Losses are means over a batch: the Trainer divides by the number of accumulated batches.
@@ -56,7 +58,7 @@ class ResumableTrainer(Trainer):
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from a checkpoint's folder on where one is given."""
         if resume_from_checkpoint is not None:
-            self._sum += checkpoints.notes(resume_from_checkpoint).get("loss_sum", 0.0)
+            self._sum += checkpoints.loss_sum(resume_from_checkpoint)
             resume_from_checkpoint = str(resume_from_checkpoint)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -107,28 +109,25 @@ class ResumableTrainer(Trainer):
         clips = ""
         if index is not None and self.names is not None:
             clips = f", clips {some([str(self.names[int(i)]) for i in index], 32)}"
-        raise self._not_finite(
-            f"the loss is not finite ({loss.item()}) at step {step} of {self.state.max_steps}{clips}"
-        )
+        raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", clips)
 
-    def _not_finite(self, problem: str) -> TarkibError:
-        last = checkpoints.newest(self.folder)
-        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        return TarkibError(f"{problem}; {kept}; {self.remedy}")
+    def _not_finite(self, problem: str, clips: str = "") -> TarkibError:
+        last = checkpoints.newest(self.folder) or "none yet"
+        return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-            raise self._not_finite(f"weights are not finite after step {step} of {self.state.max_steps}")
+            raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
         try:
             super()._save_checkpoint(model, trial)
             # The other processes write their generators' states into it.
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                checkpoints.finish(self.folder, step, self.state.best_global_step, {"loss_sum": loss_sum})
+                checkpoints.finish(self.folder, step, self.state.best_global_step, loss_sum)
         except (OSError, RuntimeError, SafetensorError) as error:
             # On a full disk some writers raise OSError, others anything.
             checkpoint = checkpoints.of_step(self.folder, step)
@@ -154,3 +153,37 @@ class _SaveWithinEpoch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_per_epoch(args, state):
             control.should_save = True
+
+
+class Progress(TrainerCallback):
+    """Prints a line per epoch of a classifier's training, and shows a bar on a terminal."""
+
+    def __init__(self) -> None:
+        self.train_loss = math.nan
+        self.began = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", disable=hidden)
+        if state.global_step:
+            say(
+                f"going on from the checkpoint of step {state.global_step} of {state.max_steps} "
+                f"(epoch {state.epoch:g} of {args.num_train_epochs:g})"
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        self.train_loss = values["logs"].get("loss", self.train_loss)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        metrics = values["metrics"]
+        area = f", ROC-AUC {metrics['eval_roc_auc']:.4f}" if "eval_roc_auc" in metrics else ""
+        say(
+            f"epoch {round(state.epoch)}/{args.num_train_epochs:g}: training loss {self.train_loss:.4f}, "
+            f"validation loss {metrics['eval_loss']:.4f}{area} ({time.monotonic() - self.began:.0f} s)"
+        )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.close()
