@@ -37,7 +37,8 @@ class FakeHub(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub = self.server
-        hub.requests.append((self.command, self.path))
+        if self.path.startswith(f"/{NAME}/"):
+            hub.requests.append((self.command, self.path))
         revision, _, file = self.path.partition("/resolve/")[2].partition("/")
         error = "EntryNotFound" if file not in hub.files else None
         error = "RevisionNotFound" if revision not in ("main", hub.commit) else error
