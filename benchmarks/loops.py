@@ -194,7 +194,7 @@ def _classifier(setting: Setting, shape: Shape, device: torch.device) -> Instrum
         classifier = InstrumentClassifier(backbone, head_hidden=HEAD_HIDDEN, head_dropout=HEAD_DROPOUT)
     classifier.to(device)
     if setting.freeze_convolutions:
-        backbone.freeze_convolutions()
+        backbone.feature_extractor.requires_grad_(False)
     if setting.checkpointing:
         classifier.gradient_checkpointing_enable()
     return classifier.train()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import HubertConfig, HubertModel
 
@@ -29,6 +30,16 @@ def tiny(**changed: object) -> MertConfig:
     return MertConfig.from_dict({**json.loads((TINY / "config.json").read_text()), **changed})
 
 
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    """White noise, float32."""
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def change(file: Path, **values: object) -> None:
+    """Change some values of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
 def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertModel:
     """Write a small checkpoint in MERT's published layout and return the model inside.
 
@@ -41,13 +52,10 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
         # Norms start as the identity; random values show whether they are in the right place.
         for parameter in plain.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
-    state = {
-        key.replace("parametrizations.weight.original0", "weight_g").replace(
-            "parametrizations.weight.original1", "weight_v"
-        ): tensor
-        for key, tensor in plain.state_dict().items()
-    }
-    assert "encoder.pos_conv_embed.conv.weight_g" in state
+    renamed = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state = plain.state_dict()
+    for ours, theirs in renamed.items():
+        state[f"encoder.pos_conv_embed.conv.{theirs}"] = state.pop(f"encoder.pos_conv_embed.conv.{ours}")
     torch.save(state, folder / "pytorch_model.bin")
     content = {
         **SMALL,
@@ -73,15 +81,6 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
 
 def model_params(**changed: Any) -> Model:
     """The section `model` of the parameters with some values changed."""
-    values = {
-        "backbone": "mert-tiny",
-        "revision": None,
-        "finetune": "full",
-        "freeze_convolutions": False,
-        "spec_augment": False,
-        "head_hidden": 16,
-        "head_dropout": 0.1,
-        "lora_rank": 4,
-        "lora_alpha": 8,
-    }
+    values = {"backbone": "mert-tiny", "revision": None, "finetune": "full", "freeze_convolutions": False}
+    values |= {"spec_augment": False, "head_hidden": 16, "head_dropout": 0.1, "lora_rank": 4, "lora_alpha": 8}
     return Model(**{**values, **changed})

@@ -64,16 +64,11 @@ def test_frames_cover_the_clip_and_do_not_depend_on_neighbours(transform):
     assert transform(clips[:, :321]).shape[-1] == 2
 
 
-def test_silence_is_zero_and_level_is_linear(transform):
+def test_level_is_linear_whatever_the_precision_around(transform):
     clip = torch.from_numpy(np.random.default_rng(3).standard_normal((1, 24_000)).astype(np.float32))
     assert torch.all(transform(torch.zeros(1, 24_000)) == 0)
     torch.testing.assert_close(transform(0.01 * clip), 0.01 * transform(clip), atol=1e-7, rtol=1e-3)
-
-
-def test_low_precision_around_it_changes_nothing(transform):
-    clip = torch.from_numpy(np.random.default_rng(4).standard_normal((1, 24_000)).astype(np.float32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(transform(clip), transform(clip.clone()))
         low = transform(clip)
     assert low.dtype == torch.float32
     assert torch.equal(low, transform(clip))

@@ -1,20 +1,95 @@
+"""Published backbones and `tarkib fetch-backbone`, against a hub on the loopback interface."""
+
 import errno
+import hashlib
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
-from fake_hub import COMMIT, NAME, FakeHub, serve, use
+import yaml
 from safetensors.torch import save_file
 from small_mert import published
 
+from tarkib.cli import main
 from tarkib.errors import TarkibError
-from tarkib.models import hub, load_backbone
+from tarkib.models import load_backbone
+from tarkib.models.backbone import cached, snapshot
 from tarkib.models.checkpoint import checksum, read_tensors
 
+NAME = "m-a-p/MERT-v1-95M"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = ["config.json", "preprocessor_config.json", "pytorch_model.bin"]
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """Serves `server.files`, at `server.commit`; a large file stalls after `server.stall_after` bytes."""
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+    def answer(self) -> None:
+        hub = self.server
+        if self.path.startswith(f"/{NAME}/"):
+            hub.requests.append((self.command, self.path))
+        revision, _, file = self.path.partition("/resolve/")[2].partition("/")
+        error = "EntryNotFound" if file not in hub.files else None
+        error = "RevisionNotFound" if revision not in ("main", hub.commit) else error
+        content = b"" if error else hub.files[file]
+        large = not file.endswith(".json")
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        self.send_response(404 if error else 200)
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.send_header("X-Repo-Commit", hub.commit)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest() if large else git}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            stalls = large and hub.stall_after is not None
+            self.wfile.write(content[: hub.stall_after] if stalls else content)
+            self.wfile.flush()
+            if stalls:
+                hub.stalled.wait(60)
+
+    do_HEAD = do_GET = answer
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[ThreadingHTTPServer]:
+    """Serve the files of a folder until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    server.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    server.commit, server.requests, server.stall_after = COMMIT, [], None
+    server.stalled, server.daemon_threads = threading.Event(), True
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.stalled.set()
+        server.shutdown()
+        server.server_close()
+
+
+def downloads(hub: ThreadingHTTPServer) -> list[str]:
+    """Names of the files sent, in turn."""
+    return [path.rpartition("/")[2] for method, path in hub.requests if method == "GET"]
+
+
+def use(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
+    """Point huggingface_hub, already imported, to this hub and this cache."""
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    values = {"ENDPOINT": url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_CACHE": str(cache)}
+    for name, value in {**values, "HF_HUB_OFFLINE": False}.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
 
 
 @pytest.fixture
@@ -25,10 +100,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def served(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    with serve(folder) as fake:
-        use(monkeypatch, fake.url, tmp_path / "cache")
-        yield fake
+def served(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    with serve(folder) as hub:
+        use(monkeypatch, hub.url, tmp_path / "cache")
+        yield hub
 
 
 def refused(message: str, revision: str | None = None) -> str:
@@ -43,91 +118,135 @@ def same(model: torch.nn.Module, folder: Path) -> bool:
     return actual.keys() == expected.keys() and all(torch.equal(actual[key], expected[key]) for key in expected)
 
 
-def test_a_published_model_is_downloaded_once_without_its_python(served, folder, tmp_path):
-    assert same(load_backbone(NAME, seed=0), folder)
-    assert served.downloads() == FILES
-    served.requests.clear()
-    assert same(load_backbone(NAME, seed=0), folder)
-    assert served.requests == []
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])
-def test_the_source_names_the_commit_for_any_revision(served, folder, revision):
-    assert load_backbone(NAME, seed=0, revision=revision).source == {
+def test_a_published_model_is_downloaded_once_without_its_python(served, folder, tmp_path, revision):
+    backbone = load_backbone(NAME, seed=0, revision=revision)
+    assert same(backbone, folder)
+    assert backbone.source == {
         "name": NAME,
         "revision": COMMIT,
         "weights_sha256": checksum(folder / "pytorch_model.bin"),
         "weights_licence": "CC BY-NC 4.0, as far as is known",
     }
+    assert downloads(served) == FILES
+    # By the commit: a branch may move between two files.
+    assert {path.split("/")[-2] for _, path in served.requests if not path.endswith("/config.json")} == {COMMIT}
+    served.requests.clear()
+    assert same(load_backbone(NAME, seed=0, revision=revision), folder)
+    assert served.requests == []
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_pinned_commit_stays_when_the_branch_moves(served):
     load_backbone(NAME, seed=0)
     served.commit = "f" * 40
-    assert load_backbone(NAME, seed=0, revision=COMMIT).source["revision"] == COMMIT
     # Null takes the cached commit until a new download is requested.
-    assert load_backbone(NAME, seed=0).source["revision"] == COMMIT
-    assert hub.snapshot(NAME, again=True).name == "f" * 40
+    for revision in (COMMIT, None):
+        assert load_backbone(NAME, seed=0, revision=revision).source["revision"] == COMMIT
+    assert snapshot(NAME, again=True).name == "f" * 40
     assert load_backbone(NAME, seed=0).source["revision"] == "f" * 40
-
-
-def test_all_files_are_requested_by_one_commit(served):
-    hub.snapshot(NAME, "main")
-    assert {path.split("/")[-2] for _, path in served.requests if not path.endswith("/config.json")} == {COMMIT}
 
 
 def test_safetensors_are_preferred(served, folder):
     save_file(read_tensors(folder / "pytorch_model.bin"), folder / "model.safetensors")
     served.files["model.safetensors"] = (folder / "model.safetensors").read_bytes()
     assert same(load_backbone(NAME, seed=0), folder)
-    assert served.downloads() == [*FILES[:2], "model.safetensors"]
+    assert downloads(served) == [*FILES[:2], "model.safetensors"]
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_damaged_file_in_the_cache_is_named_with_the_remedy_that_works(served, folder, file):
-    path = hub.snapshot(NAME) / file
+def test_a_damaged_file_in_the_cache_is_named_with_the_command_that_repairs_it(served, folder, capsys, file):
+    path = snapshot(NAME) / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    message = refused(rf"{file}: damaged .*, its checksum is [0-9a-f]{{16}}… instead of [0-9a-f]{{16}}…")
-    assert f"tarkib fetch-backbone {NAME} --revision {COMMIT} --again" in message
-    hub.snapshot(NAME, COMMIT, again=True)
+    assert main(["fetch-backbone", NAME]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: damaged" in line
+    assert main(line[line.index("`tarkib ") + len("`tarkib ") :].rstrip("`").split()) == 0
+    assert "downloaded" in capsys.readouterr().out
     assert same(load_backbone(NAME, seed=0), folder)
 
 
-def test_a_revision_that_is_unknown_or_without_weights_is_named(served):
-    refused("the hub has no revision 'nowhere' of it .*; choose another commit, branch or tag", revision="nowhere")
+def test_what_the_hub_lacks_is_named(served, monkeypatch):
+    refused("revision nowhere. cannot be downloaded .*RevisionNotFoundError", revision="nowhere")
     del served.files["pytorch_model.bin"]
-    refused(r"no revision None of it with config\.json and model\.safetensors or pytorch_model\.bin")
+    refused("revision main. cannot be downloaded .*it has neither model.safetensors nor pytorch_model.bin")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused("OfflineModeIsEnabled")
 
 
 def test_a_missing_network_is_an_error_at_once_with_the_remedy(tmp_path, monkeypatch):
     use(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"tried again after {seconds} s"))
-    message = refused("95M is not in the local cache and the Hugging Face hub cannot be reached")
-    assert f"run `tarkib fetch-backbone {NAME}` once with a network, or give model.backbone a directory" in message
+    refused(rf"{NAME} .* cannot be downloaded .*; run `tarkib fetch-backbone {NAME}` with a network, .* a directory")
 
 
-def test_offline_mode_is_named(served, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refused("HF_HUB_OFFLINE forbids to download it")
-    assert served.requests == []
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (ConnectionError(), "the download broke off .ConnectionError."),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/the/cache"), "/the/cache: No space left on device; make"),
-    ],
-)
-def test_a_download_that_fails_is_one_line_and_leaves_nothing_to_load(served, folder, monkeypatch, error, message):
-    def fails(*_: object, **__: object) -> None:
-        raise error
+def test_a_full_disk_is_one_line_and_leaves_nothing_to_load(served, folder, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/the/cache")
 
     with monkeypatch.context() as patched:
-        patched.setattr("huggingface_hub.file_download.http_get", fails)
-        refused(message)
-    assert hub.cached(NAME) is None
+        patched.setattr("huggingface_hub.file_download.http_get", full)
+        refused("OSError: .*No space left on device: '/the/cache'.*room in HF_HOME")
+    assert cached(NAME) is None
     assert same(load_backbone(NAME, seed=0), folder)
+
+
+def test_the_command_prints_the_facts_and_how_to_pin_them(served, folder, tmp_path, capsys):
+    assert main(["fetch-backbone", NAME]) == 0
+    output = capsys.readouterr().out
+    weights = folder / "pytorch_model.bin"
+    parameters = sum(tensor.numel() for tensor in torch.load(weights, weights_only=True).values())
+    assert f"{NAME}: downloaded" in output
+    assert f"commit   {COMMIT}" in output
+    assert str(tmp_path / f"cache/models--m-a-p--MERT-v1-95M/snapshots/{COMMIT}") in output
+    assert f"pytorch_model.bin, {weights.stat().st_size / 1e6:.1f} MB, SHA-256 {checksum(weights)}" in output
+    assert f"{parameters:,} parameters, 3 hidden states of 32" in output
+    assert "CC BY-NC 4.0, as far as is known: no commercial use" in output
+    pinned = yaml.safe_load(output[output.index("  model:") :])
+    assert pinned == {"model": {"backbone": NAME, "revision": COMMIT}}
+
+
+def test_the_command_checks_and_pins_a_directory(folder, capsys):
+    assert main(["fetch-backbone", str(folder)]) == 0
+    output = capsys.readouterr().out
+    pinned = yaml.safe_load(output[output.index("  model:") :])["model"]
+    backbone = load_backbone(pinned["backbone"], seed=0, revision=pinned["revision"])
+    assert backbone.source["revision"] == pinned["revision"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("mert-v1-95m", "did you mean m-a-p/"), ("mert-tiny", NAME)])
+def test_the_command_refuses_other_names_with_the_published_ones(capsys, name, message):
+    assert main(["fetch-backbone", name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@pytest.mark.slow
+def test_a_killed_download_leaves_nothing_half_written_and_then_no_network_is_needed(folder, tmp_path):
+    """Three processes and a server that listens."""
+    code = "import sys; from tarkib.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "fetch-backbone", NAME]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+    environment |= {"HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "*"}
+    with serve(folder) as hub:
+        environment["HF_ENDPOINT"] = hub.url
+        hub.stall_after = 50_000
+        killed = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while downloads(hub)[-1:] != ["pytorch_model.bin"]:
+            assert killed.poll() is None, killed.communicate()
+            time.sleep(0.05)
+        killed.kill()
+        killed.communicate()
+        hub.stall_after = None
+        second = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert second.returncode == 0, second.stderr
+        assert f"{NAME}: downloaded" in second.stdout
+    environment["HF_HUB_OFFLINE"] = "1"
+    third = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert third.returncode == 0, third.stderr
+    assert "no network was needed" in third.stdout
+    # No progress bars without a terminal, and no warnings.
+    assert second.stderr == third.stderr == ""

@@ -1,19 +1,15 @@
 """What the tests of pre-training share: a folder of small recordings, and parameters for seconds of work."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
+from conftest import write
 
 from tarkib.audio import SAMPLE_RATE
 from tarkib.params import Pretrain
 from tarkib.pretraining import Corpus, cut
-
-# For small_mert.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "models"))
 
 
 def melody(seconds: float, seed: int, rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -23,13 +19,6 @@ def melody(seconds: float, seed: int, rate: int = SAMPLE_RATE) -> np.ndarray:
     pitches = rng.choice([220.0, 440.0, 660.0], int(seconds) + 1)
     tone = sum(np.sin(2 * np.pi * k * pitches[(time / 2).astype(int)] * time) / k for k in (1, 2, 3))
     return (0.2 * tone + 0.003 * rng.standard_normal(time.size)).astype(np.float32)
-
-
-def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:
-    """Write a sound file and its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, **options)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +38,7 @@ def corpus(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus
 
 def pretrain_params(**changed: Any) -> Pretrain:
     """The section `pretrain` of the parameters, small, with some values changed."""
-    values = {
-        "seed": 1,
-        "recordings": "data/unlabelled",
-        "start": "mert-tiny-random",
-        "steps": 4,
-        "batch_size": 2,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.1,
-        "clusters": 8,
-        "mask_share": 0.5,
-        "mask_frames": 20,
-        "musical_weight": 1.0,
-    }
+    values = {"seed": 1, "recordings": "data/unlabelled", "start": "mert-tiny-random", "steps": 4, "batch_size": 2}
+    values |= {"learning_rate": 2e-3, "weight_decay": 0.01, "warmup_fraction": 0.1, "clusters": 8}
+    values |= {"mask_share": 0.5, "mask_frames": 20, "musical_weight": 1.0}
     return Pretrain(**{**values, **changed})

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from models.small_mert import published
 from small_corpus import corpus, melody, pretrain_params, recordings
-from small_mert import published
 
 from tarkib import pretraining
 from tarkib.errors import TarkibError

@@ -19,18 +19,18 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Fetch, check and print what it is."""
     # torch and transformers take seconds to import; the other commands do without.
-    from tarkib.models import hub, load_backbone
+    from tarkib.models.backbone import PUBLISHED, cached, load_backbone, snapshot
     from tarkib.models.checkpoint import find_weights
 
     name, revision, folder = options.name, options.revision, Path(options.name)
-    published = name in hub.PUBLISHED
+    published = name in PUBLISHED
     if not published and (options.again or not folder.is_dir()):
         load_backbone(name, seed=0)  # raises for an unknown name
-        raise TarkibError(f"{name}: cannot be downloaded; give one of {', '.join(hub.PUBLISHED)}")
+        raise TarkibError(f"{name}: cannot be downloaded; give one of {', '.join(PUBLISHED)}")
     if published:
-        cached = None if options.again else hub.cached(name, revision)
-        folder = cached or hub.snapshot(name, revision, again=options.again)
-        print(f"{name}: {'is here already, no network was needed' if cached else 'downloaded'}")
+        present = None if options.again else cached(name, revision)
+        folder = present or snapshot(name, revision, again=options.again)
+        print(f"{name}: {'is here already, no network was needed' if present else 'downloaded'}")
         revision = folder.name
         print(f"  commit   {folder.name}")
     else:

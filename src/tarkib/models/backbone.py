@@ -1,20 +1,27 @@
-"""Choosing a backbone: by a built-in name, from the Hugging Face hub, or a directory."""
+"""Choosing a backbone: by a built-in name, from the Hugging Face hub, or a directory.
+
+Published ones are downloaded once into the cache of huggingface_hub (`HF_HOME` sets it), which other programs share: a
+snapshot's folder is named by its commit. They are checked against the hub's checksums.
+"""
 
 import difflib
-import re
+import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tarkib.errors import TarkibError
-from tarkib.models import hub
-from tarkib.models.checkpoint import checksum, find_weights, load_mert, read_config
-from tarkib.models.hub import PUBLISHED
+from tarkib.models.checkpoint import WEIGHTS, checksum, find_weights, load_mert
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertModel
-from tarkib.runtime.text import quoted
+from tarkib.runtime.text import bounded, quoted
 
 Backbone = MertModel | MelCnn
+
+PUBLISHED = ("m-a-p/MERT-v1-330M", "m-a-p/MERT-v1-95M")
+"""Models on the Hugging Face hub that this project loads."""
 
 PACKAGED = "mert-tiny"
 """The backbone whose weights are in this package, pre-trained on synthetic music (docs/pretraining.md)."""
@@ -22,8 +29,8 @@ PACKAGED = "mert-tiny"
 _TINY = Path(__file__).with_name("mert_tiny")
 _BUILT_IN = (PACKAGED, "mert-tiny-random", "mel-cnn")
 _NAMES = (*_BUILT_IN, *PUBLISHED)
-_DIGITS = 16
-"""Digits of a checksum in messages and in `revision`."""
+_LICENCE = "CC BY-NC 4.0, as far as is known"
+"""Of the published weights."""
 
 
 def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_augment: bool = False) -> Backbone:
@@ -44,7 +51,7 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
     Raises TarkibError if the name is unknown, the hub cannot be reached, a file is missing, damaged or of another
     model, or the weights are not those of `revision`.
     """
-    source = {"name": name, "revision": revision}
+    source: dict[str, Any] = {"name": name, "revision": revision}
     backbone: Backbone
     if name in _BUILT_IN and revision is not None:
         raise TarkibError(
@@ -53,21 +60,23 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
     if name in ("mel-cnn", "mert-tiny-random"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone = MelCnn(MelCnnConfig()) if name == "mel-cnn" else MertModel(read_config(_TINY))
-    else:
-        if name == PACKAGED:
-            folder = _TINY
-            source["weights_sha256"] = checksum(find_weights(folder))
-        elif name in PUBLISHED:
-            folder = hub.snapshot(name, revision)
-            digest = hub.check(folder, name)
-            source |= {"revision": folder.name, "weights_sha256": digest, "weights_licence": hub.LICENCE}
-        else:
-            folder = _directory(name)
-            read_config(folder)  # refuses another model before its weights are read
-            digest = _pinned(find_weights(folder), revision)
-            source |= {"revision": digest[:_DIGITS], "weights_sha256": digest}
+            backbone = MelCnn(MelCnnConfig()) if name == "mel-cnn" else MertModel(load_mert(_TINY).config)
+    elif name in PUBLISHED:
+        folder = snapshot(name, revision)
+        source |= {"revision": folder.name, "weights_sha256": _check(folder, name), "weights_licence": _LICENCE}
         backbone = load_mert(folder)
+    else:
+        folder = _TINY if name == PACKAGED else _directory(name)
+        backbone = load_mert(folder)
+        digest = source["weights_sha256"] = checksum(find_weights(folder))
+        if name != PACKAGED:
+            source["revision"] = digest[:16]
+        if revision is not None and not (len(revision) >= 8 and digest.startswith(revision.lower())):
+            raise TarkibError(
+                f"{find_weights(folder)}: its SHA-256 begins with {digest[:16]} and model.revision is "
+                f"{quoted(revision)}; restore the weights of that revision, or set model.revision to the first 8 or "
+                "more digits of that checksum, or to null"
+            )
     backbone.source = source
     if spec_augment:
         if isinstance(backbone, MelCnn):
@@ -78,14 +87,8 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
 
 def _directory(name: str) -> Path:
     """The directory of that name; TarkibError with the nearest known name if there is none."""
-    path = Path(name)
-    try:
-        if path.is_dir():
-            return path
-        if path.exists():
-            raise TarkibError(f"model.backbone: {quoted(name)} is a file; give the directory that holds config.json")
-    except OSError as error:
-        raise TarkibError(f"model.backbone: {quoted(name)}: {error.strerror}; give another directory") from error
+    if os.path.isdir(name):
+        return Path(name)
     # Also without the owner, which is often left out of a hub name.
     known = {key.lower(): full for full in _NAMES for key in (full, full.rpartition("/")[2])}
     near = difflib.get_close_matches(name[:100].lower(), known, n=1)
@@ -95,17 +98,74 @@ def _directory(name: str) -> Path:
     )
 
 
-def _pinned(weights: Path, revision: str | None) -> str:
-    """SHA-256 of a directory's weights; TarkibError if it does not begin with `revision`."""
-    if revision is not None and not re.fullmatch("[0-9a-fA-F]{8,64}", revision):
+def snapshot(name: str, revision: str | None = None, *, again: bool = False) -> Path:
+    """Folder of a published model's files, named by the commit; downloads them unless the local cache has them.
+
+    Parameters
+    ----------
+    name : one of `PUBLISHED`.
+    revision : branch, tag or commit; None: the cache's main branch, or the hub's if the cache has none.
+    again : download even if the cache has the files.
+
+    Raises TarkibError if the hub cannot be reached or lacks that revision, or the disk is full or read-only.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    folder = None if again else cached(name, revision)
+    if folder is not None:
+        return folder
+    try:
+        # One request without retries, so that a missing network is an error at once and not after minutes.
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=5)
+        folder = Path(hf_hub_download(name, "config.json", revision=revision, force_download=again)).parent
+        for file in ("preprocessor_config.json", *WEIGHTS):
+            with suppress(RemoteEntryNotFoundError):
+                # By the commit: a branch may move between two files.
+                hf_hub_download(name, file, revision=folder.name, force_download=again)
+                if file in WEIGHTS:
+                    return folder
+        raise FileNotFoundError(f"it has neither {' nor '.join(WEIGHTS)}")
+    except Exception as error:  # the network raises too many kinds of exception to list
         raise TarkibError(
-            f"model.revision: {quoted(revision)} is not a checksum; for a directory give the first 8 to 64 hexadecimal "
-            f"digits of the SHA-256 of {weights}, or null"
-        )
+            f"model.backbone: {name} (revision {revision or 'main'}) cannot be downloaded from the Hugging Face hub "
+            f"({type(error).__name__}: {bounded(error)}); run `tarkib fetch-backbone {name}` with a network, room in "
+            f"HF_HOME and a revision that the hub has, or give model.backbone a directory that holds config.json and "
+            f"{WEIGHTS[1]}"
+        ) from error
+
+
+def cached(name: str, revision: str | None = None) -> Path | None:
+    """The snapshot's folder if the local cache holds the whole model, else None; needs no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    folder = Path(config).parent if isinstance(config, str) else None
+    # Weights are downloaded last.
+    return folder if folder and any((folder / file).is_file() for file in WEIGHTS) else None
+
+
+def _check(folder: Path, name: str) -> str:
+    """Compare a snapshot's files with the hub's checksums; returns the SHA-256 of its weights.
+
+    The cache names a file's content by its checksum: SHA-256 for large files, git's SHA-1 for small ones. On a file
+    system without links the content has another name and is not compared. TarkibError if a file differs.
+    """
+    from huggingface_hub.utils.sha import git_hash
+
+    weights = find_weights(folder)
     digest = checksum(weights)
-    if revision is not None and not digest.startswith(revision.lower()):
-        raise TarkibError(
-            f"{weights}: its SHA-256 begins with {digest[: max(_DIGITS, len(revision))]} and model.revision is "
-            f"{revision}; restore the weights of that revision, or set model.revision to the checksum of these"
-        )
+    for path in (folder / "config.json", folder / "preprocessor_config.json", weights):
+        # Follows one link: its target may be a link too, into a store shared by all caches.
+        content = path.parent / path.readlink() if path.is_symlink() else path
+        expected = content.name
+        if content.parent.name != "blobs" or len(expected) not in (40, 64):
+            continue
+        small = len(expected) == 40
+        actual = git_hash(content.read_bytes()) if small else digest if path == weights else checksum(content)
+        if actual != expected:
+            raise TarkibError(
+                f"{path}: damaged ({content.stat().st_size:,} bytes), its checksum is {actual[:16]}… instead of "
+                f"{expected[:16]}…; run `tarkib fetch-backbone {name} --revision {folder.name} --again`"
+            )
     return digest

@@ -7,13 +7,12 @@ and a pickle is read for its tensors only.
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 from torch import nn
 from transformers import HubertConfig
 
@@ -30,9 +29,6 @@ _RENAMED = {"weight_g": "parametrizations.weight.original0", "weight_v": "parame
 _HOP = 320
 """Samples between two frames, 75 a second, in every MERT."""
 
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_MAX_JSON_BYTES = 1_000_000
-_GIT_LFS = b"version https://git-lfs"
 _REMEDY = "copy or download the file again, or use a MERT-v1 checkpoint"
 
 
@@ -57,56 +53,37 @@ def validate(kind: type[_Checked], content: Any, name: str, remedy: str) -> _Che
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; TarkibError if it is unreadable, not JSON, or larger than a megabyte."""
-    with _reading(path), path.open("rb") as file:
-        content = file.read(_MAX_JSON_BYTES + 1)
-    if len(content) > _MAX_JSON_BYTES:
-        raise TarkibError(f"{path}: larger than {_MAX_JSON_BYTES:,} bytes, so not a configuration; use another file")
+    """Content of a JSON file; TarkibError if it is unreadable or not JSON."""
     try:
-        return json.loads(content.decode(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise TarkibError(f"{path}: not JSON ({bounded(error)}); copy or download the file again") from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
+        return from_json(path.read_bytes(), allow_inf_nan=False)
+    except (OSError, ValueError) as error:
+        raise TarkibError(f"{path}: not readable as JSON ({bounded(error)}); copy or download it again") from error
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits; TarkibError if it cannot be read."""
-    with _reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
     try:
-        yield
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror}); make it a file that you may read") from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name of a safetensors file or a pickle; TarkibError if it is damaged or holds anything else."""
-    with _reading(path), path.open("rb") as file:
-        if file.read(len(_GIT_LFS)) == _GIT_LFS:
-            raise TarkibError(f"{path}: a Git LFS pointer instead of the weights; run `git lfs pull` there")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(isinstance(key, str) and value.layout is torch.strided for key, value in state.items()):
+            raise TypeError("no names of dense tensors")
     except Exception as error:  # each format has its own exceptions for a damaged file
-        problem = f"damaged, truncated or of another format ({path.stat().st_size:,} bytes); copy or download it again"
-        if "unsupported global" in str(error).lower():
-            problem = "unpickling it would run code, which is refused; use a file of tensors (model.safetensors)"
-        raise TarkibError(f"{path}: {problem}") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) and value.layout is torch.strided
-        for key, value in state.items()
-    ):
-        raise TarkibError(f"{path}: expected a mapping of names to tensors; use the weights file as published")
+        raise TarkibError(
+            f"{path}: holds no tensors that can be read ({type(error).__name__}, {path.stat().st_size:,} bytes): "
+            "damaged, truncated, or of another kind; download the weights again (`git lfs pull` for a Git LFS pointer)"
+        ) from error
     return state
 
 
@@ -116,25 +93,23 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
     Raises TarkibError, beginning with `name`, if keys, shapes or kinds of number differ, or a number is not finite.
     """
     expected = module.state_dict()
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    for key, tensor in state.items():
-        target = expected.get(key)
-        if target is None:
-            problems.append(f"{key} is unknown")
-        elif tensor.shape != target.shape:
+    problems = [f"{key} is {'missing' if key in expected else 'unknown'}" for key in expected.keys() ^ state.keys()]
+    for key in expected.keys() & state.keys():
+        tensor, target = state[key], expected[key]
+        if tensor.shape != target.shape:
             problems.append(f"{key} is {tuple(tensor.shape)} instead of {tuple(target.shape)}")
-        elif (tensor.dtype in _FLOATS) != (target.dtype in _FLOATS):
+        elif tensor.is_floating_point() != target.is_floating_point():
             problems.append(f"{key} is {tensor.dtype} instead of {target.dtype}")
-        # The minimum and maximum are finite only if all numbers are, and need no copy.
-        elif tensor.numel() and not all(map(torch.isfinite, tensor.aminmax())):
-            problems.append(f"{key} has NaN or infinite numbers")
         else:
             # One tensor at a time is in memory twice; the copies do not live in the mapped file.
             state[key] = tensor.to(target.dtype, copy=True, memory_format=torch.contiguous_format)
+            # The minimum and maximum are finite only if all numbers are, and need no copy.
+            if tensor.numel() and not all(map(torch.isfinite, state[key].aminmax())):
+                problems.append(f"{key} has NaN or infinite numbers")
     if problems:
         raise TarkibError(
-            f"{name}: the weights do not fit the configuration beside them: {some(map(bounded, problems), 3)}; copy or "
-            "download both files again, or use an earlier checkpoint"
+            f"{name}: the weights do not fit the configuration beside them: {some(map(bounded, sorted(problems)), 3)}; "
+            "copy or download both files again, or use an earlier checkpoint"
         )
     module.load_state_dict(state, assign=True)
 
@@ -144,7 +119,6 @@ class _Limits(Checked, extra="ignore"):
 
     sample_rate: Literal[24_000] = SAMPLE_RATE
     deepnorm: Literal[False] = False
-    hidden_size: Annotated[int, Field(ge=1, le=8192)] = 1
     num_hidden_layers: Annotated[int, Field(ge=1, le=128)] = 1
     mask_time_length: Annotated[int, Field(ge=1)] = 1
     feature_extractor_cqt_bins: Annotated[int, Field(ge=7, le=1024)] = 7
@@ -159,37 +133,31 @@ class _Preprocessor(Checked, extra="ignore"):
     do_normalize: Literal[True] = True
 
 
-def config_from_dict(content: Any, name: str) -> MertConfig:
-    """The configuration in `config.json`'s content; TarkibError, beginning with `name`, if it is not of a MERT v1."""
+def empty_mert(content: Any, name: str) -> MertModel:
+    """The model of a `config.json`'s content on torch's meta device, for `load_weights` to fill; draws nothing.
+
+    Raises TarkibError, beginning with `name`, if the content is not the configuration of a MERT v1.
+    """
     kind = content.get("model_type") if isinstance(content, dict) else None
-    if kind not in ("mert_model", "hubert"):
-        raise TarkibError(f"{name}: model_type is {quoted(kind)}, expected mert_model or hubert; use a MERT-v1")
-    if kind == "hubert" and "sample_rate" not in content:
-        # HuBERT's speech models take 16 kHz and do not state it.
-        raise TarkibError(f"{name}: a hubert without sample_rate; if it takes {SAMPLE_RATE} Hz, add that to the file")
+    # HuBERT's speech models take 16 kHz and do not state it.
+    if kind != "mert_model" and not (kind == "hubert" and "sample_rate" in content):
+        raise TarkibError(
+            f"{name}: model_type is {quoted(kind)}, expected mert_model, or hubert with a sample_rate of "
+            f"{SAMPLE_RATE}; {_REMEDY}"
+        )
     # Only known fields: no `auto_map`, the checkpoint's own Python, and no `num_labels`, which makes a name for each.
     fields = {**HubertConfig.__annotations__, **MertConfig.__annotations__}.keys() - {"model_type"}
-    known = {key: content[key] for key in fields & content.keys()}
-    validate(_Limits, {key: value for key, value in known.items() if value is not None}, name, _REMEDY)
+    known = {key: content[key] for key in fields & content.keys() if content[key] is not None}
+    validate(_Limits, known, name, _REMEDY)
     try:
         config = MertConfig.from_dict(known)
-        if not len(config.conv_dim) == len(config.conv_kernel) == len(config.conv_stride):
-            raise ValueError("conv_dim, conv_kernel and conv_stride differ in length")
-        if math.prod(config.conv_stride) != _HOP:
-            raise ValueError(f"the product of conv_stride {list(config.conv_stride)} is not {_HOP}")
-        if frame_count(config, 5 * SAMPLE_RATE) < 1:
-            raise ValueError(f"conv_kernel {quoted(config.conv_kernel)} is wider than a clip of five seconds")
-    except Exception as error:  # transformers has many exceptions for a wrong value
-        raise TarkibError(f"{name}: {bounded(error)}; {_REMEDY}") from error
-    return config
-
-
-def read_config(folder: Path) -> MertConfig:
-    """A directory's configuration; TarkibError if config.json is missing, not JSON, or not of a MERT v1."""
-    path = folder / "config.json"
-    if not path.exists():
-        raise TarkibError(f"{folder}: no config.json; put it beside the weights")
-    return config_from_dict(read_json(path), str(path))
+        if math.prod(config.conv_stride) != _HOP or frame_count(config, 5 * SAMPLE_RATE) < 1:
+            raise ValueError(f"conv_kernel and conv_stride do not give a clip of five seconds frames of {_HOP} samples")
+        # HuBERT draws one vector even so, from the global generator.
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return MertModel(config)
+    except Exception as error:  # any of the many modules inside may raise
+        raise TarkibError(f"{name}: no model can be made of it ({bounded(repr(error))}); {_REMEDY}") from error
 
 
 def find_weights(folder: Path) -> Path:
@@ -200,30 +168,16 @@ def find_weights(folder: Path) -> Path:
     raise TarkibError(f"{folder}: no weights; put {' or '.join(WEIGHTS)}, as one file, beside config.json")
 
 
-def empty_mert(config: MertConfig, name: str) -> MertModel:
-    """A model on torch's meta device, for `load_weights` to fill: a random start would cost memory and time.
-
-    Raises TarkibError, beginning with `name`, if the configuration's fields contradict each other.
-    """
-    try:
-        # HuBERT draws one vector even so, from the global generator.
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return MertModel(config)
-    except Exception as error:  # any of the many modules inside may raise
-        raise TarkibError(f"{name}: no model can be made of it ({bounded(repr(error))}); {_REMEDY}") from error
-
-
 def load_mert(folder: Path) -> MertModel:
     """Load the model in a directory, float32, on the CPU; no random number is drawn.
 
     Raises TarkibError if a file is missing, damaged or of another model.
     """
-    config = read_config(folder)
-    preprocessor = folder / "preprocessor_config.json"
+    config, preprocessor = folder / "config.json", folder / "preprocessor_config.json"
+    backbone = empty_mert(read_json(config), str(config))
     if preprocessor.exists():
         validate(_Preprocessor, read_json(preprocessor), str(preprocessor), _REMEDY)
     path = find_weights(folder)
-    backbone = empty_mert(config, str(folder / "config.json"))
     state = {}
     for key, tensor in read_tensors(path).items():
         stem, _, last = key.rpartition(".")
@@ -237,19 +191,18 @@ def load_mert(folder: Path) -> MertModel:
 
 def save_mert(folder: Path, backbone: MertModel, card: str) -> str:
     """Write the weights, both configurations and README.md; returns the SHA-256 of the weights."""
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     state = {}
     for key, tensor in sorted(backbone.state_dict().items()):
         for published, ours in _RENAMED.items():
             key = key.replace(ours, published)
         state[key] = tensor.detach().cpu().contiguous()
-    weights = save(state, metadata={"format": "pt"})
-    (folder / WEIGHTS[0]).write_bytes(weights)
+    save_file(state, folder / WEIGHTS[0], metadata={"format": "pt"})
     # to_diff_dict leaves out HuBERT's fields for speech unless they were changed.
     config = {**backbone.config.to_diff_dict(), "sample_rate": SAMPLE_RATE}
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", **_Preprocessor().model_dump()}
     for name, content in (("config.json", config), ("preprocessor_config.json", extractor)):
         (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card, encoding="utf-8")
-    return hashlib.sha256(weights).hexdigest()
+    return checksum(folder / WEIGHTS[0])

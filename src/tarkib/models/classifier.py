@@ -19,16 +19,7 @@ from torch import nn
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import Backbone, load_backbone
-from tarkib.models.checkpoint import (
-    Checked,
-    checksum,
-    config_from_dict,
-    empty_mert,
-    load_weights,
-    read_json,
-    read_tensors,
-    validate,
-)
+from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights, read_json, read_tensors, validate
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
 from tarkib.params import Model
@@ -39,19 +30,13 @@ from tarkib.vocabulary import INSTRUMENTS
 class InstrumentClassifier(nn.Module):
     """Logits of the instruments in a batch of clips.
 
-    Parameters
-    ----------
-    backbone : a module with `all_hidden_states`, `layer_count` and `hidden_size`.
-    head_hidden : width of the MLP's hidden layer.
-    head_dropout : dropout before the last layer, 0 to 1.
-    source : the backbone's origin (`name`, `revision`, …, as `load_backbone` records it).
-
     Attributes
     ----------
     labels : the classes, in the order of the logits.
     trained_classes : the classes in the training data; the logits of the others mean nothing.
     thresholds : class to the probability (0 to 1) from which it counts as present.
     chosen_thresholds : the classes whose threshold was chosen on validation; the others have 0.5.
+    source : the backbone's origin (`name`, `revision`, …, as `load_backbone` records it) and how it was fine-tuned.
     """
 
     def __init__(
@@ -105,7 +90,7 @@ class InstrumentClassifier(nn.Module):
         self.backbone.recompute_activations()
 
     def prepare_for_compile(self) -> None:
-        """Prepare for `torch.compile`; raises as `MertModel.prepare_for_compile` does."""
+        """See `MertModel.prepare_for_compile`."""
         if isinstance(self.backbone, MertModel):
             self.backbone.prepare_for_compile()
 
@@ -119,9 +104,8 @@ class InstrumentClassifier(nn.Module):
     ) -> None:
         """Write `model.safetensors` and `config.json`, all that `load` needs: no network, no original checkpoint.
 
-        LoRA adapters are merged into the weights in the file, not in this module. The configuration is written last and
-        holds the weights' checksum, so a folder with one old and one new file does not load. `trained_classes`,
-        `thresholds` and `chosen_thresholds`, if given, become the classifier's own.
+        LoRA adapters are merged in the file alone; the configuration comes last and holds the weights' checksum, so
+        a folder with one old and one new file does not load. The arguments become the classifier's own.
         """
         from safetensors.torch import save
 
@@ -156,13 +140,13 @@ class InstrumentClassifier(nn.Module):
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-class _BackboneContent(Checked):
+class _Backbone(Checked):
     kind: Literal["mert", "mel-cnn"]
     source: dict[str, Any]
     config: dict[str, Any]
 
 
-class _HeadContent(Checked):
+class _Head(Checked):
     hidden: Annotated[int, Field(ge=1, le=65_536)]
     dropout: Annotated[float, Field(ge=0, le=1)]
 
@@ -176,8 +160,8 @@ class _Content(Checked):
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
     chosen_thresholds: list[str]
     sample_rate: Literal[24_000]
-    backbone: _BackboneContent
-    head: _HeadContent
+    backbone: _Backbone
+    head: _Head
     weights_sha256: str
     versions: dict[str, str]
 
@@ -206,15 +190,16 @@ def build(params: Model, *, seed: int) -> InstrumentClassifier:
         classifier = InstrumentClassifier(
             backbone, head_hidden=params.head_hidden, head_dropout=params.head_dropout, source=source
         )
-        if params.finetune == "frozen":
-            backbone.requires_grad_(False)
-        elif params.finetune == "lora":
+        if params.finetune == "lora":
             from peft import LoraConfig, inject_adapter_in_model
 
             adapters = LoraConfig(r=params.lora_rank, lora_alpha=params.lora_alpha, target_modules=["q_proj", "v_proj"])
             inject_adapter_in_model(adapters, backbone)
+    if params.finetune == "frozen":
+        backbone.requires_grad_(False)
     if isinstance(backbone, MertModel) and params.freeze_convolutions:
-        backbone.freeze_convolutions()
+        # Saves a third of the activations and a tenth of the time.
+        backbone.feature_extractor.requires_grad_(False)
     return classifier
 
 
@@ -234,7 +219,7 @@ def load(folder: Path | str) -> InstrumentClassifier:
     with torch.device("meta"):
         backbone: Backbone
         if saved.kind == "mert":
-            backbone = empty_mert(config_from_dict(saved.config, name), name)
+            backbone = empty_mert(saved.config, name)
         else:
             backbone = MelCnn(validate(MelCnnConfig, saved.config, name, remedy))
         classifier = InstrumentClassifier(

@@ -105,10 +105,6 @@ class MertModel(HubertModel):
         """The L hidden states, each `[B, T, H]`, of normalised samples `[B, n]`."""
         return self(samples, output_hidden_states=True).hidden_states
 
-    def freeze_convolutions(self) -> None:
-        """Exclude the convolutions from training: saves a third of the activations and a tenth of the time."""
-        self.feature_extractor.requires_grad_(False)
-
     def recompute_activations(self) -> None:
         """Recompute the layers' activations in the backward pass (gradient checkpointing): less memory, more time."""
         # transformers renames the method in version 6.

@@ -1,8 +1,6 @@
 """Pre-training of a MERT without labels: masked prediction with two teachers (Li et al., "MERT", ICLR 2024).
 
-    recordings → corpus (decoded once) → excerpts, each with a mask → backbone → predictions of the masked frames
-
-The acoustic teacher gives each frame's cluster of log-mel frames, the musical one its constant-Q bins.
+recordings → corpus (decoded once) → excerpts, each with a mask → backbone → predictions of the masked frames
 """
 
 from tarkib.pretraining.corpus import Corpus, cut

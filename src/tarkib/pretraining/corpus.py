@@ -2,7 +2,9 @@
 
 A corpus is a folder of shards (`tarkib.audio.clips`) with two tables: `pieces.parquet`, a row per piece, and
 `recordings.parquet`, a row per recording with the reason if it is not used. A recording's pieces are consecutive, each
-a clip long except the last. An hour takes about 100 MB.
+a clip long except the last. An item of pre-training is five seconds from anywhere in it with a mask of frames to
+predict: a dict of `samples`, float32 `[120000]`, and `depth`, int64 `[T]`, each frame's distance to the nearest visible
+one (0 in visible frames). Item i depends on the seed and i alone, not on the number of processes.
 """
 
 import os
@@ -12,16 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch.utils.data import Dataset
 
 from tarkib import audio
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore, Places
 from tarkib.errors import TarkibError
+from tarkib.models.mert import spans
+from tarkib.params import Pretrain
 from tarkib.recordings import folders
 from tarkib.recordings.folders import Entry
 from tarkib.runtime import fingerprint, parallel
 from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import printable
 from tarkib.tables import Table
 
@@ -35,13 +42,11 @@ RECORDINGS = Table(
 
 _MIN_SECONDS = 1.0
 _SILENT_DBFS = -70.0
+_HELD_OUT_SHARE = 0.05
 
 
 def find(root: Path | str) -> list[Entry]:
-    """Every audio file below a folder except hidden ones, sorted by path, links followed.
-
-    Raises TarkibError if the folder is missing or holds no audio file.
-    """
+    """Every audio file below a folder except hidden ones, by path, links followed; TarkibError if there is none."""
     root = Path(root)
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point pretrain.recordings to them")
@@ -54,9 +59,8 @@ def find(root: Path | str) -> list[Entry]:
 def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: str = "local") -> "Corpus":
     """Cut the recordings below `root` into a corpus below `cache`, or open the corpus of the same recordings there.
 
-    Recordings that are unreadable, silent or shorter than a second are skipped and listed in `Corpus.skipped`. If
-    another process is cutting the same recordings, its corpus is used. Raises TarkibError if the folder is missing or
-    holds no usable recording.
+    Recordings that are unreadable, silent or shorter than a second are skipped and listed in `Corpus.skipped`;
+    TarkibError if there is no other.
     """
     root = Path(root)
     entries = find(root)
@@ -171,3 +175,72 @@ class Corpus:
     def _part(self, recording: int, piece: int, begin: int, end: int) -> np.ndarray:
         end = min(end, int(self.lengths[recording]) - piece * audio.CLIP_SAMPLES)
         return self._store.read(self._places[int(self._first[recording]) + piece], begin, end)
+
+
+def split(corpus: Corpus, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the recordings to train on and of those held out: 5 %, at least one."""
+    count = len(corpus.lengths)
+    if count < 2:
+        raise TarkibError(
+            "one usable recording is not enough, since another is held out for validation; add recordings or cut it in "
+            "two"
+        )
+    order = generator(seed, Stream.PRETRAIN_HELD_OUT).permutation(count)
+    held = max(1, round(_HELD_OUT_SHARE * count))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+class Excerpts(Dataset):
+    """Random five-second clips of some of a corpus's recordings, and a mask for each.
+
+    A pass draws one clip per piece of sound, in random order, each beginning anywhere in its piece.
+
+    `recordings` are indices; `count` is the number of items, None for one pass; `frames` is T, the length of a mask.
+    """
+
+    def __init__(
+        self, corpus: Corpus, recordings: np.ndarray, count: int | None, frames: int, params: Pretrain
+    ) -> None:
+        self.corpus, self.frames, self.seed, self.span = corpus, frames, params.seed, params.mask_frames
+        # If each frame begins a span with probability p, (1 - p)^length of the frames stay visible.
+        self.density = self.span * (1 - (1 - params.mask_share) ** (1 / self.span))
+        pieces = -(-corpus.lengths[recordings] // audio.CLIP_SAMPLES)
+        self.owners = np.repeat(recordings, pieces)
+        self.numbers = np.concatenate([np.arange(n) for n in pieces])
+        self.count = len(self.owners) if count is None else count
+        self._pass: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index >= self.count:
+            raise IndexError(index)
+        rng = generator(self.seed, Stream.PRETRAIN_EXCERPT, index)
+        piece = self._order(index // len(self.owners))[index % len(self.owners)]
+        recording = int(self.owners[piece])
+        # Near a recording's end a clip begins earlier: only a recording shorter than a clip is padded.
+        latest = max(0, int(self.corpus.lengths[recording]) - audio.CLIP_SAMPLES)
+        start = int(self.numbers[piece]) * audio.CLIP_SAMPLES + int(rng.integers(audio.CLIP_SAMPLES))
+        mask = spans(rng, 1, self.frames, self.density, self.span, 1)[0]
+        return {
+            "samples": torch.from_numpy(self.corpus.read(recording, min(start, latest))),
+            "depth": torch.from_numpy(depths(mask)),
+        }
+
+    def _order(self, number: int) -> np.ndarray:
+        """The order of the pieces in a pass; the last one is kept."""
+        if self._pass is None or self._pass[0] != number:
+            rng = generator(self.seed, Stream.PRETRAIN_ORDER, number)
+            self._pass = number, rng.permutation(len(self.owners))
+        return self._pass[1]
+
+
+def depths(mask: np.ndarray) -> np.ndarray:
+    """Distance of each frame of a mask, bool `[T]`, to the nearest visible one, int64 `[T]`; T if none is visible.
+
+    >>> depths(np.array([True, True, False, True, True, True, False]))
+    array([2, 1, 0, 1, 2, 1, 0])
+    """
+    distances = np.abs(np.arange(len(mask))[:, None] - np.flatnonzero(~mask))
+    return distances.min(axis=1, initial=len(mask))

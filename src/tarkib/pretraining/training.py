@@ -21,10 +21,8 @@ from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
 from tarkib.models.mert import MertModel, frame_count
 from tarkib.params import Pretrain
-from tarkib.pretraining.corpus import Corpus
-from tarkib.pretraining.excerpts import Excerpts, split
-from tarkib.pretraining.prediction import MaskedPrediction, Scores
-from tarkib.pretraining.teachers import Teachers
+from tarkib.pretraining.corpus import Corpus, Excerpts, split
+from tarkib.pretraining.prediction import MaskedPrediction, Scores, Teachers
 from tarkib.training import checkpoints as kept
 from tarkib.training import compute, devices
 from tarkib.training.compute import ComputeConfig, enough_memory, say
@@ -39,11 +37,8 @@ _BETAS = (0.9, 0.98)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The result of a pre-training.
+    """The model, in evaluation mode, and its training.
 
-    Attributes
-    ----------
-    model : the backbone, in evaluation mode, with its heads and teachers.
     history : a dict per evaluation on held-out clips: `step`, `acoustic` (nats), `accuracy` (0 to 1), `musical`
         (squared error; 1 is the error of predicting each bin's mean).
     chance : the same scores of a prediction from the clusters' frequencies alone.
@@ -66,16 +61,9 @@ def pretrain(
 ) -> Pretrained:
     """Train a backbone by masked prediction on a corpus, 5 % of whose recordings are held out.
 
-    Parameters
-    ----------
-    params : the section `pretrain` of the parameters. `batch_size` counts the clips of all devices; the learning rate
-        rises linearly over `warmup_fraction` of the steps, then falls to 0.
-    checkpoints : folder of the checkpoints of all pre-trainings.
-    machine : how it runs, which changes nothing but rounding.
-    identity : what makes it the same pre-training besides parameters and sound: the code's checksum.
-
-    Raises TarkibError if the start cannot be loaded or is not a MERT, there are too few recordings, the loss is not
-    finite, memory or disk are too small, or there is no such device.
+    `batch_size` counts the clips of all devices; the learning rate rises linearly over `warmup_fraction` of the steps,
+    then falls to 0. A pre-training of the same parameters, sound and `identity` (the code's checksum) is resumed from
+    the folder `checkpoints`, which may hold others; `machine`, how it runs, changes nothing but rounding.
     """
     machine, chosen = (machine or ComputeConfig()).settle(params.batch_size)
     backbone = _start(params)
