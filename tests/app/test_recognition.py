@@ -32,7 +32,7 @@ def section(found: Recognition) -> str:
 
 
 def test_recognition_stops_when_the_page_is_left(tmp_path):
-    path = write(tmp_path / "upload" / "recording.wav", tone(55.0), RATE)
+    path = write(tmp_path / "upload" / "recording.wav", tone(150.0), RATE)
     recogniser, seconds = Recogniser.load(write_classifier(tmp_path / "model"), device="cpu"), []
 
     def counted(file: Path, progress: Callable[[float], None]) -> Recognition:
@@ -45,7 +45,7 @@ def test_recognition_stops_when_the_page_is_left(tmp_path):
 
     with ThreadPoolExecutor(1) as worker:
         asyncio.run(leave_after_the_first_event(worker))
-    assert len(seconds) <= 2
+    assert max(seconds, default=0.0) < 140
     assert not path.parent.exists()
 
 

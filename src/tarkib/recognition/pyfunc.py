@@ -30,8 +30,8 @@ HOP_S = 1.0
 """Default seconds from window to window."""
 
 REQUIREMENTS = (
-    *("filelock", "mlflow", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "safetensors", "scipy"),
-    *("soundfile", "soxr", "torch", "torchaudio", "transformers"),
+    *("filelock", "mlflow", "numpy", "pandas", "psutil", "pyarrow", "pydantic", "pydantic_core", "ruamel.yaml"),
+    *("safetensors", "scipy", "soundfile", "soxr", "torch", "torchaudio", "tqdm", "transformers"),
 )
 """The packages that a prediction needs."""
 

@@ -134,7 +134,8 @@ def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[...
             return elastic_launch(config, _process)(Path(folder), build, function, arguments)[0]
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            message = Path(folder, str(rank))
+            # An error in one process makes the others fail too, at nearly the same time, by a lost connection.
+            message = next(Path(folder).glob("*.error"), Path(folder, f"{rank}.unforeseen"))
             if message.is_file():
                 raise TarkibError(message.read_text(encoding="utf-8")) from None
             raise TarkibError(
@@ -151,8 +152,9 @@ def _process(folder: Path, build: Callable[[], Any], function: Callable[..., Any
     try:
         return function(build(), *arguments)
     except Exception as error:
-        message = str(error) if isinstance(error, TarkibError) else program.unforeseen(error)
-        Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
+        known = isinstance(error, TarkibError)
+        file = Path(folder, f"{os.environ['RANK']}.{'error' if known else 'unforeseen'}")
+        file.write_text(str(error) if known else program.unforeseen(error), encoding="utf-8")
         # At once: cleaning up may wait for the other processes, and these wait for this one.
         sys.stderr.flush()
         os._exit(1)
