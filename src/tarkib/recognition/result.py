@@ -109,7 +109,8 @@ class Recognition:
 
     def __str__(self) -> str:
         """Lines to read: which instruments play, how much of the time, and when."""
-        lines = [f"{clock(self.seconds)} in {len(self.starts_s)} windows"]
+        count = len(self.starts_s)
+        lines = [f"{clock(self.seconds)} in {count} window{'s' if count > 1 else ''}"]
         for instrument in self.labels:
             own = [segment for segment in self.segments if segment.instrument == instrument]
             if own:
