@@ -196,6 +196,7 @@ def test_ids_never_lead_out_of_the_folder(folder, name):
         ("sample_id,oud,difficulty\na,1,2\n", "no column is one of the instruments ney"),
         ("sample_id,singer,ney,avaz\na,1,0,1\n", "columns singer, avaz all mean avaz; keep one"),
         ("sample_id,ney\na,1\na,0\n", "line 3: 'a' is already in .*line 2; keep one of the two rows"),
+        ("sample_id,file,ney\na,a.wav,1\na,b.wav,1\n", "line 3: 'a' is already in line 2; keep one of the two rows"),
         ("sample_id,ney\na,1\na.wav,0\n", r"line 3: 'a\.wav' is the same file as 'a' .*line 2; keep"),
         ("sample_id,ney\na,1\nb,1.5\n", r"line 3: ney is '1\.5'; write 1"),
         ("sample_id,ney\na,1\n\nb,\n", "line 4: ney is blank"),

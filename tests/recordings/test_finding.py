@@ -69,8 +69,9 @@ def test_recordings_that_cannot_be_used_are_rows_with_a_reason(tmp_path):
     assert [row["path"] for row in tables.RECORDINGS.read(tmp_path / "recordings.parquet")] == list(recordings)
 
 
-def test_recordings_csv_overrides_folders(tmp_path):
-    (tmp_path / "recordings.csv").write_text(
+@pytest.mark.parametrize("name", ["recordings.csv", "Recordings.CSV"])
+def test_recordings_csv_overrides_folders(tmp_path, name):
+    (tmp_path / name).write_text(
         "path,instrument,dastgah,performer,tonic_hz,bpm\nney/shur/a.wav,,segah,Kassai,311.5, 92\n"
         "box/b.wav,santour,,,,\ndaf/d.wav,,,,100,\noud/e.wav,lute,,,,\noud/f.wav,tar,blues,,,\n",
         encoding="utf-8-sig",

@@ -34,6 +34,10 @@ def test_a_table_is_read_however_it_is_stored(tmp_path, form):
     assert sheet(tmp_path, FORMS[form]) == (["path", "performer"], ROWS)
 
 
+def test_a_half_space_inside_a_heading_stays(tmp_path):
+    assert sheet(tmp_path, "سه\u200cتار\u200c,ney\n1,0\n".encode()).heading == ["سه\u200cتار", "ney"]
+
+
 @pytest.mark.parametrize("first", ["sep=;", '"SEP=;" '])
 def test_a_line_that_names_the_separator(tmp_path, first):
     table = f"{first}\r\npath;performer\r\na.wav;one, two\r\n"

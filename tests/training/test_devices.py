@@ -44,7 +44,7 @@ def test_devices_for_training(gpus, text, here, chosen):
         ("tpu", 0, r"run\.devices: 'tpu' is unknown; choose auto, cpu, cuda, or a number of them: cuda x 4"),
         ("cuda:1", 2, r"'cuda:1' is unknown"),
         ("cuda", 0, r"cuda, but torch finds no GPU here; set it to auto or cpu"),
-        ("cuda x 4", 2, r"cuda x 4, but torch finds 2 GPU here"),
+        ("cuda x 4", 2, r"cuda x 4, but torch finds 2 GPUs here"),
         ("cuda x 3", 4, r"batch_size is 16; make it a multiple of 3"),
     ],
 )

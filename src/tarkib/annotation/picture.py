@@ -38,7 +38,8 @@ def _draw_onsets(axes: Axes, evidence: Evidence, beats_s: np.ndarray) -> None:
     axes.plot(np.arange(len(strength)) / onset.FRAME_RATE, strength, color=_BLUE, linewidth=0.8)
     if len(beats_s) <= _MAX_BEATS:
         axes.vlines(beats_s, 0.0, 1.0, transform=axes.get_xaxis_transform(), color=_ROSE, linewidth=0.7, alpha=0.8)
-    title = f"Onset strength, and {len(beats_s)} beats where the tempo is trusted"
+    omitted = "" if len(beats_s) <= _MAX_BEATS else ", too many to draw"
+    title = f"Onset strength, and {len(beats_s)} beats where the tempo is trusted{omitted}"
     axes.set(title=title, ylabel="strength", ylim=(0, None))
     plotting.time_axis(axes, max(evidence.seconds, 0.1))
 

@@ -172,10 +172,13 @@ def tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
     The table is `labels.csv`, else all CSV files together. Of two called alike but for ``_bin`` that one is taken, as
     HamNava publishes soft and binary labels. Without any table, the first result is the missing `labels.csv`.
+    Raises TarkibError for several `labels.csv`.
     """
     tables = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".csv" and os.path.isfile(path))
     stems = {path.stem.lower() for path in tables}
     named = [path for path in tables if path.name.lower() == LABELS]
+    if len(named) > 1:
+        raise several(folder, named)
     chosen = named or [path for path in tables if f"{path.stem.lower()}_bin" not in stems]
     return chosen or [folder / LABELS], [path for path in tables if path not in chosen]
 
@@ -229,23 +232,25 @@ def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
     """The rows whose audio file exists, by that file, in the order of the rows.
 
     A clip that several tables give the same labels counts once. Raises TarkibError for tables that contradict each
-    other, a file that is twice in one table, and names that are ambiguous or lead out of the folder.
+    other, a clip or file that is twice in one table, and names that are ambiguous or lead out of the folder.
     """
+    by_id: dict[str, Row] = {}
     by_file: dict[Path, Row] = {}
     for row in rows:
-        file = library.find(row)
-        first = by_file.setdefault(file, row) if file else row
-        is_twice = first.table == row.table and first.line != row.line
-        if file and (is_twice or first.values != row.values):
-            same = (
-                "is already"
-                if first.id == row.id
-                else f"is the same file as {shown(first.id)} ({printable(file.name)})"
-            )
-            place = f"line {first.line}" if is_twice else first.where
-            remedy = "keep one of the two rows" if is_twice else "the labels differ, keep the correct ones"
-            raise TarkibError(f"{row.where}: {shown(row.id)} {same} in {place}; {remedy}")
+        _check_repeated(by_id.setdefault(row.id, row), row, "is already")
+    for row in by_id.values():
+        if file := library.find(row):
+            first = by_file.setdefault(file, row)
+            _check_repeated(first, row, f"is the same file as {shown(first.id)} ({printable(file.name)})")
     return by_file
+
+
+def _check_repeated(first: Row, row: Row, same: str) -> None:
+    is_twice = first.table == row.table and first is not row
+    if is_twice or first.values != row.values:
+        place = f"line {first.line}" if is_twice else first.where
+        remedy = "keep one of the two rows" if is_twice else "the labels differ, keep the correct ones"
+        raise TarkibError(f"{row.where}: {shown(row.id)} {same} in {place}; {remedy}")
 
 
 def columns_of(path: Path, heading: list[str]) -> Columns:

@@ -132,10 +132,10 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
     tonics = [hz * 2 ** (part.row["shift_cents"] / 1200) for part in parts if (hz := part.tonic_hz)]
     wrong = params.align_tonic and any(1200 * octaves.apart(hz, tonics[0]) > _SAME_TONIC_CENTS for hz in tonics)
     yield "tonic", wrong, f"tonics {', '.join(f'{hz:.1f}' for hz in tonics)} Hz differ"
-    rooms = (mixture["room_rt60_s"], RT60_S), (mixture["room_wet_db"], WET_DB)
-    for value, (low, high) in rooms:
+    for name, (low, high) in (("room_rt60_s", RT60_S), ("room_wet_db", WET_DB)):
+        value = mixture[name]
         kept = value is not None and low <= value <= high if params.reverb else value is None
-        yield "room", not kept, f"room has {value}; with augment.reverb it is {low} to {high}, else none"
+        yield "room", not kept, f"{name} is {value}; with augment.reverb it is {low} to {high}, else none"
 
 
 def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:

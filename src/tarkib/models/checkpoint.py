@@ -191,14 +191,15 @@ def load_mert(folder: Path) -> MertModel:
 
 def save_mert(folder: Path, backbone: MertModel, card: str) -> str:
     """Write the weights, both configurations and README.md; returns the SHA-256 of the weights."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {}
     for key, tensor in sorted(backbone.state_dict().items()):
         for published, ours in _RENAMED.items():
             key = key.replace(ours, published)
         state[key] = tensor.detach().cpu().contiguous()
-    save_file(state, folder / WEIGHTS[0], metadata={"format": "pt"})
+    # The library's own file would be readable by its owner alone, and its error on a full disk no OSError.
+    (folder / WEIGHTS[0]).write_bytes(save(state, metadata={"format": "pt"}))
     # to_diff_dict leaves out HuBERT's fields for speech unless they were changed.
     config = {**backbone.config.to_diff_dict(), "sample_rate": SAMPLE_RATE}
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", **_Preprocessor().model_dump()}

@@ -117,13 +117,16 @@ def _sound(form: str, row: Mapping[str, Any]) -> Iterator[Path | tuple[np.ndarra
         yield Path(value)
     elif form == "samples":
         try:
-            samples, rate = np.asarray(value, np.float64), int(row["sample_rate"])
+            is_int16 = isinstance(value, np.ndarray) and value.dtype == np.int16
+            samples, rate = value if is_int16 else np.asarray(value, np.float64), float(row["sample_rate"])
+            if not rate.is_integer():
+                raise ValueError(f"a sample rate of {rate}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise TarkibError(
                 "samples or sample_rate are no numbers; give a list of numbers from -1 to 1, and how many there are a "
-                "second"
+                "second, a whole number"
             ) from error
-        yield samples, rate
+        yield samples, int(rate)
     else:
         try:
             content = value if isinstance(value, bytes) else base64.b64decode("".join(value.split()), validate=True)

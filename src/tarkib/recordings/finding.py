@@ -72,7 +72,7 @@ def find(root: Path, content: folders.Listing | None = None) -> list[Recording]:
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
     entries = (content or folders.listing(root)).entries
-    rows = _table(root / _TABLE, [entry.path for entry in entries])
+    rows = _table(_table_path(root), [entry.path for entry in entries])
     if not entries:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
@@ -81,7 +81,7 @@ def find(root: Path, content: folders.Listing | None = None) -> list[Recording]:
 
 def remarks(root: Path, content: folders.Listing) -> list[str]:
     """Warnings about the rest of a folder: files that are not read, and links that DVC does not follow."""
-    others = [bounded(path, 60) for path in content.others if path != _TABLE]
+    others = [bounded(path, 60) for path in content.others if path != _table_path(root).name]
     kinds = f"neither recordings by their endings nor {_TABLE}"
     lines = [f"{printable(root)}: {kinds}, not read: {some(others)}"] if others else []
     return lines + folders.remarks(root, content)
@@ -139,12 +139,18 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
         same = alike.pop((recording.instrument, recording.dastgah), None)
         if not recording.usable or (not alike and same is recording):
             return recording
-        for other in alike.values():
-            path = printable(other.path)
+        if alike:
+            path = printable(next(iter(alike.values())).path)
             return recording.rejected(f"the same bytes as {path}, but labelled differently; keep the right one")
         return recording.rejected(f"the same bytes as {printable(same.path)}, which is used")
 
     return [judged(recording) for recording in recordings]
+
+
+def _table_path(root: Path) -> Path:
+    """The path of recordings.csv, in other letters where only such a file is there."""
+    tables = sorted(path for path in root.iterdir() if path.name.casefold() == _TABLE)
+    return tables[-1] if tables else root / _TABLE
 
 
 def _table(path: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:

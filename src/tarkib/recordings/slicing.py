@@ -165,7 +165,7 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
         slice_rows += job_slices
     recording_rows.sort(key=lambda row: row["path"])
     if not slice_rows:
-        reasons = "\n  ".join(_remarks(recording_rows))
+        reasons = "\n  ".join(_remarks(recording_rows, ""))
         raise TarkibError(f"no usable recording among {len(recording_rows)}:\n  {reasons}")
     return recording_rows, slice_rows
 
@@ -178,10 +178,10 @@ def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
             lines.append(f"no recordings for {split_name}, so {consequence}: {', '.join(missing)}")
-    return lines + _remarks(recording_rows)
+    return lines + _remarks(recording_rows, "; all are in recordings.parquet")
 
 
-def _remarks(recording_rows: Sequence[dict]) -> list[str]:
+def _remarks(recording_rows: Sequence[dict], where: str) -> list[str]:
     remarks = [f"{printable(row['path'])}: {row['reason']}" for row in recording_rows if row["reason"]]
-    more = [f"... and {len(remarks) - _MOST_LINES} more; all are in recordings.parquet"]
+    more = [f"... and {len(remarks) - _MOST_LINES} more{where}"]
     return remarks[:_MOST_LINES] + (more if len(remarks) > _MOST_LINES else [])

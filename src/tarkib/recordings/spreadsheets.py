@@ -20,8 +20,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ARABIC_WORD = re.compile("[\u0600-\u06ff]+")
 # What Excel understands as the first line of a table, and writes into some.
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?=\r|\n)', re.IGNORECASE)
-# Marks that come along when text is copied.
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+# Spaces and marks that come along when text is copied; inside a name, a mark may be the half space of Persian script.
+_BLANK = r"[\s\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+_BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
 _REMEDY = "save it as CSV UTF-8"
 
 
@@ -65,16 +66,16 @@ def content(path: Path) -> bytes | None:
     Raises TarkibError where it cannot be read, is no file, or is larger than such a table can be.
     """
     try:
-        if path.is_symlink() and not path.exists():
-            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there")
-        if not path.exists():
-            return None
-        if not path.is_file():  # opening a pipe would wait for its writer
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise TarkibError(f"{path}: is a folder or a pipe where a CSV file belongs; rename it")
-        if (size := path.stat().st_size) > _MOST_BYTES:
+        if path.exists() and (size := path.stat().st_size) > _MOST_BYTES:
             most = _MOST_BYTES >> 20
             raise TarkibError(f"{path}: {size >> 20} MiB; a table of at most {most} MiB is read. Is it another file?")
         return path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there") from None
+        return None
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -100,7 +101,8 @@ def decode(path: Path, content: bytes) -> Text:
             ) from error
         codec = "cp1256"
     if "\0" in text:
-        raise TarkibError(f"{path}: holds characters of value 0, so it is no text; {_REMEDY}")
+        line = text[: text.index("\0")].count("\n") + 1
+        raise TarkibError(f"{path}, line {line}: holds characters of value 0, so it is no text; {_REMEDY}")
     return Text(text, mark, codec)
 
 
@@ -122,7 +124,7 @@ def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = Fal
     if not rows:
         return Sheet([], [])
     (at, heading), *rows = rows
-    heading = [_INVISIBLE.sub("", name).strip() for name in heading]
+    heading = [_BLANK_ENDS.sub("", name) for name in heading]
     counts = Counter(name.casefold() for name in heading if name)
     if double := [bounded(name, 60) for name, count in counts.items() if count > 1]:
         raise TarkibError(f"{path}, line {at}: column {some(double)} is there more than once; keep one")

@@ -135,8 +135,8 @@ def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[...
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             # An error in one process makes the others fail too, at nearly the same time, by a lost connection.
-            message = next(Path(folder).glob("*.error"), Path(folder, f"{rank}.unforeseen"))
-            if message.is_file():
+            files = [Path(folder, f"{rank}.error"), *Path(folder).glob("*.error"), Path(folder, f"{rank}.unforeseen")]
+            if message := next(filter(Path.is_file, files), None):
                 raise TarkibError(message.read_text(encoding="utf-8")) from None
             raise TarkibError(
                 f"process {rank} of {count} ended with exit code {failure.exitcode}; start again to resume from the "

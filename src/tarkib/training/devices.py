@@ -36,7 +36,9 @@ def choose(text: str, batch_size: int | None = None) -> Devices:
         kind = "cuda" if gpus else "cpu"
         count = max((n for n in range(1, gpus + 1) if batch_size is None or batch_size % n == 0), default=1)
     if kind == "cuda" and count > gpus:
-        raise TarkibError(f"run.devices: {text}, but torch finds {gpus or 'no'} GPU here; set it to auto or cpu")
+        raise TarkibError(
+            f"run.devices: {text}, but torch finds {gpus or 'no'} GPU{'s' * (gpus > 1)} here; set it to auto or cpu"
+        )
     if batch_size is None:
         return Devices(kind, 1)
     if batch_size % count:

@@ -6,7 +6,8 @@ The classifier and the pre-training of a backbone each use a subclass of `Resuma
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -122,12 +123,19 @@ class ResumableTrainer(Trainer):
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
-        try:
+        with self._writing(step):
             super()._save_checkpoint(model, trial)
-            # The other processes write their generators' states into it.
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
+        # The other processes write their generators' states into it.
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            with self._writing(step):
                 checkpoints.finish(self.folder, step, self.state.best_global_step, loss_sum)
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        """Drop a checkpoint that cannot be written, and say so."""
+        try:
+            yield
         except (OSError, RuntimeError, SafetensorError) as error:
             # On a full disk some writers raise OSError, others anything.
             checkpoint = checkpoints.of_step(self.folder, step)
