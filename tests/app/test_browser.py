@@ -283,6 +283,7 @@ def test_a_recording_is_saved_with_the_first_label(opened, folder):
     page.keyboard.type("golha  12 p n u")  # none of which is a key
     page.keyboard.press("Enter")
     assert not (folder / "labels.csv").exists()
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # as after a look at another window
     press(page, "1")
     until(page, "document.querySelector('.recording').value === 'golha 12 p n u'")
     assert rows_of(folder) == ["a,golha 12 p n u,1,0,0,0,0,0,0,0,0,0"]

@@ -41,6 +41,7 @@ const replay = () => {
 
 const show = (answer) => {
   const another = state?.key !== answer.key;
+  const isDraft = !another && answer.recording === state.recording && recording.value !== state.recording;
   state = answer;
   const chosen = state.values.some((value) => value > 0);
   find(".desk").hidden = false;
@@ -60,7 +61,7 @@ const show = (answer) => {
   const without = buttons.filter((button) => button.disabled).map((button) => button.dataset.instrument);
   say(".without", without.length ? `${state.file} has no column for ${without.join(", ")}: not labelled.` : "");
   recording.disabled = !state.recordings;
-  if (another || document.activeElement !== recording) recording.value = state.recording;
+  if (another || (document.activeElement !== recording && !isDraft)) recording.value = state.recording;
   find("datalist").replaceChildren(...(state.recordings ?? []).map((name) => new Option(name, name)));
   for (const name of ["back", "next", "first_unlabelled"]) moves[name].disabled = !state[name];
   moves.confirm.querySelector("span").textContent = state.labelled || chosen ? "Confirm and next" : "Nothing plays, next";

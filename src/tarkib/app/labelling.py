@@ -113,7 +113,7 @@ class Labels:
     def change(self, key: str, change: Change) -> dict[str, Any]:
         """Write a change; returns the excerpt's state after it. Raises TarkibError where it cannot be written."""
         file = self.file(key)
-        with file_lock(self.folder / ".labels.tarkib.lock"):
+        with file_lock(self.path.resolve().parent / ".labels.tarkib.lock"):
             table = self._table()
             row = table.by_file.get(file)
             cells = list(row or self._new_cells(table, file))
@@ -206,5 +206,6 @@ def _remark(file: Path) -> str:
     if seconds == 0:
         return "This file cannot be read as sound; the pipeline leaves it out."
     if seconds > audio.CLIP_SECONDS + _LONGER_BY_S:
-        return f"This excerpt lasts {clock(seconds)}; an instrument that plays in any part of it counts as playing."
+        length = f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+        return f"This excerpt lasts {length}; an instrument that plays in any part of it counts as playing."
     return ""

@@ -12,6 +12,7 @@ function timeline(section) {
     const [start, end] = span.split("-").map(Number);
     return span && start <= now && now < end;
   });
+  let frame;
   const follow = () => {
     const now = Math.min(player.currentTime, seconds);
     section.querySelector(".playhead").style.left = `${100 * now / seconds}%`;
@@ -20,7 +21,8 @@ function timeline(section) {
     for (const name of section.querySelectorAll(".names li")) {
       name.classList.toggle("now", !player.paused && within(name.dataset.plays, now));
     }
-    if (!player.paused && player.isConnected) requestAnimationFrame(follow);
+    cancelAnimationFrame(frame);
+    if (!player.paused && player.isConnected) frame = requestAnimationFrame(follow);
   };
   const play = () => player.play().catch(() => {}); // a player that is replaced before it starts is no error
   const seek = (time) => {

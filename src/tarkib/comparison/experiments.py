@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -168,10 +168,15 @@ def _watch(
                 if state != RUNNING or psutil.pid_exists(tasks[name].pid or -1):
                     alive[name] = now
                 elif now - alive[name] > LOST_S:
-                    with suppress(TarkibError):  # it may have ended meanwhile
+                    try:
                         dvc("queue", "kill", name)  # DVC finds no process, and marks the task as failed
-                        report(f"{waiting[name].title}: its process is gone; queued again")
-                        _enqueue([waiting[name]], overrides)
+                    except TarkibError:
+                        task = queue().get(name)
+                        if task is not None and task.state == RUNNING:
+                            raise
+                        continue  # it has ended meanwhile
+                    report(f"{waiting[name].title}: its process is gone; queued again")
+                    _enqueue([waiting[name]], overrides)
             if QUEUED in states.values():
                 dvc("queue", "start", "--jobs", str(at_once), threads=threads)  # as many workers as are not there yet
         for name, state in states.items():

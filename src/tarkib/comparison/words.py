@@ -108,6 +108,8 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
         findings[mode] = " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
     if len(comparison.seeds) == 1:
         headline = [f"Only {reference} was scored: there is nothing to compare it with."]
+    elif not comparison.compared:
+        headline = [f"No mode has a seed in common with {reference}: nothing can be compared."]
     elif not headline:
         headline = [f"No mode is shown to differ from {reference}."]
     environment = jinja2.Environment(
