@@ -20,6 +20,7 @@ from torch import nn
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import Backbone, load_backbone
 from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights, read_json, read_tensors, validate
+from tarkib.models.familiarity import Familiarity
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
 from tarkib.params import Model
@@ -36,6 +37,7 @@ class InstrumentClassifier(nn.Module):
     trained_classes : the classes in the training data; the logits of the others mean nothing.
     thresholds : class to the probability (0 to 1) from which it counts as present.
     chosen_thresholds : the classes whose threshold was chosen on validation; the others have 0.5.
+    familiarity : how near a clip is to the training clips; None for a classifier of an earlier version.
     source : the backbone's origin (`name`, `revision`, …, as `load_backbone` records it) and how it was fine-tuned.
     """
 
@@ -55,6 +57,7 @@ class InstrumentClassifier(nn.Module):
         self.trained_classes: tuple[str, ...] = INSTRUMENTS
         self.thresholds: dict[str, float] = dict.fromkeys(INSTRUMENTS, 0.5)
         self.chosen_thresholds: tuple[str, ...] = ()
+        self.familiarity: Familiarity | None = None
         self.source = dict(source or {})
 
     @property
@@ -71,17 +74,21 @@ class InstrumentClassifier(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Logits `[B, 10]` of clips `[B, n]`: mono, 24,000 Hz, any level, float or int16 (normalised here)."""
-        return self.classify(self.pooled_states(samples))
+        return self.head(self.states(samples))
+
+    def states(self, samples: torch.Tensor) -> torch.Tensor:
+        """What the head gets for clips `[B, n]`: their pooled states mixed over layers, `[B, H]`."""
+        return self.mix_layers(self.pooled_states(samples))
 
     def pooled_states(self, samples: torch.Tensor) -> torch.Tensor:
         """Hidden states of clips `[B, n]`, averaged over time, `[B, L, H]`."""
         hidden_states = self.backbone.all_hidden_states(normalise(samples))
         return torch.stack([state.mean(dim=1) for state in hidden_states], dim=1)
 
-    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, 10]` of pooled states `[B, L, H]`."""
+    def mix_layers(self, pooled: torch.Tensor) -> torch.Tensor:
+        """The layers' weighted sum `[B, H]` of pooled states `[B, L, H]`."""
         weights = torch.softmax(self.layer_weights, dim=0)
-        return self.head((pooled * weights[:, None]).sum(dim=1))
+        return (pooled * weights[:, None]).sum(dim=1)
 
     def gradient_checkpointing_enable(self) -> None:
         """Recompute a MERT's activations in the backward pass; TarkibError for another backbone."""
@@ -230,7 +237,11 @@ def load(folder: Path | str) -> InstrumentClassifier:
     classifier.thresholds = content.thresholds
     if checksum(weights_path) != content.weights_sha256:
         raise TarkibError(f"{weights_path}: damaged, or written with another config.json; {remedy} (both files)")
-    load_weights(classifier, read_tensors(weights_path), str(weights_path))
+    tensors = read_tensors(weights_path)
+    if any(key.startswith("familiarity.") for key in tensors):
+        with torch.device("meta"):
+            classifier.familiarity = Familiarity(backbone.hidden_size)
+    load_weights(classifier, tensors, str(weights_path))
     return classifier.eval()
 
 

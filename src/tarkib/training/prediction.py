@@ -1,4 +1,4 @@
-"""Running a network over clips without gradients: logits, and the hidden states of a frozen backbone.
+"""Running a network over clips without gradients: its outputs, and the hidden states of a frozen backbone.
 
 The head sees of a clip only its hidden states averaged over time, `[L, H]`: 50 KiB in half precision for 25 states of
 1024. They are computed once and cached, so further epochs and trainings on the same clips cost only the head's time.
@@ -44,22 +44,32 @@ def _outputs(
         yield batch, output
 
 
-def predict_logits(
-    model: nn.Module, data: Dataset, batch_size: int, device: str = "auto", *, workers: int = 0
+def predict(
+    model: nn.Module,
+    data: Dataset,
+    batch_size: int,
+    device: str = "auto",
+    *,
+    output: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    workers: int = 0,
 ) -> np.ndarray:
-    """Logits, float32 `[N, 10]`, of a data set in its order; leaves the model on the device, in evaluation mode.
+    """Outputs of a data set in its order, float32 `[N, D]`; leaves the model on the device, in evaluation mode.
 
-    `data` may be an iterable data set, too; of `device`, as in `run.devices`, a single one is used; `workers` is the
-    number of processes that load data, 0: this one.
+    Parameters
+    ----------
+    data : may be an iterable data set, too.
+    device : as in `run.devices`; a single one is used.
+    output : maps a batch's samples to rows of D numbers; None: the model itself, which gives logits (D = 10).
+    workers : number of processes that load data, 0: this one.
     """
     place = devices.first(device)
     model.to(place).eval()
     # As Python numbers: keeping a small tensor of each batch pins the memory around it (over 4,800 clips on a CPU the
     # process grew from 815 to 922 MiB; with numbers it stays at 787).
-    logits: list[list[float]] = []
-    for _, output in _outputs(model, data, batch_size, place, workers):
-        logits.extend(output.float().tolist())
-    return np.array(logits, np.float32).reshape(len(logits), len(INSTRUMENTS))
+    rows: list[list[float]] = []
+    for _, values in _outputs(output or model, data, batch_size, place, workers):
+        rows.extend(values.float().tolist())
+    return np.array(rows, np.float32)
 
 
 class PooledHead(nn.Module):
@@ -69,7 +79,11 @@ class PooledHead(nn.Module):
         super().__init__()
         self.layer_weights, self.head = classifier.layer_weights, classifier.head
 
-    forward = InstrumentClassifier.classify
+    mix_layers = states = InstrumentClassifier.mix_layers
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, 10]`."""
+        return self.head(self.states(pooled))
 
 
 class PooledSet(ClipSet):
