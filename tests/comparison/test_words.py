@@ -99,8 +99,15 @@ def test_modes_with_other_seeds_are_compared_by_those_that_both_have():
         ({}, "24 recordings; the statements hold for recordings of this kind"),
         ({"recordings": 16}, "16 recordings. With fewer than 20, intervals from resampling are narrower"),
         ({"recordings": 1}, "1 recording: with no other to resample"),
-        ({}, "2 seeds give a wide interval over seeds"),
-        ({"seeds": {"random": [1], "bpm": [1], "dastgah": [1]}}, "With one seed there is no interval over seeds"),
+        ({}, "2 seeds give a wide interval over seeds (random, bpm and dastgah); "),
+        (
+            {"seeds": {"random": [1, 2], "bpm": [1], "dastgah": [1, 3]}},
+            "With one seed there is no interval over seeds (bpm)",
+        ),
+        (
+            {"seeds": {"random": [1, 2], "bpm": [1], "dastgah": [1, 3]}},
+            "2 seeds give a wide interval over seeds (random and",
+        ),
         ({}, "By instrument nothing is corrected"),
         ({"floor": 0.3}, "nothing ever plays has an accuracy of 0.300"),
         ({}, "built-in demo, synthesised music"),

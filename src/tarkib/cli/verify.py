@@ -13,6 +13,7 @@ from tarkib.audio.clips import ClipStore
 from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
 from tarkib.mixing import measurement, rendering, verification
+from tarkib.runtime.text import counted
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
     components = tables.COMPONENTS.read(folder / "components.parquet")
     defects = verification.verify(mixtures, components, annotations, slice_rows, augment)
     modes = ", ".join(sorted({row["mode"] for row in mixtures}))
-    print(f"{folder}: {len(mixtures)} mixtures of mode {modes} by their tables: {len(defects)} broken promises")
+    broken = counted(len(defects), "broken promise")
+    print(f"{folder}: {counted(len(mixtures), 'mixture')} of mode {modes} by their tables: {broken}")
     if not defects and options.listen:
         with ClipStore(slices) as store:
             some = tables.spread(mixtures, options.listen)

@@ -67,7 +67,8 @@ def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterab
     The table of annotations holds only trusted tempi, so a tempo means metered.
     """
     annotated = {row["slice_id"]: row for row in annotations}
-    seconds = {row["recording_id"]: row["seconds"] for row in recordings}
+    # A rejected copy of a recording has its id, and no length.
+    seconds = {row["recording_id"]: row["seconds"] for row in recordings if row["status"] == "ok"}
     positions = {(row["recording_id"], row["number"]) for row in slices}
     by_split = defaultdict(list)
     for row in slices:

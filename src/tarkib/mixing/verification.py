@@ -15,7 +15,7 @@ from tarkib.mixing.modes import MODES, dastgahs_fit, differ
 from tarkib.mixing.recipes import MAX_SHIFT_CENTS
 from tarkib.mixing.rendering import RT60_S, WET_DB, by_mixture
 from tarkib.params import Augment
-from tarkib.runtime.text import some
+from tarkib.runtime.text import counted, some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 _ROUNDING = 1e-5  # of stretches and shifts in the tables
@@ -110,7 +110,7 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
     yield (
         "labels",
         wrong,
-        f"{len(playing)} instruments, augment.min_instruments to max_instruments is {least} to {most}",
+        f"{counted(len(playing), 'instrument')}, augment.min_instruments to max_instruments is {least} to {most}",
     )
 
     mode = MODES.get(mixture["mode"], MODES["random"])

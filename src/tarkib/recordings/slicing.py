@@ -20,7 +20,7 @@ from tarkib.params import Slice
 from tarkib.recordings import folders
 from tarkib.recordings.finding import Recording
 from tarkib.runtime.streams import Stream, generator
-from tarkib.runtime.text import printable
+from tarkib.runtime.text import counted, printable
 
 _IN_MEMORY = 64 << 20  # bytes of a recording's slices; more of them wait on the disk
 _MOST_LINES = 20
@@ -173,7 +173,7 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
 def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[str]:
     """Lines for the user: counts, classes without material, and each recording with a remark."""
     used = sum(row["status"] == "ok" for row in recording_rows)
-    lines = [f"{len(slice_rows)} slices from {used} of {len(recording_rows)} recordings"]
+    lines = [f"{counted(len(slice_rows), 'slice')} from {used} of {counted(len(recording_rows), 'recording')}"]
     for split_name, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
