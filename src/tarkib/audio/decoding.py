@@ -132,7 +132,7 @@ class Stream:
                 f"is cut short: its header promises {promised:.2f} s, {decoded:.2f} s can be read; copy it again"
             )
         # An Ogg file's length is the number on its last page.
-        self._remark(f"of its {promised:.2f} s {promised - decoded:.2f} s are missing; is it damaged?")
+        self._remark(f"{promised - decoded:.2f} s of its {promised:.2f} s are missing; is it damaged?")
 
     def _mono(self, rate: int, blocks: Iterator[np.ndarray], scale: float = 1.0) -> Iterator[np.ndarray]:
         """Blocks of shape (n, channels) as mono of full scale 1.0, still at the file's rate."""

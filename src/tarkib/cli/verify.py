@@ -1,4 +1,4 @@
-"""Checks that a data set of mixtures keeps what its mode promises, by all its tables and by the sound of some mixtures.
+"""Checks that a data set of mixtures keeps what its mode promises, by all its tables and the sound of some of them.
 
 Checked are labels, splits, stretches and gains; that each clip is what its rows give; and that each component is as
 fast and as high as its row says. The mix stage does the same before it keeps anything.
@@ -20,7 +20,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
     parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
     parser.add_argument("--annotations", type=Path, metavar="PARQUET", help="default: annotations.parquet beside it")
-    parser.add_argument("--listen", type=whole_number(0), default=100, metavar="N", help="how many; default: 100")
+    parser.add_argument(
+        "--listen", type=whole_number(0), default=100, metavar="N", help="mixtures to measure; default: 100"
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="YAML", help="default: %(default)s")
 
 

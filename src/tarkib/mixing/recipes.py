@@ -154,7 +154,7 @@ def left_out(split: str, sources: Sequence[Source]) -> list[str]:
         if name not in material.playable
     ]
     if without := sum(source.pitched and source.dastgah is None for source in sources):
-        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: for mode random alone")
+        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: only mode random can use them")
     return sentences
 
 

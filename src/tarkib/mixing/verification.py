@@ -195,4 +195,6 @@ def refuse(defects: Sequence[Defect]) -> None:
         counts = Counter(defect.promise for defect in defects)
         lines.append(f"... {', '.join(f'{count} of {promise}' for promise, count in counts.most_common())} in all")
     if defects:
-        raise TarkibError("\n  ".join([f"the mixtures break {len(defects)} promise(s); nothing was kept:", *lines]))
+        raise TarkibError(
+            "\n  ".join([f"the mixtures break {counted(len(defects), 'promise')}; nothing was kept:", *lines])
+        )
