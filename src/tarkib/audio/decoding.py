@@ -7,9 +7,9 @@ to their end. FFmpeg reads the rest, and is tried where libsndfile fails before 
 import mmap
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -27,8 +27,7 @@ _TOLERANCE_S = 0.5  # encoders and decoders alike add and take away some hundred
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 
 
-@dataclass(frozen=True)
-class Sound:
+class Sound(NamedTuple):
     """A decoded file; the attributes but `samples` are those of `Stream`."""
 
     samples: np.ndarray

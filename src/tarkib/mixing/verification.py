@@ -106,12 +106,8 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
     yield "labels", labels != playing, f"labelled {', '.join(labels)}, but {listed} play"
     wrong = len(set(playing)) < len(playing) or not {*labels, *playing} <= {*INSTRUMENTS}
     yield "labels", wrong, f"an instrument plays twice or is unknown: {listed}"
-    wrong = not least <= len(playing) <= most
-    yield (
-        "labels",
-        wrong,
-        f"{counted(len(playing), 'instrument')}, augment.min_instruments to max_instruments is {least} to {most}",
-    )
+    count, wrong = counted(len(playing), "instrument"), not least <= len(playing) <= most
+    yield "labels", wrong, f"{count}, augment.min_instruments to max_instruments is {least} to {most}"
 
     mode = MODES.get(mixture["mode"], MODES["random"])
     yield "mode", mixture["mode"] != params.mode, f"mode {mixture['mode']}, augment.mode is {params.mode}"
@@ -195,6 +191,5 @@ def refuse(defects: Sequence[Defect]) -> None:
         counts = Counter(defect.promise for defect in defects)
         lines.append(f"... {', '.join(f'{count} of {promise}' for promise, count in counts.most_common())} in all")
     if defects:
-        raise TarkibError(
-            "\n  ".join([f"the mixtures break {counted(len(defects), 'promise')}; nothing was kept:", *lines])
-        )
+        broken = counted(len(defects), "promise")
+        raise TarkibError("\n  ".join([f"the mixtures break {broken}; nothing was kept:", *lines]))

@@ -74,15 +74,11 @@ def plan(root: Path, folder: Path, recordings: Sequence[Recording], params: Slic
     """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths."""
     usable = [recording for recording in recordings if recording.usable]
     split_of = split(usable, params.validation_share, params.seed)
-    groups: list[list[tuple[Recording, str]]] = []
-    room = 0.0
-    for recording in usable:
-        expected = min(audio.seconds(root / recording.path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
-        if not groups or expected > room:
-            groups.append([])
-            room = clips.CLIPS_PER_SHARD
-        groups[-1].append((recording, split_of[recording.recording_id]))
-        room -= expected
+
+    def expected(pair: tuple[Recording, str]) -> float:
+        return min(audio.seconds(root / pair[0].path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
+
+    groups = clips.grouped([(recording, split_of[recording.recording_id]) for recording in usable], expected)
     return [Job(root, folder / clips.shard_name(i), tuple(group), params) for i, group in enumerate(groups)]
 
 
