@@ -1,4 +1,4 @@
-"""How fast annotation is, beside what it replaces, in one run on the same slices.
+"""The speed of annotation and of the methods it replaces, measured in one run on the same slices.
 
     python -m benchmarks.annotation          # about fifteen minutes; prints, and writes into docs/annotation.md
 
@@ -34,7 +34,7 @@ from tarkib.runtime.cache import Cache
 
 _SEED = 11
 _STEP = 6  # every sixth solo of the orchestra: all instruments and dastgahs in little time
-_PYIN_SHARE = 8  # one slice in so many, for pYIN is slow
+_PYIN_SHARE = 8  # pYIN, which is slow, analyses one slice in so many
 _SETTINGS = params.Annotate()
 
 Answer = tuple[float | None, float | None]
@@ -46,7 +46,7 @@ def _slices(samples: np.ndarray) -> list[np.ndarray]:
 
 
 def ours(one: Known, samples: np.ndarray) -> list[Answer]:
-    """A recording analysed once, each slice annotated by its context, as in the stage."""
+    """As in the stage: the recording is analysed once, and each slice is annotated by its context."""
     labels = Labels(one.instrument, one.dastgah)
     starts_s = [i * CLIP_SECONDS for i in range(len(_slices(samples)))]
     conclusion = conclude(evidence.extract([samples]), labels, _SETTINGS)
@@ -56,12 +56,12 @@ def ours(one: Known, samples: np.ndarray) -> list[Answer]:
 
 
 def ours_alone(one: Known, samples: np.ndarray) -> list[Answer]:
-    """The same method on each slice as if it were a recording: what context is worth."""
+    """The same method on each slice as if it were a whole recording, to measure what the context adds."""
     return [answer for piece in _slices(samples) for answer in ours(one, piece)]
 
 
 def librosas(one: Known, samples: np.ndarray) -> list[Answer]:
-    """The original's way: `beat_track` and 24-bin `chroma_cqt` on each slice."""
+    """The original code's method: `beat_track` and 24-bin `chroma_cqt` on each slice."""
     answers: list[Answer] = []
     for piece in _slices(samples):
         bpm = float(np.atleast_1d(librosa.beat.beat_track(y=piece, sr=SAMPLE_RATE)[0])[0])
@@ -97,7 +97,7 @@ def methods_table(some: Sequence[Known]) -> str:
     sounds = [one.samples() for one in some]
     with threadpool_limits(1):
         for method, _ in METHODS.values():
-            method(some[0], sounds[0][: 2 * CLIP_SAMPLES])  # what is compiled or built once is no one's speed
+            method(some[0], sounds[0][: 2 * CLIP_SAMPLES])  # compiles and builds, which is not timed
         rows, base = [], None
         for title, (method, share) in METHODS.items():
             begun = time.perf_counter()
@@ -163,7 +163,7 @@ from tarkib.annotation import evidence
 from tarkib.annotation.conclusion import Labels, annotate, conclude
 recording = evidence.extract(audio.Stream(Path(sys.argv[1])))
 conclusion = conclude(recording, Labels(), params.Annotate())
-# Not getrusage: what it says of a child begins with its parent's peak.
+# getrusage would include the parent's peak.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(recording.seconds, peak)
 """

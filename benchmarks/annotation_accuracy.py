@@ -15,7 +15,7 @@ from benchmarks import accuracy_tables, known, measured, tables
 from tarkib.runtime import parallel
 
 SEEDS = (11, 12, 13)
-"""Of the orchestras reported. Nothing was fitted to them, and nothing was chosen by them."""
+"""Seeds of the orchestras in the report; no value was fitted or chosen on them."""
 
 DOCUMENT = Path("docs/annotation.md")
 

@@ -39,13 +39,13 @@ STARTS = (
 """What each comb begins as: beats in halves, in thirds, bars of three and a half (7/8), and a plain pulse."""
 PENALTY = 3e-3
 SIMPLE = 300
-"""Windows of the plainest music beside the orchestra's eight thousand."""
+"""Number of simple windows, in addition to the orchestra's eight thousand."""
 
 _EVERY_S = 4
 _ROUNDS = 400
-_FASTEST = 1.5  # a window is heard at most so much faster or slower than it is
+_FASTEST = 1.5  # the largest factor by which a window is sped up or slowed down
 _WIDTH_OCTAVES = 0.018  # a tempo that is off by a percent is nearly as right as the right one
-_SHUFFLED = 0.3  # windows taken apart, as a share of those whose tempo is known
+_SHUFFLED = 0.3  # shuffled windows, as a share of those whose tempo is known
 _SETTINGS = Annotate()
 _GRID = tempo.tempo_grid(_SETTINGS.min_bpm, _SETTINGS.max_bpm)
 
@@ -77,7 +77,7 @@ def examples(one: Known, onset: np.ndarray, rng: np.random.Generator) -> list[tu
 
 
 def shuffled(onset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Free rhythm out of any: pieces of log-normal length, half a second or so, in another order."""
+    """Free rhythm, made by shuffling a window's pieces, of log-normal length around half a second."""
     lengths = np.exp(rng.normal(np.log(0.45), 0.6, 4 * len(onset) // FRAME_RATE + 4)) * FRAME_RATE
     cuts = np.cumsum(lengths).astype(int)
     pieces = np.split(onset, cuts[cuts < len(onset)])
@@ -86,7 +86,7 @@ def shuffled(onset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:
-    """As many windows of the plainest music: half of them metronomes, half onsets strewn freely."""
+    """So many simple windows: half of them metronomes, half onsets at random times."""
     size = int(tempo.WINDOW_S * FRAME_RATE)
     found: list[tuple[np.ndarray, float | None]] = []
     for k in range(count):
@@ -112,7 +112,7 @@ def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float
 def learn(features: np.ndarray, bpm: np.ndarray, plain: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights, shape (features, combs), and score of no metre under which the truth (NaN: none) is likeliest.
 
-    `plain` says of which windows the truth is known but modulo octave.
+    `plain` marks the windows whose tempo is known only modulo octave.
     """
     x = torch.from_numpy(features)
     free = np.isnan(bpm)

@@ -43,7 +43,7 @@ def copy(params: Path, folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This environment's programs, and nothing of a DVC that this is run by."""
+    """This environment's programs, without the variables of a DVC run that started this script."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTHON"))}
     return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 

@@ -46,17 +46,17 @@ class Measured:
 def measure(one: Known) -> Measured:
     """Annotate a recording in all the ways that are compared."""
     samples = one.samples()
-    heard = evidence.extract([samples])
+    features = evidence.extract([samples])
     labels = Labels(one.instrument if one.instrument in PERCUSSION else None)
-    conclusion = conclude(heard, labels, params.Annotate())
+    conclusion = conclude(features, labels, params.Annotate())
     theirs = _librosa_tonality(samples, one.dastgah) if one.dastgah else (None, None)
     return Measured(
         one,
-        heard.seconds,
+        features.seconds,
         tuple(_slices(one, samples, conclusion.tempo)),
         _beat_f(one, conclusion.beats_s),
-        tonality.estimate(heard.pitch),
-        tonality.estimate(heard.pitch, one.dastgah) if one.dastgah else None,
+        tonality.estimate(features.pitch),
+        tonality.estimate(features.pitch, one.dastgah) if one.dastgah else None,
         *theirs,
     )
 

@@ -1,4 +1,4 @@
-"""How fast mixtures are made, beside the original's way and scaper, in one run on the same slices.
+"""How fast Tarkib, the original code and scaper make mixtures, measured in one run on the same slices.
 
     python -m benchmarks.mixing          # about half an hour; prints, and writes into docs/performance.md
 
@@ -92,7 +92,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _peak_mib(pid: int) -> float:
-    """Peak memory of a process. Not getrusage: what it says of a child begins with its parent's peak."""
+    """Peak memory of a process; getrusage would include its parent's."""
     try:
         found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     except OSError:

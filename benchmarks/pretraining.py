@@ -61,14 +61,14 @@ def code_of(modules: tuple[ModuleType, ...]) -> str:
 
 
 def play(job: orchestra.Job, folder: Path) -> None:
-    """One solo, or one whole piece, as a file whose folder tells nothing of it."""
+    """One solo, or one whole piece, as a file in a folder without labels."""
     path = folder / f"{Path(job.path).stem}.flac"
     if not path.exists():
         with outputs.atomic_file(path) as partial_path:
             soundfile.write(partial_path, orchestra.render(job), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
-def hear(settings: params.Params, folder: Path) -> Path:
+def pretrained(settings: params.Params, folder: Path) -> Path:
     """The pre-trained backbone's folder, made where it is not there."""
     recordings = folder / f"recordings-{fingerprint.of(ORCHESTRA, code_of(_PLAYS))[:16]}"
     recordings.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ class Run:
 
 
 def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> dict[str, float]:
-    """Validation ROC-AUC of the best epoch, and what the test set says of it; kept in a file.
+    """Validation ROC-AUC of the best epoch, and the scores on the test set; kept in a file.
 
-    `basis` is a checksum of the data and the code. A backbone's folder is told by its name, which has its checksum.
+    `basis` is a checksum of the data and the code. A backbone is identified by its folder's name, a checksum.
     """
     start, wanted = Path(run.start).name, dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
     depends_on = (dataclasses.replace(settings.model, backbone=start), wanted, settings.evaluate.label_threshold, basis)
@@ -146,14 +146,14 @@ def table(found: dict[Run, dict[str, float]], starts: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Make, pre-train, fine-tune, tell."""
+    """Make the recordings, pre-train, fine-tune, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
     chosen = parser.parse_args()
     settings = params.load()
     folder = project.cache("benchmark-pretraining")
-    heard = str(hear(settings, folder))
-    starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", heard: "`mert-tiny`, pre-trained"}
+    ours = str(pretrained(settings, folder))
+    starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", ours: "`mert-tiny`, pre-trained"}
     runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
     basis = fingerprint.of(fingerprint.of_files([MIXTURES]), fingerprint.of_files([TEST]), code_of(_SCORES))
     found = {run: fine_tune(run, settings, folder, basis) for run in runs}

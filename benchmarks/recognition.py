@@ -2,7 +2,7 @@
 
     python -m benchmarks.recognition         # some minutes; prints, and writes into docs/performance.md
 
-Takes the demo's solos and classifier (make repro). Each way runs in a process of its own, whose peak memory is told.
+Takes the demo's solos and classifier (make repro). Each way runs in its own process, whose peak memory is reported.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def plain(path: Path, hop_s: float) -> int:
 
 
 def ours(path: Path, hop_s: float) -> int:
-    """As ``tarkib predict`` hears it."""
+    """As ``tarkib predict`` does it."""
     return len(Recogniser.load(CLASSIFIER)(path, hop_s=hop_s).starts_s)
 
 

@@ -38,7 +38,7 @@ CLIPS, EPOCHS = 50_000, 10
 """of the paper"""
 
 _WARM_UP, _BLOCK = 5, 5  # steps that are not counted; steps between two waits for a GPU
-_GRACE_S = 10.0  # for a process to end once it has told its figures
+_GRACE_S = 10.0  # for a process to end once it has reported its figures
 _GIB, _MIB = 2**30, 2**20
 
 
@@ -86,7 +86,7 @@ def _pace(device: torch.device) -> tuple[int, Callable[[], object]]:
 
 
 def _status(name: str) -> int:
-    """Bytes that the kernel tells of this process's memory: VmRSS now, VmHWM at most."""
+    """This process's memory in bytes, from the kernel: VmRSS now, or VmHWM, the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
 
@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small model and clips of a second")
     parser.add_argument("--steps", type=int, default=40, help="of each setting, at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="for the steps of each setting, about")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of every setting in turn; their median is told")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of every setting in turn; their median is reported")
     parser.add_argument("--minutes", type=float, default=9.5, help="for all; what then has not begun is left out")
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="TEXT", help="leave out settings with it in the title"
@@ -268,10 +268,10 @@ def main() -> None:
         text = _alone(profile, loops.HEADLINE, shape, 5, timeout=left())
         sys.exit(text.reason) if isinstance(text, Result) else print(text)
         return
-    told = _alone(environment, timeout=left())
-    if isinstance(told, Result):
-        sys.exit(told.reason)
-    where, peak = told
+    found = _alone(environment, timeout=left())
+    if isinstance(found, Result):
+        sys.exit(found.reason)
+    where, peak = found
     settings = [one for one in loops.SETTINGS if not any(text in one.title for text in options.without)]
     found: dict[Setting, list[Result]] = {setting: [] for setting in settings}
     for _ in range(options.rounds):

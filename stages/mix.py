@@ -8,6 +8,7 @@ from tarkib.errors import TarkibError
 from tarkib.mixing import measurement, recipes, rendering, verification
 from tarkib.runtime import parallel
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.text import counted
 
 _MEASURED = 32  # mixtures
 
@@ -24,7 +25,7 @@ def main() -> None:
         if split not in sources:
             raise TarkibError(f"no {split} slices; record more performers, or change slice.validation_share")
         drawn, parts = recipes.draw(split, sources[split], settings.augment)
-        print(*recipes.left_out(split, sources[split]), f"{len(drawn)} {split} mixtures", sep="\n")
+        print(*recipes.left_out(split, sources[split]), counted(len(drawn), f"{split} mixture"), sep="\n")
         mixtures += drawn
         components += parts
     with atomic_dir(MIXTURES) as folder:

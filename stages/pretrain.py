@@ -11,6 +11,7 @@ from tarkib import audio, models, params, pretraining, training
 from tarkib.models import checkpoint
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.text import counted
 from tarkib.training.compute import ComputeConfig
 
 BACKBONE = Path("models/backbone")
@@ -27,7 +28,7 @@ def main() -> None:
         engine=settings.run.engine,
     )
     print(*corpus.skipped, sep="\n", end="\n" * bool(corpus.skipped))
-    print(f"{len(corpus.lengths)} recordings, {corpus.seconds / 3600:.2f} hours", flush=True)
+    print(f"{counted(len(corpus.lengths), 'recording')}, {corpus.seconds / 3600:.2f} hours", flush=True)
     code = fingerprint.of_code(Path(package.__path__[0]) for package in (audio, models, pretraining, training))
     result = pretraining.pretrain(
         settings.pretrain,

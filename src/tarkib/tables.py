@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -71,18 +72,14 @@ def spread(rows: Sequence[_Row], count: int) -> list[_Row]:
     >>> spread("abcdefghi", 3), spread("ab", 3)
     (['a', 'e', 'i'], ['a', 'b'])
     """
-    if count >= len(rows):
-        return list(rows)
-    if count <= 1:
-        return list(rows[:count])
-    return [rows[(2 * i * (len(rows) - 1) + count - 1) // (2 * (count - 1))] for i in range(count)]
+    return [rows[k] for k in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
 
 
 _TYPES = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 _TYPES |= {f"[{name}]": pa.list_(pa.field("element", kind)) for name, kind in _TYPES.items()}
 
 
-def _table(name: str, columns: str) -> Table:
+def declare(name: str, columns: str) -> Table:
     """Declare a table by its columns, separated by blanks: `name:type`, text by default; `name?` may hold null."""
     declared = [column.partition(":") for column in columns.split()]
     fields = [
@@ -91,30 +88,30 @@ def _table(name: str, columns: str) -> Table:
     return Table(name, pa.schema(fields))
 
 
-RECORDINGS = _table(
+RECORDINGS = declare(
     "recordings",
     "recording_id path sha256 instrument? dastgah? tonic_hz?:float bpm?:float performer? seconds?:float "
     "sample_rate?:int status reason?",
 )
-SLICES = _table(
+SLICES = declare(
     "slices",
     "slice_id recording_id number:int instrument dastgah? split start_s:float rms_dbfs:float shard offset:int size:int",
 )
-ANNOTATIONS = _table(
+ANNOTATIONS = declare(
     "annotations",
     "slice_id bpm?:float bpm_confidence:float bpm_source bpm_octaves:[float] beat_s?:float "
     "tonic_hz?:float tonic_confidence:float tonic_source "
     "dastgah? dastgah_confidence:float dastgah_source family? family_confidence:float",
 )
-MIXTURES = _table(
+MIXTURES = declare(
     "mixtures",
     "mixture_id split mode instruments:[text] target_bpm?:float dastgah? room_rt60_s?:float room_wet_db?:float "
     "shard offset:int size:int",
 )
-COMPONENTS = _table(
+COMPONENTS = declare(
     "components",
     "mixture_id slice_id recording_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
     "gain_db:float metered:bool",
 )
-PREDICTIONS = _table("predictions", "sample_id recording instrument label?:bool probability:float predicted:bool")
+PREDICTIONS = declare("predictions", "sample_id recording instrument label?:bool probability:float predicted:bool")
 """One row for each test clip and class; `label` is null where the class is not labelled."""

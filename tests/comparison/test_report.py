@@ -10,12 +10,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from tarkib.comparison import pictures, report
-from tarkib.comparison.experiments import FAILED, MISSING, Experiment
+from tarkib.comparison.experiments import DONE, FAILED, MISSING, Experiment
 from tarkib.comparison.report import Report
 from tarkib.errors import TarkibError
 from tarkib.params import MODES
 
-from .synthetic import FIXED, clips, experiments, runs
+from .synthetic import FIXED, clips, experiments, predicted, runs
 
 _EVIL = "<script>alert(1)</script> | `x` *y*"
 
@@ -33,6 +33,17 @@ def _four_modes() -> Report:
     ]
     skills = {"random": 0.5, "bpm": 0.9, "dastgah": 0.5, "dastgah+bpm": 1.0}
     return _made(skills, lacking=lacking, rounds=4_999)
+
+
+def test_experiments_on_another_test_set_than_most_are_left_out(monkeypatch):
+    other, of = clips(each=2), clips()
+    read = {"a": predicted(other, 0.5, 1), "b": predicted(of, 0.5, 1), "c": predicted(of, 0.9, 1)}
+    monkeypatch.setattr(report.predictions, "read", read.__getitem__)
+    asked = [Experiment(mode, 1, DONE, f"{mode}-1", name) for mode, name in zip(MODES, "abc", strict=False)]
+    checked, kept = report.gather(asked)
+    assert kept == {("bpm", 1): read["b"], ("dastgah", 1): read["c"]}
+    assert [one.state for one in checked] == [FAILED, DONE, DONE]
+    assert checked[0].reason.startswith("scored on another test set than most; dvc exp remove random-1,")
 
 
 @pytest.fixture(scope="module")

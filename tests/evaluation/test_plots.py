@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 from matplotlib import image
 from single_clip import one_clip
 
@@ -38,6 +39,18 @@ def test_areas_are_the_figures(decimals):
     figures = result.figures.value
     assert area(roc["macro"]) == pytest.approx(figures["roc_auc"], abs=0.01)
     assert step_area(precision_recall["macro"]) == pytest.approx(figures["average_precision"], abs=0.01)
+
+
+@pytest.mark.parametrize("decimals", [6, 1])
+def test_curves_are_those_of_scikit_learn(decimals):
+    result = made(90, decimals)
+    target, score = result.targets[:, 0], result.probabilities[:, 0]
+    roc = np.stack(sk.roc_curve(target, score, drop_intermediate=False)[:2], axis=1)
+    np.testing.assert_allclose(plots.roc(result)["ney"], roc)
+    precision, recall, _ = sk.precision_recall_curve(target, score)
+    curve = plots.precision_recall(result)["ney"]
+    # At recall 0 scikit-learn has precision 1, which no threshold reaches.
+    np.testing.assert_allclose(curve[1:], np.stack([recall, precision], axis=1)[-2::-1])
 
 
 def test_curves_are_thinned_and_keep_their_ends_and_shape():

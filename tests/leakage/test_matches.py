@@ -22,10 +22,11 @@ NAMES = ("tar/shur/Golha 12.flac", "tar/shur/solo.flac", "ney/solo.flac", "ney/7
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, defaults):
-    """Recordings of 12 seconds in raw/, and their slices in slices/."""
+    """Recordings of 12 seconds in raw/, one of them twice, and their slices in slices/."""
     root = tmp_path_factory.mktemp("trained")
     for seed, name in enumerate(NAMES):
         write(root / "raw" / name, 0.5 * melody(12, seed))
+    (root / "raw/tar/shur/copy.flac").write_bytes((root / "raw" / NAMES[0]).read_bytes())
     recordings = finding.find(root / "raw")
     (root / "slices").mkdir()
     jobs = slicing.plan(root / "raw", root / "slices", recordings, defaults.slice)

@@ -231,7 +231,8 @@ def test_joining_slices_and_annotations():
     metered = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur", "beat_s": 0.3}
     unmetered = {**metered, "bpm": None, "beat_s": None}
     annotations = [{"slice_id": "b3", **metered}, {"slice_id": "a1", **unmetered}, {"slice_id": "a0", **unmetered}]
-    recordings = [{"recording_id": "ney-a", "seconds": 8.5}, {"recording_id": "daf-b", "seconds": 40.0}]
+    rows = [("ney-a", "ok", 8.5), ("daf-b", "ok", 40.0), ("ney-a", "rejected", None)]  # a copy of the first
+    recordings = [dict(zip(("recording_id", "status", "seconds"), row, strict=True)) for row in rows]
     assert recipes.join(slices, annotations, recordings) == {
         "train": [
             Source("a0", "ney-a", "ney", "shur", None, 200.0, None, (0.0, 8.5)),

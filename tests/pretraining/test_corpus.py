@@ -125,7 +125,7 @@ def test_recordings_are_cut_once_and_again_when_they_change(tmp_path, monkeypatc
 
 
 def test_two_concurrent_cuts_give_one_whole_corpus(recordings, corpus, tmp_path, monkeypatch):
-    groups, calls, both = corpora._groups, [], threading.Barrier(2)
+    groups, calls, both = clips.grouped, [], threading.Barrier(2)
 
     def meet(*arguments):
         calls.append(arguments)
@@ -134,7 +134,7 @@ def test_two_concurrent_cuts_give_one_whole_corpus(recordings, corpus, tmp_path,
             both.wait(0.5)
         return groups(*arguments)
 
-    monkeypatch.setattr(corpora, "_groups", meet)
+    monkeypatch.setattr(clips, "grouped", meet)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
     assert len(calls) == 1

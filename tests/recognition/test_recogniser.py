@@ -1,5 +1,6 @@
 import os
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,6 +210,10 @@ def test_a_missing_or_damaged_model_is_named(classifier, tmp_path):
         Recogniser.load(tmp_path / "nowhere")
     with pytest.raises(TarkibError, match=r"config.json: missing"):
         Recogniser.load(tmp_path)
+    with pytest.raises(TarkibError, match=r"config.json: is a file; name a classifier's folder"):
+        Recogniser.load(classifier / "config.json")
+    with pytest.raises(TarkibError, match=r"mert_tiny: a backbone, not a classifier"):
+        Recogniser.load(Path(models.__path__[0]) / "mert_tiny")
     (tmp_path / "config.json").write_bytes((classifier / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((classifier / "model.safetensors").read_bytes()[:-100])
     with pytest.raises(TarkibError, match=r"model.safetensors: damaged"):

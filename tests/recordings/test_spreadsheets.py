@@ -61,7 +61,7 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
         ("path\n“tar”\n".encode("cp1252"), "not UTF-8 text"),
         (PERSIAN.encode("utf-16") + b"x", "not UTF-16-LE text"),
         ("path\nney\n".encode("utf-16-le"), "holds characters of value 0"),
-        (b"path,performer\na,b\nc\n", "line 3: 1 values where the heading has 2 columns"),
+        (b"path,performer\na,b\nc\n", "line 3: 1 value where the heading has 2 columns"),
         (b"path,performer\na,b,c\n", "line 2: 3 values where the heading has 2 columns"),
         (b"path,Performer,performer\na,b,c\n", "line 1: column performer is there more than once"),
         (b'path\n"a"b\n', "line 2: not valid CSV"),

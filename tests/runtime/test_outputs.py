@@ -116,7 +116,7 @@ def test_a_second_writer_waits_with_a_line(tmp_path, capsys, kind):
             assert printed.wait(WITHIN_S)
         waiting.join(WITHIN_S)
     printed = capsys.readouterr().err
-    assert printed == f"{target}: another process (pid {os.getpid()}) is writing it; waiting\n"
+    assert printed == f"{target}: another process (pid {os.getpid()}) is writing it; waiting until it has ended\n"
     # It began when the first had cleared up, and its result stays.
     assert [len(names) for names in others] == [int(kind is atomic_dir)]
     assert content(target) == ["second"]

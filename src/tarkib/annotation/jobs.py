@@ -12,7 +12,7 @@ from tarkib.annotation.conclusion import Conflict, Labels, annotate, conclude, c
 from tarkib.errors import TarkibError
 from tarkib.params import Annotate
 from tarkib.runtime.cache import Cache
-from tarkib.runtime.text import clock, printable
+from tarkib.runtime.text import clock, counted, printable
 
 CONFLICT_COLUMNS = ("path", *Conflict._fields)
 
@@ -79,9 +79,9 @@ def summary(
     """Lines to print after annotating: counts, contradicted labels (listed in `file`), problems of the cache."""
     metered = sum(row["bpm"] is not None for row in rows)
     estimated = sum(row["dastgah_source"] == "estimate" for row in rows)
-    lines = [f"{len(rows)} slices: {metered} with a tempo, {estimated} with an estimated dastgah"]
+    lines = [f"{counted(len(rows), 'slice')}: {metered} with a tempo, {estimated} with an estimated dastgah"]
     if label_conflicts:
-        lines.append(f"{len(label_conflicts)} label(s) to check, kept unchanged, in {file}:")
+        lines.append(f"{counted(len(label_conflicts), 'label')} to check, kept unchanged, in {file}:")
     for row in label_conflicts[:_PRINTED]:
         span = f"{clock(row['start_s'])} to {clock(row['end_s'])}"
         labelled = f"{row['what']} is labelled {row['label']}, sounds like {row['estimate']}"

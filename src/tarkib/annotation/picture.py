@@ -11,7 +11,7 @@ from tarkib.annotation.evidence import Evidence
 from tarkib.annotation.pitch import BIN_CENTS, BINS
 from tarkib.params import Annotate
 from tarkib.runtime import plotting
-from tarkib.runtime.text import note_name
+from tarkib.runtime.text import counted, note_name
 from tarkib.vocabulary import SCALES
 
 _MAX_BEATS = 400  # more are not drawn
@@ -39,7 +39,7 @@ def _draw_onsets(axes: Axes, evidence: Evidence, beats_s: np.ndarray) -> None:
     if len(beats_s) <= _MAX_BEATS:
         axes.vlines(beats_s, 0.0, 1.0, transform=axes.get_xaxis_transform(), color=_ROSE, linewidth=0.7, alpha=0.8)
     omitted = "" if len(beats_s) <= _MAX_BEATS else ", too many to draw"
-    title = f"Onset strength, and {len(beats_s)} beats where the tempo is trusted{omitted}"
+    title = f"Onset strength, and {counted(len(beats_s), 'beat')} where the tempo is trusted{omitted}"
     axes.set(title=title, ylabel="strength", ylim=(0, None))
     plotting.time_axis(axes, max(evidence.seconds, 0.1))
 

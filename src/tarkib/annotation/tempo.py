@@ -82,8 +82,9 @@ class TempoTrack(NamedTuple):
     confidence: np.ndarray
     """shape (seconds,), probability in [0, 1] that there is a metre of this tempo, its half or its double"""
     half_fits: np.ndarray
+    """shape (seconds,), bool: half the tempo is at least a third as probable as the tempo"""
     double_fits: np.ndarray
-    """shape (seconds,), bool: half or double the tempo fits nearly as well"""
+    """the same for double the tempo"""
 
     def at(self, second: float) -> tuple[float, float]:
         """Tempo and confidence around a moment of the recording (clamped to its ends)."""

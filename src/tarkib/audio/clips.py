@@ -8,10 +8,10 @@ module is the only one that knows all this. Equal clips give equal bytes: the ta
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -20,6 +20,8 @@ from tarkib.audio.samples import SAMPLE_RATE
 from tarkib.errors import TarkibError
 
 CLIPS_PER_SHARD = 1_000
+
+Item = TypeVar("Item")
 
 _REMEDY = "delete the folder and run dvc repro (or dvc checkout)"
 _FULL_SCALE = 32_768  # of PCM 16; the same factor both ways, so that storing a clip twice changes nothing
@@ -55,6 +57,20 @@ class Places(Sequence[Place]):
 def shard_name(index: int) -> str:
     """File name of the index-th shard, counted from 0."""
     return f"shard-{index:05d}.tar"
+
+
+def grouped(items: Iterable[Item], expected: Callable[[Item], float]) -> list[list[Item]]:
+    """Items in groups for one shard each, in their order; `expected` estimates how many clips an item gives."""
+    groups: list[list[Item]] = []
+    room = 0.0
+    for item in items:
+        count = expected(item)
+        if not groups or count > room:
+            groups.append([])
+            room = CLIPS_PER_SHARD
+        groups[-1].append(item)
+        room -= count
+    return groups
 
 
 def encode(samples: np.ndarray) -> bytes:

@@ -7,9 +7,9 @@ to their end. FFmpeg reads the rest, and is tried where libsndfile fails before 
 import mmap
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -27,8 +27,7 @@ _TOLERANCE_S = 0.5  # encoders and decoders alike add and take away some hundred
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 
 
-@dataclass(frozen=True)
-class Sound:
+class Sound(NamedTuple):
     """A decoded file; the attributes but `samples` are those of `Stream`."""
 
     samples: np.ndarray
@@ -132,7 +131,7 @@ class Stream:
                 f"is cut short: its header promises {promised:.2f} s, {decoded:.2f} s can be read; copy it again"
             )
         # An Ogg file's length is the number on its last page.
-        self._remark(f"of its {promised:.2f} s {promised - decoded:.2f} s are missing; is it damaged?")
+        self._remark(f"{promised - decoded:.2f} s of its {promised:.2f} s are missing; is it damaged?")
 
     def _mono(self, rate: int, blocks: Iterator[np.ndarray], scale: float = 1.0) -> Iterator[np.ndarray]:
         """Blocks of shape (n, channels) as mono of full scale 1.0, still at the file's rate."""

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from tarkib.export import FORMATS, export
+from tarkib.runtime.text import counted
 
 _ONNX = "onnx"
 
@@ -28,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
 
         model = onnx.export(options.source, options.out, overwrite=options.overwrite)
         size, loading = model.size, f"onnxruntime.InferenceSession({str(options.out)!r})"
-        content = f"on {model.clips} clips its logits are within {model.difference:.1e} of PyTorch's"
+        content = f"on {counted(model.clips, 'clip')} its logits are within {model.difference:.1e} of PyTorch's"
     else:
         written = export(options.source, options.to, options.out, overwrite=options.overwrite)
-        size, loading, content = written.size, written.loading, f"{written.clips} clips"
+        size, loading, content = written.size, written.loading, counted(written.clips, "clip")
     print(f"{options.out}: {content}, {size / 2**20:.1f} MiB\nload it with: {loading}")
     return 0

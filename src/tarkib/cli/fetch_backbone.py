@@ -45,6 +45,6 @@ def run(options: argparse.Namespace) -> int:
     print(f"  network  {parameters:,} parameters, {backbone.layer_count} hidden states of {backbone.hidden_size}")
     print(f"  licence  {terms}")
     # In quotes, since digits alone would be a number.
-    print(f"it loads. To use it and no other, in params.yaml:\n  model:\n    backbone: {name}")
+    print(f"it can be loaded. To pin it, write in params.yaml:\n  model:\n    backbone: {name}")
     print(f'    revision: "{source["revision"]}"')
     return 0

@@ -17,7 +17,7 @@ from tarkib.cli import written
 from tarkib.cli.options import add_model, number, whole_number
 from tarkib.errors import TarkibError
 from tarkib.recordings import folders
-from tarkib.runtime.text import printable
+from tarkib.runtime.text import counted, printable
 
 if TYPE_CHECKING:
     from tarkib.recognition import Recogniser, Recognition
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     tasks = list(_tasks(options))
     _check(options, tasks)
     left = [task for task in tasks if not (options.skip_existing and all(map(os.path.exists, task.outputs)))]
-    if len(left) < len(tasks):
-        print(f"{len(tasks) - len(left)} of {len(tasks)} recordings skipped: their files exist", file=sys.stderr)
+    if skipped := len(tasks) - len(left):
+        print(f"{skipped} of {counted(len(tasks), 'recording')} skipped: files are there already", file=sys.stderr)
     if not left:
         return 0
     from tarkib.recognition import Recogniser, formats, timeline
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
                     print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
                 documents.add(f"{printable(task.document)}\n" if task.document else text)
     if failed:
-        print(f"{len(failed)} of {len(left)} recordings could not be read or written", file=sys.stderr)
+        print(f"{len(failed)} of {counted(len(left), 'recording')} could not be read or written", file=sys.stderr)
     return int(len(failed) == len(tasks))
 
 

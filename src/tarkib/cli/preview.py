@@ -18,8 +18,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures or slices: data/mixtures")
     parser.add_argument("--out", type=Path, default=Path("preview.html"), metavar="HTML", help="default: %(default)s")
     parser.add_argument("--split", choices=("train", "validation"), help="default: both")
-    parser.add_argument("--mode", choices=tuple(MODES), help="that the mixtures must have been made in")
-    parser.add_argument("--count", type=whole_number(1), default=12, metavar="N", help="how many; default: 12")
+    parser.add_argument("--mode", choices=tuple(MODES), help="only mixtures of this mode")
+    parser.add_argument("--count", type=whole_number(1), default=12, metavar="N", help="clips to show; default: 12")
     parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
 
 

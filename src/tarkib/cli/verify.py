@@ -1,4 +1,4 @@
-"""Checks that a data set of mixtures keeps what its mode promises, by all its tables and by the sound of some mixtures.
+"""Checks that a data set of mixtures keeps what its mode promises, by all its tables and the sound of some of them.
 
 Checked are labels, splits, stretches and gains; that each clip is what its rows give; and that each component is as
 fast and as high as its row says. The mix stage does the same before it keeps anything.
@@ -13,13 +13,16 @@ from tarkib.audio.clips import ClipStore
 from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
 from tarkib.mixing import measurement, rendering, verification
+from tarkib.runtime.text import counted
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
     parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
     parser.add_argument("--annotations", type=Path, metavar="PARQUET", help="default: annotations.parquet beside it")
-    parser.add_argument("--listen", type=whole_number(0), default=100, metavar="N", help="how many; default: 100")
+    parser.add_argument(
+        "--listen", type=whole_number(0), default=100, metavar="N", help="mixtures to measure; default: 100"
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="YAML", help="default: %(default)s")
 
 
@@ -36,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
     components = tables.COMPONENTS.read(folder / "components.parquet")
     defects = verification.verify(mixtures, components, annotations, slice_rows, augment)
     modes = ", ".join(sorted({row["mode"] for row in mixtures}))
-    print(f"{folder}: {len(mixtures)} mixtures of mode {modes} by their tables: {len(defects)} broken promises")
+    broken = counted(len(defects), "broken promise")
+    print(f"{folder}: {counted(len(mixtures), 'mixture')} of mode {modes} by their tables: {broken}")
     if not defects and options.listen:
         with ClipStore(slices) as store:
             some = tables.spread(mixtures, options.listen)

@@ -9,7 +9,6 @@ import numpy as np
 from tarkib.comparison import significance
 from tarkib.comparison.predictions import Predictions, Run
 from tarkib.comparison.significance import Interval
-from tarkib.errors import TarkibError
 from tarkib.evaluation import bootstrap, metrics
 from tarkib.evaluation.scores import CALIBRATION, NOT_TRAINED, Statistic
 
@@ -86,14 +85,11 @@ class Comparison:
 def compare(
     predictions: Mapping[Run, Predictions], modes: Sequence[str], rng: np.random.Generator, rounds: int = ROUNDS
 ) -> Comparison:
-    """Compare experiments on the same clips, by the same resamples for all; TarkibError if the clips differ.
+    """Compare experiments that were scored on the same clips, by the same resamples for all.
 
     The reference is `random`, or the first of `modes` that has predictions.
     """
     clips = next(iter(predictions.values())).clips
-    for (mode, seed), one in predictions.items():
-        if not one.clips.same_as(clips):
-            raise TarkibError(f"{mode}, seed {seed}: not scored on the clips of the others; dvc exp remove it")
     seeds = {mode: sorted(seed for other, seed in predictions if other == mode) for mode in modes}
     seeds = {mode: seeds[mode] for mode in sorted(modes, key=lambda mode: mode != "random") if seeds[mode]}
     reference, *others = seeds

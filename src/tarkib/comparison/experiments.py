@@ -22,6 +22,7 @@ from tarkib.errors import TarkibError
 from tarkib.runtime import project as root
 from tarkib.runtime.locks import file_lock
 from tarkib.runtime.parallel import available_cores
+from tarkib.runtime.text import counted
 
 DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running", "queued"
 
@@ -125,8 +126,8 @@ def run(
         lacking = [one for one in waiting.values() if one.state in (FAILED, MISSING)]
         at_once, threads = shares(devices, len(waiting), jobs)
         report(
-            f"{len(experiments)} experiments: {len(experiments) - len(waiting)} done, {len(waiting) - len(lacking)} "
-            f"in the queue, {len(lacking)} to run; {at_once} at a time"
+            f"{counted(len(experiments), 'experiment')}: {len(experiments) - len(waiting)} done, "
+            f"{len(waiting) - len(lacking)} in the queue, {len(lacking)} to run; {at_once} at a time"
         )
         _enqueue(lacking, overrides)
     try:

@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tarkib.comparison.analysis import HEADLINE, Comparison
-from tarkib.comparison.words import Support, counted, excludes_0, support, value
+from tarkib.comparison.words import Support, excludes_0, support, value
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
 from tarkib.runtime import plotting
+from tarkib.runtime.text import counted
 
 
 class Paper(NamedTuple):

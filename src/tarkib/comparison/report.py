@@ -12,14 +12,15 @@ from markupsafe import Markup
 
 from tarkib.comparison import analysis, predictions, words
 from tarkib.comparison.analysis import BY_CLASS, BY_POLYPHONY, HEADLINE, Comparison, Mean, Means
-from tarkib.comparison.experiments import FAILED, Experiment
+from tarkib.comparison.experiments import DONE, FAILED, Experiment
 from tarkib.comparison.predictions import Predictions, Run
-from tarkib.comparison.words import NONE, Support, Words, counted, interval, value
+from tarkib.comparison.words import NONE, Support, Words, interval, value
 from tarkib.errors import TarkibError
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.runtime import pages
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.streams import Stream, generator
+from tarkib.runtime.text import counted
 
 PACKAGE = "tarkib.comparison"
 
@@ -58,7 +59,8 @@ class Report:
 def gather(experiments: Sequence[Experiment]) -> tuple[list[Experiment], dict[Run, Predictions]]:
     """Read the predictions of the experiments that are done; TarkibError if there are none.
 
-    Returns the experiments, those whose predictions cannot be read marked as failed, and the predictions.
+    Returns the experiments and the predictions. Marked as failed, and without predictions, are experiments whose
+    predictions cannot be read, and those that were scored on another test set than most are.
     """
     checked: list[Experiment] = []
     read: dict[Run, Predictions] = {}
@@ -72,7 +74,13 @@ def gather(experiments: Sequence[Experiment]) -> tuple[list[Experiment], dict[Ru
     if not read:
         reasons = [f"{one.title}: {one.reason or one.state}" for one in checked]
         raise TarkibError("no experiment to report:\n  " + "\n  ".join(reasons))
-    return checked, read
+    groups = ([run for run, other in read.items() if other.clips.same_as(one.clips)] for one in read.values())
+    common = max(groups, key=len)
+    for k, one in enumerate(checked):
+        if one.state == DONE and (one.mode, one.seed) not in common:
+            reason = f"scored on another test set than most; dvc exp remove {one.name}, then run it again"
+            checked[k] = replace(one, state=FAILED, reason=reason)
+    return checked, {run: read[run] for run in common}
 
 
 def make(

@@ -17,8 +17,12 @@ from tarkib.comparison.experiments import DONE, Experiment
 from tarkib.comparison.significance import Interval
 from tarkib.evaluation.report import FEW_RECORDINGS
 from tarkib.runtime.pages import number
+from tarkib.runtime.text import counted
 
 LEVEL = 0.05
+
+FEW_SEEDS = 5
+"""With fewer, Student's interval over seeds is wide."""
 
 NONE = "–"
 """In place of an undefined number."""
@@ -70,11 +74,6 @@ def listed(parts: Iterable[object]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: "1 seed", "1,200 clips"."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def support(difference: Mean) -> Support:
     """How far a difference of `HEADLINE` is supported."""
     if difference.value is None or difference.corrected is None or difference.recordings is None:
@@ -115,12 +114,13 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tarkib.comparison", "."), trim_blocks=True, undefined=jinja2.StrictUndefined
     )
+    numbers = {mode: len(seeds) for mode, seeds in comparison.seeds.items()}
     environment.filters.update(counted=counted, listed=listed, value=value)
     caveats = environment.get_template("caveats.txt").render(
         comparison=comparison,
         demo=demo,
         few_recordings=FEW_RECORDINGS,
-        fewest=min(map(len, comparison.seeds.values())),
+        by_seeds=[(few, modes) for few in range(1, FEW_SEEDS) if (modes := [m for m in numbers if numbers[m] == few])],
         lacking=[experiment for experiment in experiments if experiment.state != DONE],
     )
     return Words(" ".join(headline), findings, [line for line in caveats.splitlines() if line.strip()])

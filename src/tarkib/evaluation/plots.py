@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tarkib.evaluation.scores import Scores, text
 from tarkib.runtime import plotting
@@ -30,7 +29,8 @@ def roc(scores: Scores) -> dict[str, np.ndarray]:
     """ROC curves by name: macro (mean true at each false positive rate), micro (pooled), and each averaged class."""
 
     def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-        return np.stack(roc_curve(target, score)[:2], axis=1)
+        true, false = _at_thresholds(target, score)
+        return np.concatenate([[(0.0, 0.0)], np.stack([false / false[-1], true / true[-1]], axis=1)])
 
     def mean(curves: list[np.ndarray]) -> np.ndarray:
         grid = np.linspace(0, 1, POINTS - 1)
@@ -44,11 +44,9 @@ def precision_recall(scores: Scores) -> dict[str, np.ndarray]:
     """Precision-recall curves by name: macro (mean precision at each recall), micro, and each averaged class."""
 
     def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-        precision, recall, _ = precision_recall_curve(target, score)
-        points = np.stack([recall, precision], axis=1)[::-1]
-        # scikit-learn's precision 1 at recall 0 belongs to no threshold; the first step starts there instead.
-        points[0, 1] = points[1, 1]
-        return points
+        true, false = _at_thresholds(target, score)
+        points = np.stack([true / true[-1], true / (true + false)], axis=1)
+        return np.concatenate([[(0.0, points[0, 1])], points])
 
     def mean(curves: list[np.ndarray]) -> np.ndarray:
         grid = np.linspace(0, 1, POINTS)
@@ -57,6 +55,14 @@ def precision_recall(scores: Scores) -> dict[str, np.ndarray]:
         return np.stack([grid, np.mean(steps, axis=0)], axis=1)
 
     return _curves(scores, curve, mean)
+
+
+def _at_thresholds(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of true and false positives at each distinct score as the threshold, falling."""
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=-1.0))  # of each score's clips
+    true = np.cumsum(target[order])[last]
+    return true, last + 1 - true
 
 
 def _curves(

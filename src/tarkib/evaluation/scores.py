@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tarkib.evaluation import bootstrap, metrics
+from tarkib.runtime.text import counted
 from tarkib.vocabulary import INSTRUMENTS
 
 HEADLINE = ("accuracy", "accuracy_at_half", "exact_match", "f1_macro", "f1_micro", "roc_auc", "average_precision")
@@ -51,8 +52,7 @@ class Scores:
     @property
     def size(self) -> str:
         """The size of the test set, such as `372 clips of 41 recordings`."""
-        clips, recordings = "s" * (self.clips != 1), "s" * (self.recordings != 1)
-        return f"{self.clips} clip{clips} of {self.recordings} recording{recordings}"
+        return f"{counted(self.clips, 'clip')} of {counted(self.recordings, 'recording')}"
 
     @property
     def averaged(self) -> list[str]:

@@ -69,7 +69,7 @@ def export(source: Path | str, out: Path | str, *, overwrite: bool = False) -> O
             if not difference <= TOLERANCE:
                 raise TarkibError(
                     f"{out}: not kept, since its logits are up to {difference:.2g} from PyTorch's, more than "
-                    f"{TOLERANCE:g}; try another version of torch or onnxruntime, and tell us"
+                    f"{TOLERANCE:g}; try another version of torch or onnxruntime, and report this"
                 )
     except OSError as error:
         raise TarkibError(f"{out}: cannot be written ({error.strerror or error})") from error

@@ -58,7 +58,7 @@ def find(test: TestSet, excerpts: Sequence[np.ndarray], folder: Path) -> list[Ma
     slices = tables.SLICES.read(folder / "slices.parquet")
     splits = {row["recording_id"]: row["split"] for row in slices}
     rows = tables.RECORDINGS.read(folder / "recordings.parquet")
-    recordings = {row["recording_id"]: row for row in rows if row["recording_id"] in splits}
+    recordings = {row["recording_id"]: row for row in rows if row["status"] == "ok" and row["recording_id"] in splits}
     evidence = {
         "bytes": _same_bytes(test, recordings),
         "sound": _same_sound(test, excerpts, slices, folder),

@@ -22,6 +22,7 @@ from tarkib.mixing.recipes import MAX_SHIFT_CENTS
 from tarkib.mixing.rendering import PEAK_DBFS, Renderer, by_mixture
 from tarkib.mixing.verification import Defect
 from tarkib.params import Augment
+from tarkib.runtime.text import counted
 
 _SPEED_TOLERANCE, _SHIFT_TOLERANCE_CENTS = 0.04, 50.0  # of a component's measured speed (share) and transposition
 _MIN_CORRELATION = 0.6  # below it nothing is measured: a steady tone has no onsets to compare
@@ -130,8 +131,9 @@ class Measured(NamedTuple):
 
     def summary(self) -> str:
         """A line for the user."""
-        unmeasured = f"; {self.unmeasured} have too few onsets" if self.unmeasured else ""
-        return f"measured the sound of {self.mixtures} mixtures and the speed of {self.speeds} components{unmeasured}"
+        mixtures, speeds = counted(self.mixtures, "mixture"), counted(self.speeds, "component")
+        unmeasured = f"; too few onsets to measure: {self.unmeasured}" if self.unmeasured else ""
+        return f"measured the sound of {mixtures} and the speed of {speeds}{unmeasured}"
 
 
 def measure(

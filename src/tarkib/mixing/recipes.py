@@ -67,7 +67,8 @@ def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterab
     The table of annotations holds only trusted tempi, so a tempo means metered.
     """
     annotated = {row["slice_id"]: row for row in annotations}
-    seconds = {row["recording_id"]: row["seconds"] for row in recordings}
+    # A rejected copy of a recording has its id, and no length.
+    seconds = {row["recording_id"]: row["seconds"] for row in recordings if row["status"] == "ok"}
     positions = {(row["recording_id"], row["number"]) for row in slices}
     by_split = defaultdict(list)
     for row in slices:
@@ -153,7 +154,7 @@ def left_out(split: str, sources: Sequence[Source]) -> list[str]:
         if name not in material.playable
     ]
     if without := sum(source.pitched and source.dastgah is None for source in sources):
-        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: for mode random alone")
+        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: only mode random can use them")
     return sentences
 
 

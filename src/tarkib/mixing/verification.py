@@ -15,7 +15,7 @@ from tarkib.mixing.modes import MODES, dastgahs_fit, differ
 from tarkib.mixing.recipes import MAX_SHIFT_CENTS
 from tarkib.mixing.rendering import RT60_S, WET_DB, by_mixture
 from tarkib.params import Augment
-from tarkib.runtime.text import some
+from tarkib.runtime.text import counted, some
 from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
 
 _ROUNDING = 1e-5  # of stretches and shifts in the tables
@@ -106,12 +106,8 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
     yield "labels", labels != playing, f"labelled {', '.join(labels)}, but {listed} play"
     wrong = len(set(playing)) < len(playing) or not {*labels, *playing} <= {*INSTRUMENTS}
     yield "labels", wrong, f"an instrument plays twice or is unknown: {listed}"
-    wrong = not least <= len(playing) <= most
-    yield (
-        "labels",
-        wrong,
-        f"{len(playing)} instruments, augment.min_instruments to max_instruments is {least} to {most}",
-    )
+    count, wrong = counted(len(playing), "instrument"), not least <= len(playing) <= most
+    yield "labels", wrong, f"{count}, augment.min_instruments to max_instruments is {least} to {most}"
 
     mode = MODES.get(mixture["mode"], MODES["random"])
     yield "mode", mixture["mode"] != params.mode, f"mode {mixture['mode']}, augment.mode is {params.mode}"
@@ -195,4 +191,5 @@ def refuse(defects: Sequence[Defect]) -> None:
         counts = Counter(defect.promise for defect in defects)
         lines.append(f"... {', '.join(f'{count} of {promise}' for promise, count in counts.most_common())} in all")
     if defects:
-        raise TarkibError("\n  ".join([f"the mixtures break {len(defects)} promise(s); nothing was kept:", *lines]))
+        broken = counted(len(defects), "promise")
+        raise TarkibError("\n  ".join([f"the mixtures break {broken}; nothing was kept:", *lines]))

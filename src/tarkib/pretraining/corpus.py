@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from tarkib import audio
+from tarkib import audio, tables
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore, Places
 from tarkib.errors import TarkibError
@@ -30,15 +29,9 @@ from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import printable
-from tarkib.tables import Table
 
-_NUMBERS = [pa.field(name, pa.int64(), nullable=False) for name in ("samples", "offset", "size")]
-_PATH = pa.field("path", pa.string(), nullable=False)
-PIECES = Table("pieces", pa.schema([_PATH, pa.field("shard", pa.string(), nullable=False), *_NUMBERS]))
-RECORDINGS = Table(
-    "recordings",
-    pa.schema([_PATH, pa.field("seconds", pa.float64(), nullable=False), pa.field("reason", pa.string())]),
-)
+PIECES = tables.declare("pieces", "path shard samples:int offset:int size:int")
+RECORDINGS = tables.declare("recordings", "path seconds:float reason?")
 
 _MIN_SECONDS = 1.0
 _SILENT_DBFS = -70.0
@@ -72,16 +65,13 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     with file_lock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             with atomic_dir(folder) as partial_folder:
-                jobs = [(partial_folder / clips.shard_name(i), group) for i, group in enumerate(_groups(root, paths))]
+                groups = clips.grouped(paths, lambda path: audio.seconds(root / path) / audio.CLIP_SECONDS)
+                jobs = [(partial_folder / clips.shard_name(i), group) for i, group in enumerate(groups)]
+                unread = [(printable(entry.path), entry.problem) for entry in entries if entry.problem is not None]
+                recordings = [{"path": path, "seconds": 0.0, "reason": reason} for path, reason in unread]
                 pieces: list[dict] = []
-                recordings = [
-                    {"path": printable(entry.path), "seconds": 0.0, "reason": entry.problem}
-                    for entry in entries
-                    if entry.problem is not None
-                ]
-                for rows in parallel.map_jobs(
-                    partial(_cut, root), jobs, what="cutting", workers=workers, engine=engine
-                ):
+                job = partial(_cut, root)
+                for rows in parallel.map_jobs(job, jobs, what="cutting", workers=workers, engine=engine):
                     pieces += rows[0]
                     recordings += rows[1]
                 recordings.sort(key=lambda row: str(row["path"]).split("/"))
@@ -89,20 +79,6 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
                 RECORDINGS.write(partial_folder / "recordings.parquet", recordings)
                 clips.check(partial_folder, pieces)
     return Corpus(folder, str(root))
-
-
-def _groups(root: Path, paths: list[str]) -> list[list[str]]:
-    """Group recordings into shards of about `clips.CLIPS_PER_SHARD` pieces, estimated from their headers."""
-    groups: list[list[str]] = []
-    room = 0.0
-    for path in paths:
-        expected = audio.seconds(root / path) / audio.CLIP_SECONDS
-        if not groups or expected > room:
-            groups.append([])
-            room = clips.CLIPS_PER_SHARD
-        groups[-1].append(path)
-        room -= expected
-    return groups
 
 
 def _cut(root: Path, job: tuple[Path, list[str]]) -> tuple[list[dict], list[dict]]:

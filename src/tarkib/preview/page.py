@@ -17,7 +17,7 @@ from tarkib.preview import spectrogram
 from tarkib.preview.dataset import Mixtures, Slices
 from tarkib.preview.distributions import distributions
 from tarkib.runtime import pages
-from tarkib.runtime.text import note_name
+from tarkib.runtime.text import counted, note_name
 from tarkib.vocabulary import PERCUSSION
 
 _PACKAGE = "tarkib.preview"
@@ -49,7 +49,7 @@ def _page(dataset: Mixtures | Slices, shown: int, templates: jinja2.Environment)
     """Render the page with a null character in place of the articles."""
     total, noun = len(dataset.rows), "mixture" if isinstance(dataset, Mixtures) else "slice"
     splits = Counter(row["split"] for row in dataset.rows)
-    title = f"{total:,} {noun}s"
+    title = counted(total, noun)
     subtitle = ", ".join(f"{splits[split]:,} {split}" for split in sorted(splits))
     if isinstance(dataset, Mixtures):
         names = sorted({row["mode"] for row in dataset.rows})

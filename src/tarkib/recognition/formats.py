@@ -4,12 +4,12 @@ Each function takes a recognition and the recording's name, and returns a whole 
 millisecond; probabilities in 0..1, to four decimals, null for a class that the classifier was not trained on.
 """
 
-import csv as csv_module
-import io
 import json as json_module
 import math
 from importlib import metadata
 from typing import Any
+
+import pandas as pd
 
 from tarkib.audio import CLIP_SECONDS
 from tarkib.recognition.result import Recognition
@@ -25,13 +25,12 @@ def table(recognition: Recognition, name: str) -> str:
 
 def csv(recognition: Recognition, name: str) -> str:
     """A heading and one row per segment."""
-    text = io.StringIO(newline="")
-    writer = csv_module.writer(text, lineterminator="\n")
-    writer.writerow(("file", "instrument", "start_s", "end_s", "probability"))
-    for segment in recognition.segments:
-        times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
-        writer.writerow((name, segment.instrument, *times, f"{segment.probability:.4f}"))
-    return text.getvalue()
+    rows = [
+        (name, segment.instrument, f"{segment.start_s:.3f}", f"{segment.end_s:.3f}", f"{segment.probability:.4f}")
+        for segment in recognition.segments
+    ]
+    columns = ["file", "instrument", "start_s", "end_s", "probability"]
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
 
 
 def json(recognition: Recognition, name: str) -> str:

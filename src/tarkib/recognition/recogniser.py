@@ -18,6 +18,7 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
+from tarkib.models.checkpoint import read_json
 from tarkib.recognition.result import Recognition
 from tarkib.runtime import mlflow_store
 from tarkib.training.prediction import predict_logits
@@ -52,9 +53,14 @@ class Recogniser:
         is_uri = uri.startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/"))
         folder = _download(uri) if is_uri else Path(source)
         if not folder.is_dir():
-            raise TarkibError(f"{source}: no such model; run dvc repro (or dvc pull), or name a classifier's folder")
+            problem = "is a file" if folder.exists() else "no such model; run dvc repro (or dvc pull)"
+            raise TarkibError(f"{source}: {problem}; name a classifier's folder, such as models/classifier")
         inner = folder / "artifacts" / "classifier"
-        return cls(load(inner if inner.is_dir() else folder), device=device)
+        folder = inner if inner.is_dir() else folder
+        config = folder / "config.json"
+        if config.exists() and isinstance(content := read_json(config), dict) and "model_type" in content:
+            raise TarkibError(f"{source}: a backbone, not a classifier; name the folder that the stage train wrote")
+        return cls(load(folder), device=device)
 
     def __call__(
         self,

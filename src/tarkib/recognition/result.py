@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
-from tarkib.runtime.text import clock, some
+from tarkib.runtime.text import clock, counted, some
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ class Recognition:
 
     def __str__(self) -> str:
         """Lines to read: which instruments play, how much of the time, and when."""
-        count = len(self.starts_s)
-        lines = [f"{clock(self.seconds)} in {count} window{'s' if count > 1 else ''}"]
+        lines = [f"{clock(self.seconds)} in {counted(len(self.starts_s), 'window')}"]
         for instrument in self.labels:
             own = [segment for segment in self.segments if segment.instrument == instrument]
             if own:

@@ -20,7 +20,7 @@ from tarkib.params import Slice
 from tarkib.recordings import folders
 from tarkib.recordings.finding import Recording
 from tarkib.runtime.streams import Stream, generator
-from tarkib.runtime.text import printable
+from tarkib.runtime.text import counted, printable
 
 _IN_MEMORY = 64 << 20  # bytes of a recording's slices; more of them wait on the disk
 _MOST_LINES = 20
@@ -74,15 +74,11 @@ def plan(root: Path, folder: Path, recordings: Sequence[Recording], params: Slic
     """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths."""
     usable = [recording for recording in recordings if recording.usable]
     split_of = split(usable, params.validation_share, params.seed)
-    groups: list[list[tuple[Recording, str]]] = []
-    room = 0.0
-    for recording in usable:
-        expected = min(audio.seconds(root / recording.path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
-        if not groups or expected > room:
-            groups.append([])
-            room = clips.CLIPS_PER_SHARD
-        groups[-1].append((recording, split_of[recording.recording_id]))
-        room -= expected
+
+    def expected(pair: tuple[Recording, str]) -> float:
+        return min(audio.seconds(root / pair[0].path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
+
+    groups = clips.grouped([(recording, split_of[recording.recording_id]) for recording in usable], expected)
     return [Job(root, folder / clips.shard_name(i), tuple(group), params) for i, group in enumerate(groups)]
 
 
@@ -173,7 +169,7 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
 def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[str]:
     """Lines for the user: counts, classes without material, and each recording with a remark."""
     used = sum(row["status"] == "ok" for row in recording_rows)
-    lines = [f"{len(slice_rows)} slices from {used} of {len(recording_rows)} recordings"]
+    lines = [f"{counted(len(slice_rows), 'slice')} from {used} of {counted(len(recording_rows), 'recording')}"]
     for split_name, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:

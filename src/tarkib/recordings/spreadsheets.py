@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tarkib.errors import TarkibError
-from tarkib.runtime.text import bounded, printable, some
+from tarkib.runtime.text import bounded, counted, printable, some
 
 _MOST_BYTES = 2**24  # some 200,000 rows; nobody writes a larger table by hand
 _MARKS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
@@ -23,7 +23,7 @@ _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?=\r|\n)', re.IGNORECASE)
 # Spaces and marks that come along when text is copied; inside a name, a mark may be the half space of Persian script.
 _BLANK = r"[\s\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
 _BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
-_REMEDY = "save it as CSV UTF-8"
+_REMEDY = "save it as CSV UTF-8 (in Excel: Save As)"
 
 
 class Sheet(NamedTuple):
@@ -131,8 +131,9 @@ def checked(path: Path, rows: list[tuple[int, list[str]]], *, padded: bool = Fal
     width = len(heading)
     for line, cells in rows:
         if any(cells[width:]) or (len(cells) < width and not padded):
+            values, columns = counted(len(cells), "value"), counted(width, "column")
             raise TarkibError(
-                f"{path}, line {line}: {len(cells)} values where the heading has {width} columns; "
+                f"{path}, line {line}: {values} where the heading has {columns}; "
                 "put a value that holds a comma in quotes, and leave no cell out"
             )
     return Sheet(heading, [(line, cells[:width] + [""] * (width - len(cells))) for line, cells in rows])

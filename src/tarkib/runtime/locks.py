@@ -27,9 +27,9 @@ def file_lock(path: Path, what: str = "") -> Iterator[bool]:
             lock.acquire(blocking=False)
         except Timeout:
             with suppress(FileNotFoundError):  # released meanwhile
-                holder = path.read_text()
+                holder = path.read_text() or "unknown"  # taken a moment ago
                 if what:
-                    _print(f"{what}: another process (pid {holder}) is writing it; waiting")
+                    _print(f"{what}: another process (pid {holder}) is writing it; waiting until it has ended")
             lock.acquire()
     except OSError as error:
         if error.errno not in _UNSUPPORTED:

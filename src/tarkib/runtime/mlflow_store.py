@@ -55,7 +55,8 @@ def address(configured: str | None = None) -> str:
     if not given:
         return _sqlite(default())
     if given in ("sqlite://", _SQLITE, f"{_SQLITE}:memory:"):
-        raise TarkibError(f"{_URI} or run.tracking_uri {given}: keeps nothing; name a file, as in {_SQLITE}mlflow.db")
+        problem = f"is a database in memory, lost at the end; name a file, as in {_SQLITE}mlflow.db"
+        raise TarkibError(f"{_URI} or run.tracking_uri {given}: {problem}")
     if given.startswith(_SQLITE):
         path, mark, query = given.removeprefix(_SQLITE).partition("?")
         return given if path.startswith(("/", ":")) else _sqlite(project.root() / unquote(path)) + mark + query

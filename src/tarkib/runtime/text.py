@@ -28,6 +28,15 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, to which an s is added but for one.
+
+    >>> counted(1, "seed"), counted(1_200, "clip")
+    ('1 seed', '1,200 clips')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def note_name(hz: float) -> str:
     """Nearest key of a piano tuned to 440 Hz, and the deviation in cents.
 
