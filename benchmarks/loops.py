@@ -253,7 +253,7 @@ def head(setting: Setting, shape: Shape, device: torch.device) -> Step:
     classifier.backbone.requires_grad_(False)
     kept = torch.randn((64 * setting.batch, classifier.backbone.layer_count, classifier.backbone.hidden_size)).half()
     kept = kept.to(device)
-    learn = _learner(setting, classifier, classifier.classify)
+    learn = _learner(setting, classifier, lambda pooled: classifier.head(classifier.mix_layers(pooled)))
     batches = _batches(setting, shape, device)
 
     def step() -> torch.Tensor:

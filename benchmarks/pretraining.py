@@ -34,7 +34,7 @@ from tarkib.runtime.cache import Cache
 from tarkib.training import datasets, fitting, prediction
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet, WindowSet
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 
 DOCUMENT = Path("docs/pretraining.md")
 MIXTURES, TEST = Path("data/mixtures"), Path("data/demo/test")
@@ -115,7 +115,7 @@ def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> di
     thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
     test, excerpts = testset.decoded(testset.load(TEST, label_threshold=settings.evaluate.label_threshold))
     windows = WindowSet(excerpts)
-    probabilities = windows.by_excerpt(expit(predict_logits(result.model, windows, _BATCH, _MACHINE.devices)))
+    probabilities = windows.by_excerpt(expit(predict(result.model, windows, _BATCH, _MACHINE.devices)))
     found = {
         "validation": float(result.best_roc_auc or np.nan),
         "test": float(metrics.roc_auc_macro(test.targets, probabilities)),

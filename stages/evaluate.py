@@ -13,7 +13,7 @@ from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.streams import Stream, generator
 from tarkib.tracking import runs
 from tarkib.training.datasets import WindowSet
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 
 _BATCH = 16
 
@@ -26,7 +26,7 @@ def main() -> None:
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
     windows = WindowSet(excerpts)
-    probabilities = windows.by_excerpt(expit(predict_logits(model, windows, _BATCH, settings.run.devices)))
+    probabilities = windows.by_excerpt(expit(predict(model, windows, _BATCH, settings.run.devices)))
     scored = scores.score(
         test.targets,
         probabilities,

@@ -59,7 +59,10 @@ def recognition_of(
     trained = ~np.isin(INSTRUMENTS, untrained)
     probabilities[:, ~trained] = np.nan
     silent = probabilities[:, 0] == 0
-    return Recognition(seconds, 1.0, starts, probabilities, silent, INSTRUMENTS, np.full(10, 0.5), trained, **options)
+    distances = np.full(len(starts), np.nan)
+    return Recognition(
+        seconds, 1.0, starts, probabilities, silent, distances, INSTRUMENTS, np.full(10, 0.5), trained, **options
+    )
 
 
 def test_each_instrument_has_a_row_with_both_names_and_a_curve():

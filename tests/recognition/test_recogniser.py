@@ -29,9 +29,11 @@ class Ears(nn.Module):
         super().__init__()
         self.labels = self.trained_classes = INSTRUMENTS
         self.thresholds = dict.fromkeys(INSTRUMENTS, 0.5)
+        self.familiarity = None
+        self.head = nn.Identity()
         self.clips: list[np.ndarray] = []
 
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+    def states(self, samples: torch.Tensor) -> torch.Tensor:
         self.clips.extend(samples.numpy().copy())
         logits = torch.full((len(samples), len(INSTRUMENTS)), -10.0)
         sign = torch.sign(samples.mean(dim=1))

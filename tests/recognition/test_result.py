@@ -9,7 +9,9 @@ from tarkib.recognition import Recognition, formats, timeline
 from tarkib.vocabulary import INSTRUMENTS
 
 
-def recognition(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS, **columns) -> Recognition:
+def recognition(
+    starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS, distances=None, **columns
+) -> Recognition:
     """A recognition with the given probabilities of ney, others by name, else 0."""
     table = np.zeros((len(starts_s), len(INSTRUMENTS)), np.float32)
     for name, values in {"ney": probabilities, **columns}.items():
@@ -22,10 +24,23 @@ def recognition(starts_s, probabilities, seconds, hop_s=1.0, trained=INSTRUMENTS
         starts_s=np.array(starts_s, float),
         window_probabilities=table,
         silent=np.zeros(len(starts_s), bool),
+        distances=np.full(len(starts_s), np.nan) if distances is None else np.array(distances),
         labels=INSTRUMENTS,
         thresholds=np.full(len(INSTRUMENTS), 0.5),
         trained=known,
     )
+
+
+def test_a_recording_is_unfamiliar_where_most_windows_with_sound_are():
+    def unfamiliar(*distances: float) -> bool:
+        found = recognition(range(len(distances)), 0.9, 5.0 + len(distances), distances=distances)
+        assert ("unlike the recordings" in str(found)) == ("unlike the recordings" in found.remark) == found.unfamiliar
+        return found.unfamiliar
+
+    assert unfamiliar(1.2, 0.9, 1.3)
+    assert not unfamiliar(1.2, 0.9, 0.8)
+    assert unfamiliar(np.nan, np.nan, 1.1)
+    assert not unfamiliar(np.nan, np.nan)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 5.0, 63.02])

@@ -13,7 +13,7 @@ from small_classifier import write_classifier
 from tarkib import models
 from tarkib.evaluation import metrics, report, scores
 from tarkib.training.datasets import MixtureSet
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 from tarkib.vocabulary import INSTRUMENTS
 
 from .conftest import run_stage, set_parameters
@@ -81,7 +81,7 @@ def test_thresholds_are_the_best_of_the_validation_mixtures(finished, tmp_path):
         run_stage(folder, stage, "import stages; from tarkib.evaluation import metrics; metrics.FEWEST_RECORDINGS = 1")
     model = models.load(folder / "models/classifier")
     validation = MixtureSet(folder / "data/mixtures", "validation")
-    probabilities = expit(predict_logits(model, validation, 8, "cpu"))
+    probabilities = expit(predict(model, validation, 8, "cpu"))
     best = dict(zip(INSTRUMENTS, metrics.best_thresholds(validation.targets, probabilities), strict=True))
     written = details(folder)
     assert written["thresholds"] == pytest.approx(best, abs=1e-5)

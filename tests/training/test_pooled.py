@@ -5,7 +5,7 @@ from small_training import Clips, classifier, fit, mert, weights
 from tarkib.runtime.cache import Cache
 from tarkib.training import prediction
 from tarkib.training.compute import ComputeConfig
-from tarkib.training.prediction import PooledHead, PooledSet, predict_logits
+from tarkib.training.prediction import PooledHead, PooledSet, predict
 
 
 def frozen(make=mert):
@@ -24,8 +24,8 @@ def test_the_head_on_pooled_states_equals_the_classifier_on_clips(tmp_path):
     assert states.states.shape == (20, 2, 16)
     assert states.states.dtype == np.float16
     np.testing.assert_array_equal(states.labels, data.labels)
-    logits = predict_logits(PooledHead(model), states, 8, "cpu")
-    np.testing.assert_allclose(logits, predict_logits(model, data, 8, "cpu"), atol=2e-3)
+    logits = predict(PooledHead(model), states, 8, "cpu")
+    np.testing.assert_allclose(logits, predict(model, data, 8, "cpu"), atol=2e-3)
     assert states[7]["index"] == 7
     assert list(states.ids) == list(data.ids)
 
@@ -77,7 +77,7 @@ def test_a_frozen_backbone_runs_once_for_all_epochs(tmp_path):
     assert moved == {"layer_weights", *(key for key in before if key.startswith("head."))}
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     clips = Clips(32, 2)
-    np.testing.assert_allclose(result.validation_logits, predict_logits(result.model, clips, 8, "cpu"), atol=1e-2)
+    np.testing.assert_allclose(result.validation_logits, predict(result.model, clips, 8, "cpu"), atol=1e-2)
 
 
 def test_a_frozen_training_learns_as_the_whole_network_would(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
 from tarkib.training import checkpoints, fitting
 from tarkib.training.fitting import TrainingResult
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def test_the_best_epoch_s_weights_are_restored(tmp_path):
     assert same(weights(model), watch.after[result.best_epoch])
     assert not same(weights(model), watch.after[5])
     # The logits belong to these weights and give the score that selected them.
-    np.testing.assert_allclose(result.validation_logits, predict_logits(model, validation, 5, "cpu"), atol=1e-5)
+    np.testing.assert_allclose(result.validation_logits, predict(model, validation, 5, "cpu"), atol=1e-5)
     scores = torch.sigmoid(torch.from_numpy(result.validation_logits).double()).numpy()
     assert float(roc_auc_macro(validation.labels, scores)) == pytest.approx(result.best_roc_auc, abs=1e-12)
     # The newest two checkpoints and the best stay, five steps an epoch.
@@ -182,7 +182,7 @@ def test_a_best_epoch_with_a_far_higher_loss_than_the_lowest_is_warned_of(capsys
 def test_the_loss_is_weighted_binary_cross_entropy(tmp_path):
     model, data = classifier(dropout=0.0), Clips(8, 1)
     model.backbone.dropout.p = 0.0
-    scores = torch.sigmoid(torch.from_numpy(predict_logits(model, data, 8, "cpu"))).double()
+    scores = torch.sigmoid(torch.from_numpy(predict(model, data, 8, "cpu"))).double()
     labels = torch.from_numpy(data.labels).double()
     expected = -(0.8 * labels * torch.log(scores) + (1 - labels) * torch.log(1 - scores)).mean()
     result = fit(model, tmp_path, data=data, validation=data, epochs=1, learning_rate=1e-12)
@@ -285,8 +285,8 @@ def test_too_little_memory_names_what_to_change(tmp_path):
 def test_logits_keep_the_order_of_the_data_set():
     model, data = classifier(), Clips(11, 1)
     model.train()
-    logits = predict_logits(model, data, 4, "cpu")
+    logits = predict(model, data, 4, "cpu")
     assert (logits.shape, logits.dtype) == ((11, 10), np.float32)
-    np.testing.assert_allclose(logits[7:8], predict_logits(model, [data[7]], 1, "cpu"), atol=1e-6)
+    np.testing.assert_allclose(logits[7:8], predict(model, [data[7]], 1, "cpu"), atol=1e-6)
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())

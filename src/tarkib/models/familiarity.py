@@ -2,8 +2,9 @@
 
 The score of a clip is the Mahalanobis distance of its state, the vector that the classifier's head gets, from the
 training clips' states (Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018;
-one Gaussian, since a mixture has several classes). Its covariance is shrunk after Ledoit and Wolf, so that a few hundred
-clips suffice. The distances of the validation clips, which the network did not learn from, say what is usual.
+one Gaussian, since a mixture has several classes). Its covariance is shrunk (Ledoit and Wolf, A well-conditioned
+estimator for large-dimensional covariance matrices, 2004), so that a few hundred clips suffice. The distances of the
+validation clips, which the network did not learn from, say what is usual.
 """
 
 import numpy as np

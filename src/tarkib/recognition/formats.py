@@ -40,11 +40,15 @@ def json(recognition: Recognition, name: str) -> str:
             "file": name,
             "seconds": round(recognition.seconds, 3),
             "remarks": list(recognition.remarks),
+            "unfamiliar": recognition.unfamiliar,
             "window_s": CLIP_SECONDS,
             "hop_s": recognition.hop_s,
             "thresholds": dict(zip(recognition.labels, recognition.thresholds.round(6).tolist(), strict=True)),
             "segments": [_rounded(vars(segment)) for segment in recognition.segments],
-            "windows": [_rounded(row) for row in recognition.table().to_dict("records")],
+            "windows": [
+                _rounded({**row, "distance": float(distance)})
+                for row, distance in zip(recognition.table().to_dict("records"), recognition.distances, strict=True)
+            ],
         }
     )
 

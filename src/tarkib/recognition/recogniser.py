@@ -21,7 +21,7 @@ from tarkib.models import InstrumentClassifier, load
 from tarkib.models.checkpoint import read_json
 from tarkib.recognition.result import Recognition
 from tarkib.runtime import mlflow_store
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 
 SILENCE_DBFS = -60.0
 """RMS level below which a window counts as silent."""
@@ -88,9 +88,10 @@ class Recogniser:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         blocks = _blocks(sound)
         windows = _Windows(blocks, hop_s, progress or (lambda seconds: None))
-        probabilities = expit(predict_logits(self.classifier, windows, batch_size, self.device))
+        outputs = predict(self.classifier, windows, batch_size, self.device, output=self._logits_and_distance)
+        probabilities, distances = expit(outputs[:, :-1]), outputs[:, -1]
         silent, trained = np.array(windows.silent), np.isin(self.labels, self.trained_classes)
-        probabilities[silent] = 0.0
+        probabilities[silent], distances[silent] = 0.0, np.nan
         probabilities[:, ~trained] = np.nan
         return Recognition(
             seconds=windows.samples / SAMPLE_RATE,
@@ -98,11 +99,18 @@ class Recogniser:
             starts_s=np.array(windows.starts) / SAMPLE_RATE,
             window_probabilities=probabilities.astype(np.float32),
             silent=silent,
+            distances=distances,
             labels=self.labels,
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
             remarks=tuple(blocks.remarks) if isinstance(blocks, audio.Stream) else (),
         )
+
+    def _logits_and_distance(self, samples: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, 10]` and, as a last column, the distance from the training clips (NaN where it is unknown)."""
+        states, familiarity = self.classifier.states(samples), self.classifier.familiarity
+        unknown = states.new_full(states.shape[:1], torch.nan)
+        return torch.column_stack([self.classifier.head(states), familiarity(states) if familiarity else unknown])
 
 
 def _download(uri: str) -> Path:

@@ -18,6 +18,8 @@ import pandas as pd
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.runtime.text import clock, counted, some
 
+_UNFAMILIAR = "unlike the recordings that the model was trained on: its probabilities mean little here"
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -34,8 +36,9 @@ class Recognition:
     """The recognition of one recording, `seconds` long, by windows that start at `starts_s`, `hop_s` seconds apart.
 
     Shapes: `starts_s` and `silent` (w,); `window_probabilities` (w, 10), float32; `labels`, `thresholds` (from which a
-    class counts as present) and `trained` (whether the classifier was trained on it) (10,). `remarks` are oddities of
-    the file.
+    class counts as present) and `trained` (whether the classifier was trained on it) (10,). `distances` (w,) say how
+    far each window is from the training clips: above 1 is unlike them; NaN where it is silent or unknown (see
+    `models.familiarity`). `remarks` are oddities of the file.
     """
 
     seconds: float
@@ -43,6 +46,7 @@ class Recognition:
     starts_s: np.ndarray
     window_probabilities: np.ndarray
     silent: np.ndarray
+    distances: np.ndarray
     labels: tuple[str, ...]
     thresholds: np.ndarray
     trained: np.ndarray
@@ -54,9 +58,15 @@ class Recognition:
         return np.minimum(self.starts_s + CLIP_SECONDS, self.seconds)
 
     @property
+    def unfamiliar(self) -> bool:
+        """Whether most windows with sound are unlike all that the classifier was trained on."""
+        known = self.distances[~np.isnan(self.distances)]
+        return bool(known.size and np.median(known) > 1.0)
+
+    @property
     def remark(self) -> str:
         """The remarks in one line; usually empty."""
-        return "; ".join(self.remarks)
+        return "; ".join([*self.remarks, *[_UNFAMILIAR] * self.unfamiliar])
 
     @cached_property
     def frames_s(self) -> np.ndarray:

@@ -16,11 +16,13 @@ import torch
 from scipy.special import expit
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import Subset
 from transformers import EvalPrediction, TrainerCallback
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 from tarkib.models.classifier import InstrumentClassifier
+from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
@@ -29,11 +31,14 @@ from tarkib.training import compute
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
-from tarkib.training.prediction import PooledHead, PooledSet, predict_logits
+from tarkib.training.prediction import PooledHead, PooledSet, predict
 from tarkib.training.trainer import Progress, ResumableTrainer
 
 _OVERFITTED = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
+
+_FAMILIAR = 512
+"""Training clips, about, from which the classifier learns what it is familiar with."""
 
 _REMEDY = "lower train.learning_rate and train.head_learning_rate, or raise train.warmup_fraction"
 _LESS_MEMORY = (
@@ -119,7 +124,14 @@ def train(
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
         log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
-        logits = predict_logits(network, validation_set, params.batch_size, chosen.kind, workers=machine.loaders or 0)
+        sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
+        known, states = (
+            predict(network, clips, params.batch_size, chosen.kind, output=network.states, workers=machine.loaders or 0)
+            for clips in (sample, validation_set)
+        )
+        with torch.inference_mode():
+            logits = network.cpu().head(torch.from_numpy(states)).numpy()
+        model.familiarity = Familiarity.fitted(known, states)
     history = _history(log)
     best_epoch = 1 + [row.pop("step") for row in history].index(best_step)
     _warn_of_overfitting(history, best_epoch)

@@ -20,7 +20,6 @@ from tarkib.runtime.cache import Cache
 from tarkib.training import checkpoints, devices
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
-from tarkib.vocabulary import INSTRUMENTS
 
 _BLOCK = 512
 """Clips per cache entry: the most that a kill can cost."""
