@@ -80,7 +80,6 @@ def refusal(params) -> str:
     return line
 
 
-@pytest.mark.slow
 def test_a_server_that_answers(server, project, defaults, capsys):
     """Below a path, with a password that goes into the requests and nowhere else."""
     train_and_evaluate(defaults, project)
@@ -89,7 +88,6 @@ def test_a_server_that_answers(server, project, defaults, capsys):
     assert "cret" not in mlflow.get_tracking_uri() + "".join(capsys.readouterr())
 
 
-@pytest.mark.slow
 def test_a_server_that_goes_away_costs_nothing(server: Server, project, defaults, capsys):
     train_and_evaluate(defaults, project, between=server.stop)
     lines = capsys.readouterr().out.splitlines()
@@ -187,7 +185,6 @@ def test_the_users_own_patience_wins(server: Server, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["file:./mlruns", "mlruns", "sqlite:///other.db"])
-@pytest.mark.slow
 def test_relative_stores_lie_in_the_project(project, defaults, monkeypatch, address):
     """Not in the copy that an experiment is run in."""
     copy = project / ".dvc/tmp/exps/one"
@@ -240,7 +237,6 @@ print("trained")
 """
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_no_training(project):
     """Neither the database nor the journal can be written."""
     done = subprocess.run([sys.executable, "-c", FULL], cwd=project, capture_output=True, text=True)
@@ -253,7 +249,6 @@ def test_a_full_disk_ends_no_training(project):
 
 
 @pytest.mark.parametrize("content", ["", '{"weights_sha256": "a", "foo": 1}', "\xff"])
-@pytest.mark.slow
 def test_a_damaged_evaluation_is_named_and_stops_nothing(project, defaults, capsys, content):
     damaged = runs.kept() / "x/evaluation.json"
     damaged.parent.mkdir(parents=True)
