@@ -3,8 +3,8 @@
     python -m benchmarks.real --audio FOLDER         # an hour; prints, and writes into docs/real.md
     python -m benchmarks.real --audio FOLDER --once  # also scores the half that is to be looked at once
 
-Takes the demo's data/mixtures (make repro) and the folder of real recordings that benchmarks/solos.py describes. Trained
-classifiers are kept in .cache/real, so that a second run only scores them.
+Takes the demo's data/mixtures (make repro) and the folder of real recordings that benchmarks/solos.py describes.
+Trained classifiers are kept in .cache/real, so that a second run only scores them.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
 def _slice_and_annotate(
     settings: params.Params, sources: Sequence[tuple[Path, list[finding.Recording]]], work: Path
 ) -> None:
-    """Slice and annotate recordings of several folders as the stages do; those of all but the first are for training."""
+    """Slice and annotate recordings of several folders as the stages do; those of the first alone are split."""
     recording_rows: list[dict] = []
     slice_rows: list[dict] = []
     annotated: dict[str, dict] = {}

@@ -61,7 +61,7 @@ def read(folder: Path) -> list[Solo]:
     """The solos that a folder's manifest.csv lists, in its order.
 
     The player is the named performer; where none is named, all recordings of one instrument from one source are taken
-    for one player's. Raises TarkibError where the manifest is missing, lacks a column or a solo's instrument is unknown.
+    for one player's. Raises TarkibError where the manifest is missing or lacks a column, or an instrument is unknown.
     """
     manifest = folder / "manifest.csv"
     try:
@@ -127,8 +127,8 @@ class Statistic:
     """Figures as a function of how often each clip counts, for `bootstrap.intervals`; means over several models.
 
     roc_auc, class_roc_auc : macro over the instruments present, and of each against the rest.
-    top1, class_recall : share of an instrument's clips whose highest score of all ten is the instrument's; its mean over
-        the instruments present, and of each. Only for clips in which one instrument plays.
+    top1, class_recall : share of an instrument's clips whose highest score of all ten is the instrument's; its mean
+        over the instruments present, and of each. Only for clips in which one instrument plays.
 
     Parameters
     ----------
