@@ -19,7 +19,15 @@ endif
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
+# The weights of the backbone musicnn, which the rest does without.
+HAS_MUSICNN := $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("musicnn") is None)'
+GET_MUSICNN := $(BIN)/pip install --no-deps --require-hashes --requirement requirements-musicnn.lock
+NO_MUSICNN := the package musicnn is not installed (for the backbone of that name: $(GET_MUSICNN))
+
 repro: $(BIN)/.installed
+	@if grep -Eq '^ +backbone: *musicnn *(#|$$)' params.yaml && ! $(HAS_MUSICNN); then \
+		echo '$(NO_MUSICNN); params.yaml named it and now names mert-tiny'; \
+		sed -i.before 's/^\( *backbone: *\)musicnn/\1mert-tiny/' params.yaml && rm params.yaml.before; fi
 	dvc repro
 	dvc metrics show
 
@@ -38,11 +46,12 @@ lint: $(BIN)/.installed
 	mypy
 
 # Exact versions from the lock first, then the package itself, without looking for anything further.
-$(BIN)/.installed: requirements.lock pyproject.toml
+$(BIN)/.installed: requirements.lock requirements-musicnn.lock pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' || { echo 'Tarkib needs Python 3.11 or 3.12: make PYTHON=/path/to/it' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(GET_MUSICNN) --quiet --retries 1 2>/dev/null || echo '$(NO_MUSICNN); going on without it'
 	touch $@
 
 # One version of each package for both Pythons, without addresses.

@@ -165,6 +165,7 @@ def test_a_wrong_tempo_but_not_half_or_double():
     assert contradicted(solo("mahur", 200.0, None, seconds=40.0), "tar", None, None, 90.0) == []  # free rhythm
 
 
+@pytest.mark.slow
 def test_a_recording_that_changes_its_mode():
     parts = solo("mahur", 220.0, 100.0, seconds=150.0, seed=1), solo("chahargah", 233.0, 100.0, seconds=60.0, seed=3)
     (conflict,) = contradicted(np.concatenate(parts), "tar", "mahur")

@@ -83,6 +83,7 @@ def test_every_slice_is_annotated_once_the_longest_recordings_first(planned, onc
     assert len(all_rows(once)) == 30
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_workers_or_on_other_jobs_and_slices(planned, once):
     many = list(parallel.map_jobs(jobs.annotate_recording, planned("2"), what="annotating", workers=2))
     assert [result[:2] for result in many] == [result[:2] for result in once]
@@ -92,6 +93,7 @@ def test_results_do_not_depend_on_workers_or_on_other_jobs_and_slices(planned, o
     assert few.items() <= all_rows(once).items()
 
 
+@pytest.mark.slow
 def test_cached_evidence_is_used_if_it_is_whole(planned, once, tmp_path, extractions):
     assert annotated(planned()) == once
     extractions.clear()

@@ -85,6 +85,7 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_is_done(songs, tmp_pat
         assert reason in line
 
 
+@pytest.mark.slow
 def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):
     target = tmp_path / "new/out.png"
     both = [str(songs / "tar.flac"), str(songs / "tonbak.flac")]

@@ -59,6 +59,7 @@ def written(made, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_tables_have_means_intervals_p_values_and_verdicts(made):
     table = made.tables["means"]
     assert table.heading == ["figure", *(f"{mode} (2 seeds)" for mode in MODES)]
@@ -75,6 +76,7 @@ def test_tables_have_means_intervals_p_values_and_verdicts(made):
     assert verdict.startswith("better, with these models")
 
 
+@pytest.mark.slow
 def test_the_papers_figures_are_labelled_as_its_own(made, written):
     assert made.tables["paper"].rows[2] == [("dastgah",), ("0.838",), ("0.776",)]
     for suffix in (".html", ".md"):
@@ -93,6 +95,7 @@ def test_experiments_the_command_and_the_versions_are_stated(made):
     assert re.fullmatch(r"Written with tarkib [\d.]+, torch [\d.]+\S*, dvc [\d.]+\.", made.made)
 
 
+@pytest.mark.slow
 def test_equal_experiments_give_equal_bytes(written, tmp_path):
     for file in report.write(_four_modes(), tmp_path / "comparison.html"):
         assert file.read_bytes() == written.with_suffix(file.suffix).read_bytes()
@@ -142,6 +145,7 @@ def test_the_page_stands_alone(made, written):
     assert made.words.headline in text
 
 
+@pytest.mark.slow
 def test_a_mode_alone_and_a_single_recording_can_be_reported(tmp_path):
     alone = _made({"bpm": 0.5}, seeds=(1,))
     assert [file.suffix for file in report.write(alone, tmp_path / "x.html")] == [".html", ".md"]

@@ -223,6 +223,7 @@ def test_a_folder_where_a_file_belongs_and_the_reverse(folder):
         testset.load(root / "other")
 
 
+@pytest.mark.slow
 def test_decoding_leaves_out_what_cannot_be_decoded(folder):
     root = folder("sample_id,ney\na,1\nb,0\nempty,1\nhour,1\nc,1\n", "a.wav", "b.wav")
     (root / "empty.wav").touch()

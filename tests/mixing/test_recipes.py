@@ -32,6 +32,7 @@ def of_modes(defaults):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow
 def test_rows_say_what_the_sources_are_and_keep_the_modes_promise(defaults, of_modes, mode):
     mixtures, parts = of_modes[mode]
     known = {source.slice_id: source for source in SOURCES}
@@ -92,6 +93,7 @@ def test_seeded_and_growing(defaults, of_modes):
     assert np.all((high - margin < rooms.max(axis=0)) & (rooms.max(axis=0) <= high))
 
 
+@pytest.mark.slow
 def test_classes_and_slices_are_used_evenly(defaults):
     mixtures, parts = drawn(defaults, 1_200)
     uses = Counter(row["slice_id"] for rows in parts.values() for row in rows)

@@ -277,7 +277,7 @@ def backbone(kind: str, **config: object) -> dict:
         ({"trained_classes": []}, r"trained_classes is \[\]"),
         ({"sample_rate": 16000}, "sample_rate is 16000"),
         ({"backbone": {}}, "backbone.kind is missing"),
-        (backbone("lstm"), "backbone.kind is 'lstm' .*'mert' or 'mel-cnn'"),
+        (backbone("lstm"), "backbone.kind is 'lstm' .*'mert', 'mel-cnn' or 'musicnn'"),
         (backbone("mert", model_type="mert_model", num_hidden_layers=10**9), "backbone: num_hidden_layers is 10000"),
         (backbone("mel-cnn", channels=10**9), "backbone: channels is 1000000000"),
         (backbone("mel-cnn", channels=None), "backbone: channels is None"),

@@ -61,6 +61,7 @@ def flac(element: dict) -> bytes:
     return base64.b64decode(data)
 
 
+@pytest.mark.slow
 def test_some_mixtures_are_shown_evenly_spread_and_all_are_counted(mixtures, whole):
     some = made(mixtures, 4)
     ids = ["train-000000", "train-000003", "train-000006", "validation-000009"]
@@ -157,6 +158,7 @@ def test_components_that_do_not_add_up_are_refused(own_mixtures):
         made(own_mixtures)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page(mixtures, tmp_path, capsys, monkeypatch):
     out = tmp_path / "new/page.html"
     assert main(["preview", str(mixtures), "--out", str(out), "--count", "3", "--split", "train"]) == 0

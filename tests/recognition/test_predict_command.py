@@ -90,6 +90,7 @@ def test_a_remark_on_a_recording_is_printed_once(songs, model, capsys, kind, pla
     assert tuple(text.count(" of 6.00 s; is it cut short?") for text in (printed.err, printed.out)) == places
 
 
+@pytest.mark.slow
 def test_several_recordings_are_one_table_or_one_list(songs, model, capsys):
     call = ["predict", str(songs), "--model", model, "--hop", "5", "--format"]
     assert main([*call, "csv"]) == 0
@@ -115,6 +116,7 @@ def test_each_recording_gets_a_file(songs, model, tmp_path, kind, ending, capsys
             jams.load(str(out / name), validate=True, strict=True)
 
 
+@pytest.mark.slow
 def test_recordings_whose_files_exist_are_skipped(songs, model, tmp_path, capsys):
     out, pictures = tmp_path / "out", tmp_path / "pictures"
     call = ["predict", str(songs), "--model", model, "--out", str(out), "--plot", str(pictures), "--skip-existing"]

@@ -76,6 +76,7 @@ def agrees(table: pd.DataFrame, expected: Recognition, row: int = 0) -> None:
     assert mine["present"].map(list).tolist() == [np.array(INSTRUMENTS)[window].tolist() for window in present]
 
 
+@pytest.mark.slow
 def test_a_recording_in_each_of_the_ways(model, expected, folder):
     file = folder / "song.wav"
     for row in (

@@ -74,6 +74,7 @@ def test_windows_are_a_hop_apart_and_the_last_ends_with_the_recording(samples, h
 
 
 @pytest.mark.parametrize("hop_s", [0.7, 5.0])
+@pytest.mark.slow
 def test_a_stream_equals_the_whole(tmp_path, hop_s):
     """Longer than what is decoded at once, twice, and ending in the middle of a hop."""
     sound = noise(143.21)

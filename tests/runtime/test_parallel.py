@@ -83,6 +83,7 @@ def die(number: int, marker: Path | None = None) -> int:
 
 
 @pytest.mark.parametrize(("engine", "workers"), EVERYWHERE)
+@pytest.mark.slow
 def test_results_and_errors_come_through_as_they_are(mapped, engine, workers, capfd):
     assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
     lines = capfd.readouterr().err.splitlines()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
 import pytest
 import yaml
 from conftest import REPOSITORY
@@ -17,9 +18,9 @@ from tarkib.demo import orchestra
 INSTRUMENTS = ("tar", "ney", "santur", "tonbak")
 SETTINGS = {
     "data": {"raw": "data/raw", "test": "data/test"},
-    "augment": {"train_mixtures": 24, "validation_mixtures": 12, "max_instruments": 3},
+    "augment": {"train_mixtures": 16, "validation_mixtures": 8, "max_instruments": 3},
     "model": {"head_hidden": 16},
-    "train": {"epochs": 3, "batch_size": 8},
+    "train": {"epochs": 2, "batch_size": 8},
     "evaluate": {"bootstrap_rounds": 20},
     "run": {"workers": 1, "devices": "cpu", "checkpoint_steps": 1},
 }
@@ -47,8 +48,8 @@ def checksums(folder: Path, *names: str) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
-    """Run Python in a project as DVC would run its stages there."""
+def run_python(folder: Path, code: str, forked: bool = True) -> subprocess.CompletedProcess:
+    """Run Python in a project as DVC would run its stages there, in a fork (see `forks`) or in a process from anew."""
     # One thread: tests run side by side, and their threads would wait for each other.
     environment = {
         **os.environ,
@@ -57,12 +58,15 @@ def run_python(folder: Path, code: str) -> subprocess.CompletedProcess:
         "DVC_ROOT": str(folder),
         "TARKIB_DEBUG": "1",
     }
+    if forked:
+        return forks.run(code, folder, environment)
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def run_stage(folder: Path, stage: str, before: str = "") -> subprocess.CompletedProcess:
+def run_stage(folder: Path, stage: str, before: str = "", forked: bool = True) -> subprocess.CompletedProcess:
     """Run a stage to its end, after some other code."""
-    done = run_python(folder, f"{before}\nimport runpy; runpy.run_module('stages.{stage}', run_name='__main__')")
+    code = f"{before}\nimport runpy; runpy.run_module('stages.{stage}', run_name='__main__')"
+    done = run_python(folder, code, forked)
     assert done.returncode == 0, done.stderr
     return done
 

@@ -32,7 +32,7 @@ for stage in ("slice", "annotate", "mix"):
 
 def outputs(folder) -> dict[str, str]:
     set_parameters(folder, augment={"reverb": True, "align_beats": True})
-    done = run_python(folder, CODE)
+    done = run_python(folder, CODE, forked=False)
     assert done.returncode == 0, done.stderr
     return checksums(folder, "data")
 

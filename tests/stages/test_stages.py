@@ -30,12 +30,12 @@ def test_what_comes_out(recordings, finished):
     assert (finished / "data/suspects.csv").read_text().startswith(heading)
     assert {row["split"] for row in slices} == {"train", "validation"}
     mixtures = tables.MIXTURES.read(finished / "data/mixtures/mixtures.parquet")
-    assert [row["split"] for row in mixtures] == ["train"] * 24 + ["validation"] * 12
+    assert [row["split"] for row in mixtures] == ["train"] * 16 + ["validation"] * 8
     config = json.loads((finished / "models/classifier/config.json").read_text())
     assert config["labels"] == list(INSTRUMENTS)
     assert config["trained_classes"] == ["ney", "tar", "santur", "tonbak"]
     with (finished / "plots/training/history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     metrics = json.loads((finished / "metrics/metrics.json").read_text())
     assert 0 < metrics["accuracy"] <= 1
     assert metrics["clips"] == 8
@@ -69,8 +69,8 @@ setattr(owner, name, deadly)
         ("slice", "tarkib.audio.clips.encode", 9),
         ("annotate", "tarkib.annotation.jobs.annotate", 4),
         ("mix", "tarkib.audio.clips.encode", 20),
-        # Of three steps an epoch the eighth: the middle of the last epoch.
-        ("train", "tarkib.training.trainer.ResumableTrainer.training_step", 8),
+        # Of two steps an epoch the fourth: the middle of the last epoch.
+        ("train", "tarkib.training.trainer.ResumableTrainer.training_step", 4),
         ("train", "tarkib.tracking.card.write", 1),
         ("evaluate", "tarkib.evaluation.report.write_details", 1),
     ],
@@ -82,11 +82,11 @@ def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same_bytes(finish
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert checksums(folder, *OUTPUTS[stage]).items() <= checksums(finished, *OUTPUTS[stage]).items()
-    # Resumed with other workers, it gives the bytes of a run that was not killed.
+    # Resumed with other workers, it gives the bytes of a run that was not killed. Forks have one seed of hashes.
     set_parameters(folder, run={"workers": 2})
-    printed = run_stage(folder, stage).stdout
+    printed = run_stage(folder, stage, forked=(stage, call) != ("train", 4)).stdout
     if stage == "train":
-        assert f"going on from the checkpoint of step {7 if call == 8 else 9} of 9" in printed
+        assert f"going on from the checkpoint of step {3 if call == 4 else 4} of 4" in printed
         assert not list((folder / ".cache/training").rglob("checkpoint-*"))
         assert "to choose one, validation must have at least 4 recordings" in printed
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])

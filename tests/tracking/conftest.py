@@ -1,5 +1,6 @@
 """A project to track in, and a server."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,18 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     mlflow.set_tracking_uri(None)
 
 
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow has set up, which takes it a second, and in which nothing is."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(root: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server, named in MLFLOW_TRACKING_URI with a password."""
+    shutil.copy(database, root / "server.db")
     one = Server(root, monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", one.address.replace("//", "//me:s%40cret@"))
     yield one

@@ -75,6 +75,7 @@ def test_a_version_carries_its_card_and_what_it_takes_to_decide(client, evaluate
     assert [one.name for one in described.signature.params] == ["hop_s"]
 
 
+@pytest.mark.slow
 def test_best_is_the_best_by_validation_and_of_equals_the_newest(client, evaluated):
     evaluated(None)
     assert client.get_registered_model(registry.REGISTERED_MODEL).aliases == {}

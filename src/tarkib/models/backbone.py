@@ -16,9 +16,10 @@ from tarkib.errors import TarkibError
 from tarkib.models.checkpoint import WEIGHTS, checksum, find_weights, load_mert
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertModel
+from tarkib.models.musicnn import CHECKSUMS, LICENCE, Musicnn, load_musicnn
 from tarkib.runtime.text import bounded, quoted
 
-Backbone = MertModel | MelCnn
+Backbone = MertModel | MelCnn | Musicnn
 
 PUBLISHED = ("m-a-p/MERT-v1-330M", "m-a-p/MERT-v1-95M")
 """Models on the Hugging Face hub that this project loads."""
@@ -27,7 +28,10 @@ PACKAGED = "mert-tiny"
 """The backbone whose weights are in this package, pre-trained on synthetic music (docs/pretraining.md)."""
 
 _TINY = Path(__file__).with_name("mert_tiny")
-_BUILT_IN = (PACKAGED, "mert-tiny-random", "mel-cnn")
+MUSICNN = "musicnn"
+"""The backbone whose weights are in another package, of its name."""
+
+_BUILT_IN = (PACKAGED, "mert-tiny-random", "mel-cnn", MUSICNN)
 _NAMES = (*_BUILT_IN, *PUBLISHED)
 _LICENCE = "CC BY-NC 4.0, as far as is known"
 """Of the published weights."""
@@ -41,15 +45,15 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
 
     Parameters
     ----------
-    name : `mert-tiny` (pre-trained), `mert-tiny-random` (the same network, random start), `mel-cnn` (random start), one
-        of `PUBLISHED`, or a directory with `config.json` and `model.safetensors` or `pytorch_model.bin`.
+    name : `mert-tiny` (pre-trained), `mert-tiny-random` (the same network, random start), `mel-cnn` (random start),
+        `musicnn`, one of `PUBLISHED`, or a directory with `config.json` and `model.safetensors` or `pytorch_model.bin`.
     revision : branch, tag or commit of one of `PUBLISHED`, None for the cache's main branch (else the hub's); or the
         first digits, at least 8, of the SHA-256 of a directory's weights.
     seed : of the random start and of spec augment.
     spec_augment : mask spans of frames in training.
 
-    Raises TarkibError if the name is unknown, the hub cannot be reached, a file is missing, damaged or of another
-    model, or the weights are not those of `revision`.
+    Raises TarkibError if the name is unknown, the hub cannot be reached, a package or a file is missing, damaged or of
+    another model, or the weights are not those of `revision`.
     """
     source: dict[str, Any] = {"name": name, "revision": revision}
     backbone: Backbone
@@ -61,6 +65,9 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = MelCnn(MelCnnConfig()) if name == "mel-cnn" else MertModel(load_mert(_TINY).config)
+    elif name == MUSICNN:
+        backbone = load_musicnn()
+        source |= {"weights_sha256": CHECKSUMS[1], "weights_licence": LICENCE}
     elif name in PUBLISHED:
         folder = snapshot(name, revision)
         source |= {"revision": folder.name, "weights_sha256": _check(folder, name), "weights_licence": _LICENCE}
@@ -79,7 +86,7 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
             )
     backbone.source = source
     if spec_augment:
-        if isinstance(backbone, MelCnn):
+        if not isinstance(backbone, MertModel):
             raise TarkibError(f"model.spec_augment: {name} has none; set it to false")
         backbone.enable_spec_augment(seed)
     return backbone

@@ -23,6 +23,7 @@ from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights
 from tarkib.models.familiarity import Familiarity
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
+from tarkib.models.musicnn import Musicnn, MusicnnConfig
 from tarkib.params import Model
 from tarkib.runtime.outputs import atomic_file
 from tarkib.vocabulary import INSTRUMENTS
@@ -133,7 +134,7 @@ class InstrumentClassifier(nn.Module):
             "chosen_thresholds": list(self.chosen_thresholds),
             "sample_rate": SAMPLE_RATE,
             "backbone": {
-                "kind": "mert" if isinstance(self.backbone, MertModel) else "mel-cnn",
+                "kind": "mert" if isinstance(self.backbone, MertModel) else self.backbone.kind,
                 "source": self.source,
                 "config": self.backbone.config.to_dict(),
             },
@@ -148,7 +149,7 @@ class InstrumentClassifier(nn.Module):
 
 
 class _Backbone(Checked):
-    kind: Literal["mert", "mel-cnn"]
+    kind: Literal["mert", "mel-cnn", "musicnn"]
     source: dict[str, Any]
     config: dict[str, Any]
 
@@ -187,9 +188,9 @@ def build(params: Model, *, seed: int) -> InstrumentClassifier:
     Raises TarkibError if the backbone cannot be loaded, or does not support `finetune` or `freeze_convolutions`.
     """
     backbone = load_backbone(params.backbone, revision=params.revision, seed=seed, spec_augment=params.spec_augment)
-    if isinstance(backbone, MelCnn) and params.finetune == "lora":
+    if not isinstance(backbone, MertModel) and params.finetune == "lora":
         raise TarkibError(f"model.finetune: {params.backbone} has no attention for LoRA; choose full or frozen")
-    if isinstance(backbone, MelCnn) and params.freeze_convolutions:
+    if not isinstance(backbone, MertModel) and params.freeze_convolutions:
         raise TarkibError(f"model.freeze_convolutions: {params.backbone} is all convolutions; set it to false")
     source = {**backbone.source, "finetune": params.finetune}
     with torch.random.fork_rng(devices=[]):
@@ -227,6 +228,8 @@ def load(folder: Path | str) -> InstrumentClassifier:
         backbone: Backbone
         if saved.kind == "mert":
             backbone = empty_mert(saved.config, name)
+        elif saved.kind == "musicnn":
+            backbone = Musicnn(validate(MusicnnConfig, saved.config, name, remedy))
         else:
             backbone = MelCnn(validate(MelCnnConfig, saved.config, name, remedy))
         classifier = InstrumentClassifier(

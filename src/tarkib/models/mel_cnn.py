@@ -31,6 +31,7 @@ class MelCnn(nn.Module):
     A backbone with a single hidden state, `[B, T, channels]`.
     """
 
+    kind: Literal["mel-cnn"] = "mel-cnn"
     layer_count = 1
     source: dict[str, Any]
 

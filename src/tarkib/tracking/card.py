@@ -16,7 +16,8 @@ import jinja2
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
-from tarkib.models.backbone import PACKAGED
+from tarkib.models.backbone import MUSICNN, PACKAGED
+from tarkib.models.musicnn import NOTICE
 from tarkib.runtime import yaml12
 
 NAME = "README.md"
@@ -60,6 +61,8 @@ class Card:
     def licence(self) -> str:
         """What the licence of the backbone's weights allows, a sentence."""
         name, licence = self.source["name"], self.source.get("weights_licence")
+        if name == MUSICNN:
+            return f"The weights of {name} were published under {licence}, which allow no commercial use."
         if licence:
             return f"The weights of {name} were published under {licence}: no commercial use of what is made from them."
         if name == PACKAGED:
@@ -67,6 +70,11 @@ class Card:
         if self.source.get("revision"):
             return f"The weights of the backbone are under the licence of the directory they came from, {name}."
         return f"{name} started at random, so the weights are the trainer's own."
+
+    @property
+    def notice(self) -> str:
+        """The licence's text where it must go with copies of the backbone's weights, else empty."""
+        return NOTICE if self.source["name"] == MUSICNN else ""
 
     @property
     def unchosen(self) -> str:

@@ -1,0 +1,208 @@
+import csv
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks import real, real_tables, solos
+from benchmarks.solos import BUILDING, ONCE, Solo
+from tarkib import params
+from tarkib.errors import TarkibError
+from tarkib.vocabulary import INSTRUMENTS
+
+NEY, TAR = INSTRUMENTS.index("ney"), INSTRUMENTS.index("tar")
+
+# Player, instrument and seconds of each recording.
+PLAYED = [
+    *[("B", "ney", 20.0)] * 2,
+    *[("A", "setar", 30.0)] * 3,
+    ("B", "avaz", 40.0),
+    *[("C", "ney", 10.0)] * 2,
+    ("D", "avaz", 9.0),
+    ("E", "tar", 8.0),
+]
+
+
+def manifest(folder, rows, columns=("file", "instruments", "performer", "seconds", "source")):
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+def played():
+    return [Solo(f"raw/{name}/{i}.wav", name, who, seconds) for i, (who, name, seconds) in enumerate(PLAYED)]
+
+
+def targets(*classes):
+    return np.eye(10)[list(classes)]
+
+
+def scores(*rows):
+    """Probabilities of clips from those of ney and tar; the other instruments' are 0."""
+    found = np.zeros((len(rows), 10))
+    found[:, [NEY, TAR]] = rows
+    return found
+
+
+def test_solos_come_from_the_manifest(tmp_path):
+    rows = [
+        ("raw/ney/a.wav", "نی", "P", "12.5", "corpus"),
+        ("pitchsets/ney/b.wav", "ney", "P", "3", "corpus"),
+        ("raw/tar/c.wav", "tar", "", "4", "notes"),
+    ]
+    manifest(tmp_path, rows)
+    assert solos.read(tmp_path) == [
+        Solo("raw/ney/a.wav", "ney", "P", 12.5),
+        Solo("raw/tar/c.wav", "tar", "notes, tar", 4.0),
+    ]
+
+
+def test_a_manifest_that_cannot_be_used_is_named(tmp_path):
+    with pytest.raises(TarkibError, match=r"manifest\.csv: cannot be read"):
+        solos.read(tmp_path)
+    manifest(tmp_path, [("raw/ney/a.wav", "ney")], ("file", "instruments"))
+    with pytest.raises(TarkibError, match=r"needs the columns .*performer"):
+        solos.read(tmp_path)
+    manifest(tmp_path, [("raw/oud/a.wav", "oud", "P", "1", "corpus")])
+    with pytest.raises(TarkibError, match=r"raw/oud/a\.wav: unknown instrument 'oud'"):
+        solos.read(tmp_path)
+
+
+def test_a_player_is_in_one_half_whatever_the_order():
+    found = solos.halves(played())
+    # A has as many recordings as B, but longer ones; C and D go where B does not play; E goes where there are fewer.
+    players = {half: {solo.player for solo in some} for half, some in found.items()}
+    assert players == {BUILDING: {"A", "C", "D"}, ONCE: {"B", "E"}}
+    assert solos.halves(played()[::-1]) == found
+
+
+def test_own_recordings_are_the_longest_that_can_be_sliced():
+    some = [Solo(f"raw/ney/{i}.wav", "ney", "P", seconds) for i, seconds in enumerate((4.0, 9.0, 2.0, 9.0))]
+    some.append(Solo("raw/tar/0.wav", "tar", "Q", 2.9))
+    assert [solo.file for solo in solos.of_own(some, 2, 3.0)] == ["raw/ney/1.wav", "raw/ney/3.wav"]
+    assert len(solos.of_own(some, 9, 3.0)) == 3
+    assert solos.of_own(some, 0, 3.0) == []
+
+
+def test_clips_are_cut_from_the_start_and_keep_their_recording(tmp_path):
+    (tmp_path / "raw").mkdir()
+    rng = np.random.default_rng(1)
+    files = {"raw/a.wav": ("ney", 12.0), "raw/b.wav": ("tar", 1.0)}
+    for file, (_, seconds) in files.items():
+        soundfile.write(tmp_path / file, rng.uniform(-0.1, 0.1, round(seconds * 24_000)), 24_000)
+    found = solos.clips(tmp_path, [Solo(file, name, "P", seconds) for file, (name, seconds) in files.items()])
+    # The last 2 s of the first are less than half a clip.
+    assert found.recordings == ["raw/a.wav", "raw/a.wav", "raw/b.wav"]
+    assert len(found.windows) == 3
+    np.testing.assert_array_equal(found.targets, targets(NEY, NEY, TAR))
+
+
+def test_figures_with_known_answers():
+    # Ney: two of three clips score highest for ney. Tar: one clip, and it scores highest for tar.
+    truth = targets(NEY, NEY, NEY, TAR)
+    heard = scores((0.9, 0.1), (0.8, 0.2), (0.3, 0.7), (0.4, 0.6))
+    found = solos.score(truth, heard[np.newaxis], ["a", "a", "b", "c"], np.random.default_rng(1))
+    recall, area = found["class_recall"].value, found["class_roc_auc"].value
+    assert recall[[NEY, TAR]] == pytest.approx([2 / 3, 1])
+    assert area[[NEY, TAR]] == pytest.approx([2 / 3, 2 / 3])
+    assert np.isnan(np.delete(recall, [NEY, TAR])).all()
+    assert found["top1"].value == pytest.approx(5 / 6)
+    assert found["roc_auc"].value == pytest.approx(2 / 3)
+
+
+def test_an_instrument_of_another_class_is_a_miss():
+    heard = np.zeros((1, 1, 10))
+    heard[0, 0, [NEY, INSTRUMENTS.index("avaz")]] = 0.5, 0.6
+    assert solos.Statistic(targets(NEY), heard)(np.ones((1, 1)))["top1"] == 0.0
+
+
+def test_figures_are_means_over_models():
+    truth = targets(NEY, TAR)
+    right, wrong = scores((0.9, 0.1), (0.1, 0.9)), scores((0.1, 0.9), (0.9, 0.1))
+    (top1,) = solos.Statistic(truth, np.array([right, right, wrong]))(np.ones((1, 2)))["top1"]
+    assert top1 == pytest.approx(2 / 3)
+
+
+def test_intervals_draw_whole_recordings():
+    # Ten clips of each of two ney recordings, one all right and one all wrong: the recall of a resample is 0, 0.5 or 1.
+    truth = targets(*[NEY] * 20, TAR)
+    heard = scores(*[(0.9, 0.1)] * 10, *[(0.1, 0.9)] * 10, (0.1, 0.9))
+    recordings = ["a"] * 10 + ["b"] * 10 + ["c"]
+    found = solos.score(truth, heard[np.newaxis], recordings, np.random.default_rng(1))["class_recall"]
+    assert (found.value[NEY], found.low[NEY], found.high[NEY]) == (0.5, 0.0, 1.0)
+    # Twenty recordings of a clip each say much more.
+    many = [*map(str, range(20)), "c"]
+    narrow = solos.score(truth, heard[np.newaxis], many, np.random.default_rng(1))["class_recall"]
+    assert 0.2 < narrow.low[NEY] < 0.4 < 0.6 < narrow.high[NEY] < 0.8
+
+
+def test_an_instrument_of_one_recording_has_no_interval():
+    truth = targets(NEY, NEY, TAR, TAR)
+    heard = scores(*[(0.9, 0.1)] * 4)
+    found = solos.score(truth, heard[np.newaxis], ["a", "b", "c", "c"], np.random.default_rng(1))
+    for name in ("class_recall", "class_roc_auc"):
+        assert np.isnan(found[name].low[TAR])
+        assert not np.isnan(found[name].low[NEY])
+
+
+def test_confusion_tells_what_an_instrument_is_taken_for():
+    truth = targets(NEY, NEY, TAR)
+    heard = np.array([scores((0.9, 0.1), (0.2, 0.8), (0.1, 0.9)), scores((0.9, 0.1), (0.9, 0.1), (0.1, 0.9))])
+    found = solos.confusion(truth, heard)
+    assert found[NEY, [NEY, TAR]] == pytest.approx([0.75, 0.25])
+    assert found[TAR, [NEY, TAR]] == pytest.approx([0.0, 1.0])
+    assert np.isnan(np.delete(found, [NEY, TAR], axis=0)).all()
+
+
+def content():
+    return params.read(REPOSITORY / "params.yaml")
+
+
+def test_settings_of_a_backbone_yield_to_overrides():
+    before = content()
+    made = real.settings_for(before, "musicnn", [("train.epochs", "8")], 43)
+    assert (made.model.backbone, made.model.finetune, made.train.seed, made.train.epochs) == (
+        "musicnn",
+        "frozen",
+        43,
+        8,
+    )
+    assert real.settings_for(before, "musicnn", [("model.finetune", "full")], 43).model.finetune == "full"
+    assert before == content()
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("data.raw", "cannot be set here"),
+        ("train.seed", "--seeds"),
+        ("train.epoch", "did you mean"),
+        ("x.y", "unknown"),
+    ],
+)
+def test_overrides_that_make_no_sense_are_refused(key, message):
+    with pytest.raises(TarkibError, match=message):
+        real.settings_for(content(), "mel-cnn", [(key, "1")], 42)
+
+
+def test_a_backbone_that_is_not_installed_has_a_row():
+    found = real_tables.summary([real_tables.Row("musicnn", reason="skipped: not installed")])
+    assert found.splitlines()[-1] == "| musicnn | – | – | – | – | – | skipped: not installed |"
+
+
+def test_the_tables_tell_the_figures():
+    truth = targets(NEY, NEY, TAR)
+    heard = scores((0.9, 0.1), (0.8, 0.2), (0.7, 0.3))[np.newaxis]
+    files = ["raw/ney/a.wav", "raw/ney/b.wav", "raw/tar/c.wav"]
+    figures = solos.score(truth, heard, files, np.random.default_rng(1))
+    row = real_tables.Row("mel-cnn", figures, figures, [solos.Statistic(truth, heard)(np.ones((1, 3)))], 87.4)
+    assert " 1.00 / 0.50 | 87 s |" in real_tables.summary([row]).splitlines()[-1]
+    some = [Solo(file, file.split("/")[1], "P", 5.0) for file in files]
+    clips = solos.Clips(None, files, truth)
+    lines = real_tables.by_instrument([row], some, clips).splitlines()
+    assert lines[2].startswith("| ney | 2 / 2 | 1.000 [1.000, 1.000] | 1.000 [")
+    assert lines[3] == "| tar | 1 / 1 | 0.000 | 1.000 |"
+    assert "| looked at once | ney | P | 2 | 10 s | `a.wav`, `b.wav` |" in real_tables.listed({ONCE: some})
