@@ -42,7 +42,7 @@ from tarkib.runtime.streams import Stream, generator
 from tarkib.training import fitting, selection
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import ClipSet, MixtureSet, WindowSet
-from tarkib.training.prediction import predict_logits
+from tarkib.training.prediction import predict
 
 DOCUMENT = Path("docs/real.md")
 
@@ -164,7 +164,7 @@ def train(settings: params.Params, folder: Path) -> Trained:
 
 def probabilities(trained: Trained, data: ClipSet, devices: str) -> np.ndarray:
     """What a stored classifier says of each clip, shape (n, 10)."""
-    return expit(predict_logits(models.load(trained.folder), data, _BATCH, devices).astype(np.float64))
+    return expit(predict(models.load(trained.folder), data, _BATCH, devices).astype(np.float64))
 
 
 class Benchmark:
