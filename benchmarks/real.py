@@ -1,6 +1,6 @@
-"""How well classifiers that only heard the demo orchestra recognise real solos, backbone by backbone.
+"""How well classifiers that were trained on the demo orchestra alone recognise real solos, backbone by backbone.
 
-    python -m benchmarks.real --audio FOLDER         # an hour; prints, and writes into docs/real.md
+    python -m benchmarks.real --audio FOLDER         # half an hour; prints, and writes into docs/real.md
     python -m benchmarks.real --audio FOLDER --once  # also scores the half that is to be looked at once
 
 Takes the demo's data/mixtures (make repro) and the folder of real recordings that benchmarks/solos.py describes.
@@ -49,7 +49,7 @@ DOCUMENT = Path("docs/real.md")
 BACKBONES: dict[str, dict[str, Any]] = {"mert-tiny": {}, "mel-cnn": {}, "musicnn": {"finetune": "frozen"}}
 """What is compared, each with the parameters of the section `model` that differ from params.yaml."""
 
-_OPTIONAL = {"musicnn"}  # a version without it leaves it out
+_OPTIONAL = {"musicnn"}  # its weights are in a package that may be missing
 _MIXED = ("slice", "annotate", "augment")  # sections that decide what is mixed
 _SET_HERE = ("data", "demo")  # the demo that is scored must be the demo that is trained on
 _BATCH = 16
@@ -184,7 +184,7 @@ class Benchmark:
         return solos.of_own(self.halves[other], self.options.real_solos, self.defaults.slice.min_seconds)
 
     def row(self, name: str, half: str, real: solos.Clips) -> Row:
-        """Train a backbone with every seed, and score it; without figures where this version does not have it."""
+        """Train a backbone with every seed, and score it; without figures where its package is not installed."""
         demo, heard, spent = [], [], []
         for seed in self.options.seeds:
             settings = settings_for(self.content, name, self.options.set_param, seed)
@@ -193,8 +193,7 @@ class Benchmark:
             except TarkibError as error:
                 if name not in _OPTIONAL:
                     raise
-                print(error, file=sys.stderr)
-                return Row(name, reason="skipped: not installed")
+                return Row(name, reason=f"skipped: {error}")
             trained = train(settings, mixtures(settings, self.options.audio, self.own(half)))
             demo.append(self.windows.by_excerpt(probabilities(trained, self.windows, settings.run.devices)))
             heard.append(probabilities(trained, real.windows, settings.run.devices))
