@@ -213,7 +213,7 @@ def test_lost_pages_repeat_nothing_and_are_remarked_on(tmp_path, subtype):
     sound = audio.load(path)
     assert sound.file_seconds < 19.5
     (remark,) = sound.remarks
-    assert remark.startswith("of its 20.00 s")
+    assert " s of its 20.00 s are missing" in remark
     end, before = sound.samples[-24_000:], sound.samples[:-24_000]
     assert np.abs(scipy.signal.correlate(before, end, "valid")).max() < 0.5 * (end @ end)
 

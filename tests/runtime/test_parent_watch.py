@@ -1,4 +1,4 @@
-"""Workers that end with what started them; tests/stages/test_kills.py has the stages."""
+"""Workers that end with what started them; tests/pipeline/test_kills.py has the stages."""
 
 import os
 import subprocess

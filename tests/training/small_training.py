@@ -132,7 +132,9 @@ def fit(
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    """What is trained; the familiarity is computed from it at the end."""
+    state = model.state_dict()
+    return {key: tensor.clone() for key, tensor in state.items() if not key.startswith("familiarity.")}
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from stages.conftest import INSTRUMENTS, checksums, run_python, set_parameters
+from pipeline.conftest import INSTRUMENTS, checksums, run_python, set_parameters
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import noise, write
 
-from stages.conftest import run_python, run_stage, set_parameters
+from pipeline.conftest import run_python, run_stage, set_parameters
 from tarkib.models import load_backbone
 
 pytestmark = pytest.mark.slow
