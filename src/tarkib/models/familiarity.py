@@ -26,6 +26,10 @@ class Familiarity(nn.Module):
     `limit`, the greatest distance that counts as near.
     """
 
+    mean: torch.Tensor
+    whitening: torch.Tensor
+    limit: torch.Tensor
+
     def __init__(self, size: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))

@@ -125,13 +125,13 @@ def train(
         log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
         sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
-        known, states = (
+        near, states = (
             predict(network, clips, params.batch_size, chosen.kind, output=network.states, workers=machine.loaders or 0)
             for clips in (sample, validation_set)
         )
         with torch.inference_mode():
             logits = network.cpu().head(torch.from_numpy(states)).numpy()
-        model.familiarity = Familiarity.fitted(known, states)
+        model.familiarity = Familiarity.fitted(near, states)
     history = _history(log)
     best_epoch = 1 + [row.pop("step") for row in history].index(best_step)
     _warn_of_overfitting(history, best_epoch)

@@ -78,7 +78,7 @@ class PooledHead(nn.Module):
         super().__init__()
         self.layer_weights, self.head = classifier.layer_weights, classifier.head
 
-    mix_layers = states = InstrumentClassifier.mix_layers
+    states: Any = InstrumentClassifier.mix_layers
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits `[B, 10]`."""
