@@ -28,7 +28,6 @@ from scipy.special import expit
 from benchmarks import known, real_tables, solos, tables
 from benchmarks.real_tables import Row
 from benchmarks.solos import Solo
-from stages import ANNOTATIONS, MIXTURES, SLICES, code_of
 from tarkib import models, params
 from tarkib import tables as columns
 from tarkib.annotation import jobs
@@ -47,7 +46,11 @@ from tarkib.training.prediction import predict
 
 DOCUMENT = Path("docs/real.md")
 
-BACKBONES: dict[str, dict[str, Any]] = {"mert-tiny": {}, "mel-cnn": {}, "musicnn": {"finetune": "frozen"}}
+BACKBONES: dict[str, dict[str, Any]] = {
+    "mert-tiny": {"finetune": "full"},
+    "mel-cnn": {"finetune": "full"},
+    "musicnn": {"finetune": "frozen"},
+}
 """What is compared, each with the parameters of the section `model` that differ from params.yaml."""
 
 _OPTIONAL = {"musicnn"}  # its weights are in a package of its name, which may be missing
@@ -86,15 +89,15 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
     The real recordings are all for training, so the demo's performers stay in the split that they are in without them.
     """
     if not own and all(getattr(settings, name) == getattr(params.load(), name) for name in _MIXED):
-        return MIXTURES
+        return project.MIXTURES
     root = Path(settings.data.raw)
-    code = fingerprint.of(*map(code_of, ("slice", "annotate", "mix")))
+    code = fingerprint.of(*map(project.code_of, ("slice", "annotate", "mix")))
     content = [getattr(settings, name) for name in _MIXED]
     data = fingerprint.of_files([root, *(audio / solo.file for solo in own)])
     work = project.cache("real") / f"mixtures-{fingerprint.of(data, code, *content)[:16]}"
-    if not (work / MIXTURES / "mixtures.parquet").is_file():
+    if not (work / project.MIXTURES / "mixtures.parquet").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        (work / SLICES).mkdir(parents=True)
+        (work / project.SLICES).mkdir(parents=True)
         chosen = {solo.file.removeprefix("raw/") for solo in own}
         real = [one for one in finding.find(audio / "raw") if one.path in chosen] if own else []
         _slice_and_annotate(settings, [(root, finding.find(root)), (audio / "raw", real)], work)
@@ -103,7 +106,7 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
         code_folder = Path(__file__).resolve().parents[1]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(code_folder), str(code_folder / "src")])}
         subprocess.run([sys.executable, "-m", "stages.mix"], cwd=work, env=environment, check=True)
-    return work / MIXTURES
+    return work / project.MIXTURES
 
 
 def _slice_and_annotate(
@@ -116,9 +119,10 @@ def _slice_and_annotate(
     shards = 0
     for number, (root, recordings) in enumerate(sources):
         cut = settings.slice if number == 0 else replace(settings.slice, validation_share=0.0)
-        planned = slicing.plan(root, work / SLICES, recordings, cut)
+        planned = slicing.plan(root, work / project.SLICES, recordings, cut)
         planned = [
-            replace(job, shard=work / SLICES / clips.shard_name(i)) for i, job in enumerate(planned, start=shards)
+            replace(job, shard=work / project.SLICES / clips.shard_name(i))
+            for i, job in enumerate(planned, start=shards)
         ]
         if not planned:
             continue
@@ -130,16 +134,16 @@ def _slice_and_annotate(
         todo = jobs.plan(root, rows, slices, Cache(project.cache("annotation")), settings.annotate)
         for result in parallel.map_jobs(jobs.annotate_recording, todo, what="annotating"):
             annotated |= {row["slice_id"]: row for row in result.rows}
-    columns.RECORDINGS.write(work / SLICES / "recordings.parquet", recording_rows)
-    columns.SLICES.write(work / SLICES / "slices.parquet", slice_rows)
-    columns.ANNOTATIONS.write(work / ANNOTATIONS, [annotated[row["slice_id"]] for row in slice_rows])
+    columns.RECORDINGS.write(work / project.SLICES / "recordings.parquet", recording_rows)
+    columns.SLICES.write(work / project.SLICES / "slices.parquet", slice_rows)
+    columns.ANNOTATIONS.write(work / project.ANNOTATIONS, [annotated[row["slice_id"]] for row in slice_rows])
 
 
 def train(settings: params.Params, folder: Path) -> Trained:
     """Train as the train stage does, unless the same training is stored already."""
     data = fingerprint.of_files([folder])
     model_params = {f"model.{name}": value for name, value in vars(settings.model).items()}
-    identity = {"data": data, "code": code_of("train"), **model_params}
+    identity = {"data": data, "code": project.code_of("train"), **model_params}
     stored = project.cache("real") / f"classifier-{fingerprint.of(identity, settings.train)[:16]}"
     if not (stored / "cpu.json").is_file():
         train_set, validation_set = MixtureSet(folder, "train"), MixtureSet(folder, "validation")

@@ -13,29 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tarkib.runtime import program
 
-DEMO = Path("data/demo")
-SLICES = Path("data/slices")
-ANNOTATIONS = Path("data/annotations.parquet")
-SUSPECTS = Path("data/suspects.csv")
-MIXTURES = Path("data/mixtures")
-CLASSIFIER = Path("models/classifier")
-PREDICTIONS = Path("data/predictions.parquet")
-TRAINING_PLOTS = Path("plots/training")
-EVALUATION_PLOTS = Path("plots/evaluation")
-OVERVIEW = Path("plots/overview.png")
-METRICS = Path("metrics")
-
 # Before a stage imports its libraries, which takes seconds.
 program.start()
-
-
-def code_of(stage: str) -> str:
-    """Checksum of the code that dvc.yaml declares for a stage, and of its libraries."""
-    from tarkib.runtime import fingerprint, yaml12
-
-    root = Path(__file__).resolve().parents[1]
-    declared = yaml12.read((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    return fingerprint.of_code(root / path for path in declared if path.startswith(("src/", "stages/")))
 
 
 def run(stage: Callable[[], None]) -> None:

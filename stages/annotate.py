@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import ANNOTATIONS, SLICES, SUSPECTS, run
+from stages import run
 from tarkib import params, tables
 from tarkib.annotation import jobs
 from tarkib.runtime import parallel, project
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_file
+from tarkib.runtime.project import ANNOTATIONS, SLICES, SUSPECTS
 
 
 def main() -> None:

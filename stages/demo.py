@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from stages import DEMO, run
+from stages import run
 from tarkib import params
 from tarkib.demo import orchestra
 from tarkib.runtime import parallel
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.project import DEMO
 
 
 def main() -> None:

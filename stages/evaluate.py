@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from stages import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS, run
+from stages import run
 from tarkib import models, params
 from tarkib.evaluation import plots, report, scores, testset
 from tarkib.runtime import fingerprint, versioning
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.project import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS
 from tarkib.runtime.streams import Stream, generator
 from tarkib.tracking import runs
 from tarkib.training.datasets import WindowSet

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from stages import METRICS, SLICES, run
+from stages import run
 from tarkib import params
 from tarkib.evaluation import testset
 from tarkib.leakage import matches
 from tarkib.runtime import versioning
+from tarkib.runtime.project import METRICS, SLICES
 
 
 def main() -> None:

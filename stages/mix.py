@@ -1,6 +1,6 @@
 """Slices and their annotations → mixtures of them in data/mixtures, in the mode augment.mode, checked."""
 
-from stages import ANNOTATIONS, MIXTURES, SLICES, run
+from stages import run
 from tarkib import params, tables
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore
@@ -8,6 +8,7 @@ from tarkib.errors import TarkibError
 from tarkib.mixing import measurement, recipes, rendering, verification
 from tarkib.runtime import parallel
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.project import ANNOTATIONS, MIXTURES, SLICES
 from tarkib.runtime.text import counted
 
 _MEASURED = 32  # mixtures

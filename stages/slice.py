@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from stages import SLICES, run
+from stages import run
 from tarkib import params, tables
 from tarkib.audio import clips
 from tarkib.recordings import finding, folders, slicing
 from tarkib.runtime import parallel, versioning
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.project import SLICES
 
 
 def main() -> None:

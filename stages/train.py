@@ -3,11 +3,12 @@
 import shutil
 from functools import partial
 
-from stages import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of, run
+from stages import run
 from tarkib import models, params
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_dir
+from tarkib.runtime.project import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of
 from tarkib.tracking import card, runs
 from tarkib.training import fitting, selection
 from tarkib.training.compute import ComputeConfig

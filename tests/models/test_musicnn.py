@@ -119,9 +119,7 @@ def test_settings_that_it_does_not_have(changed, message):
 
 def test_a_missing_package_ends_in_one_sentence(monkeypatch):
     monkeypatch.setattr(musicnn, "find_spec", lambda name: None)
-    message = (
-        r"^model\.backbone: the weights of musicnn are not installed; .*musicnn\.lock.*model\.backbone=mert-tiny\)$"
-    )
+    message = r"^model\.backbone: the weights of musicnn are not installed; .*musicnn\.lock.*model\.finetune=full\)$"
     with pytest.raises(TarkibError, match=message):
         models.load_backbone("musicnn", seed=0)
 

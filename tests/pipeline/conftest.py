@@ -19,7 +19,7 @@ INSTRUMENTS = ("tar", "ney", "santur", "tonbak")
 SETTINGS = {
     "data": {"raw": "data/raw", "test": "data/test"},
     "augment": {"train_mixtures": 16, "validation_mixtures": 8, "max_instruments": 3},
-    "model": {"head_hidden": 16},
+    "model": {"backbone": "mert-tiny", "finetune": "full", "head_hidden": 16},
     "train": {"epochs": 2, "batch_size": 8},
     "evaluate": {"bootstrap_rounds": 20},
     "run": {"workers": 1, "devices": "cpu", "checkpoint_steps": 1},

@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 from test_imports import MODULES, SOURCE, imports
 
 from tarkib import params
+from tarkib.runtime import project
 
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
@@ -41,22 +42,17 @@ def test_declared_parameters_are_those_that_are_read(stage):
     assert parameters_declared(stage) == read - {"run"}
 
 
-# The paths that the package `stages` names; it is not importable here, where `stages` are these tests.
-PLACES = {
-    node.targets[0].id: ast.literal_eval(node.value.args[0])
-    for node in ast.parse((REPOSITORY / "stages" / "__init__.py").read_text()).body
-    if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Path(")
-}
+PLACES = {name: str(value) for name, value in vars(project).items() if isinstance(value, Path)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_data_is_what_is_read_and_written(stage):
-    """data.raw and data.test come from params.yaml; all other data has its name in the package `stages`."""
+    """data.raw and data.test come from params.yaml; all other data has its name in `tarkib.runtime.project`."""
     tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
     imported = {
         alias.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "stages"
+        if isinstance(node, ast.ImportFrom) and node.module == "tarkib.runtime.project"
         for alias in node.names
     }
     outputs = [

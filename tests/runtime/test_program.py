@@ -20,6 +20,11 @@ def raising(error: BaseException):
     return run
 
 
+def test_the_process_of_the_tests_is_not_a_program():
+    """Else an interrupt that a test gives `guard` would end it a second later: no test may import `stages`."""
+    assert not program._is_program
+
+
 def test_what_a_program_returns_is_its_exit_code():
     assert [program.guard(lambda code=code: code) for code in (None, 0, 2)] == [0, 0, 2]
 

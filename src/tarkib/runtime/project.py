@@ -1,7 +1,19 @@
-"""The project that a stage works for."""
+"""The project that a stage works for, and the names of its data."""
 
 import os
 from pathlib import Path
+
+DEMO = Path("data/demo")
+SLICES = Path("data/slices")
+ANNOTATIONS = Path("data/annotations.parquet")
+SUSPECTS = Path("data/suspects.csv")
+MIXTURES = Path("data/mixtures")
+CLASSIFIER = Path("models/classifier")
+PREDICTIONS = Path("data/predictions.parquet")
+TRAINING_PLOTS = Path("plots/training")
+EVALUATION_PLOTS = Path("plots/evaluation")
+OVERVIEW = Path("plots/overview.png")
+METRICS = Path("metrics")
 
 
 def root() -> Path:
@@ -12,3 +24,12 @@ def root() -> Path:
 def cache(name: str) -> Path:
     """A folder of cached work, shared by all experiments; deleting it costs only time."""
     return root() / ".cache" / name
+
+
+def code_of(stage: str) -> str:
+    """Checksum of the code that dvc.yaml declares for a stage, and of its libraries."""
+    from tarkib.runtime import fingerprint, yaml12  # slow to load
+
+    root = Path(__file__).resolve().parents[3]
+    declared = yaml12.read((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    return fingerprint.of_code(root / path for path in declared if path.startswith(("src/", "stages/")))
