@@ -27,7 +27,8 @@ NO_MUSICNN := the package musicnn is not installed (for the backbone of that nam
 repro: $(BIN)/.installed
 	@if grep -Eq '^ +backbone: *musicnn *(#|$$)' params.yaml && ! $(HAS_MUSICNN); then \
 		echo '$(NO_MUSICNN); params.yaml named it and now names mert-tiny'; \
-		sed -i.before 's/^\( *backbone: *\)musicnn/\1mert-tiny/' params.yaml && rm params.yaml.before; fi
+		sed -i.before -e 's/^\( *backbone: *\)musicnn/\1mert-tiny/' \
+			-e 's/^\( *finetune: *\)frozen/\1full/' params.yaml && rm params.yaml.before; fi
 	dvc repro
 	dvc metrics show
 

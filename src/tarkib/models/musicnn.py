@@ -41,9 +41,6 @@ THIS SOFTWARE."""
 LEVEL = 0.1
 """RMS of what the network hears: that of music as it is published, which it was trained on; clips come with RMS 1."""
 
-SCALE = 0.15
-"""What the hidden state is multiplied by: its RMS on solos is 0.66, and becomes 0.1."""
-
 _BANDS, _HIGHEST_HZ = 96, 8_000.0
 _WINDOW, _HOP = 768, 384
 """Of the spectrogram, in samples at 24,000 Hz: 32 and 16 ms."""
@@ -59,9 +56,10 @@ _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 _LAYER_NAMES = {"weight": "kernel", "bias": "bias"}
 _NORM_NAMES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
+_ANOTHER = "choose another backbone (dvc exp run -S model.backbone=mert-tiny -S model.finetune=full)"
 _REMEDY = (
     "install it again (.venv/bin/pip install --force-reinstall --no-deps --require-hashes -r "
-    "requirements-musicnn.lock), or choose another backbone (dvc exp run -S model.backbone=mert-tiny)"
+    f"requirements-musicnn.lock), or {_ANOTHER}"
 )
 
 
@@ -113,7 +111,7 @@ class Musicnn(nn.Module):
         """The hidden state of normalised samples `[B, n]`, as a tuple of one."""
         frames = self.log_mel(LEVEL * samples)
         windows = frames.unfold(1, min(_FRAMES, frames.shape[1]), _STRIDE).transpose(2, 3)
-        return (SCALE * self.penultimate(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]),)
+        return (self.penultimate(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]),)
 
     @torch.no_grad()
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
@@ -179,8 +177,7 @@ def published_tensors() -> dict[str, torch.Tensor]:
     if package is None or not package.submodule_search_locations:
         raise TarkibError(
             "model.backbone: the weights of musicnn are not installed; install them (.venv/bin/pip install --no-deps "
-            "--require-hashes -r requirements-musicnn.lock, as `make` does), or choose another backbone (dvc exp run "
-            "-S model.backbone=mert-tiny)"
+            f"--require-hashes -r requirements-musicnn.lock, as `make` does), or {_ANOTHER}"
         )
     prefix = f"{package.submodule_search_locations[0]}/MTT_musicnn/"
     tensors = tensor_bundle.read(prefix, CHECKSUMS, _REMEDY)
