@@ -62,7 +62,6 @@ def test_every_published_tensor_of_the_network_is_used(network):
 def test_windows_cover_the_clip_and_short_sound_is_one_window(network):
     samples = noise(2, 120_000)
     (state,) = network.all_hidden_states(samples)
-    assert 0.03 < state.square().mean().sqrt() < 0.3
     for place, changed in ((0, 0), (-1, 1)):
         other = samples.clone()
         other[:, place] += 100

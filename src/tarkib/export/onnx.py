@@ -24,8 +24,11 @@ from tarkib.models import InstrumentClassifier
 from tarkib.recognition import Recogniser
 from tarkib.runtime.outputs import atomic_file
 
-TOLERANCE = 1e-4
-"""How far a logit of the file may be from PyTorch's; a file that is further off is not kept."""
+TOLERANCE = 1e-3
+"""How far a logit of the file may be from PyTorch's, a probability at most a quarter of it; else no file is kept.
+
+In float32 the logits of musicnn differ by up to 2e-4 between runtimes.
+"""
 
 _OPSET = 20
 _LARGEST = 2**31 - 2**24  # bytes of weights that fit a file: a protocol buffer ends at 2 GiB
