@@ -185,10 +185,7 @@ def test_the_tilt_is_so_many_decibels_an_octave():
 )
 def test_half_the_clips_get_a_filter(changed, low, high, expected):
     slopes = np.array(
-        [
-            slope_db(white(), augmented(white(), replace(NOTHING, **changed), rng(seed)), low, high)
-            for seed in range(20)
-        ]
+        [slope_db(white(), augmented(white(), replace(NOTHING, **changed), rng(seed)), low, high) for seed in range(20)]
     )
     filtered = np.abs(slopes) > 1
     assert 5 <= filtered.sum() <= 15

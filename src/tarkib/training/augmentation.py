@@ -51,9 +51,9 @@ class Strength:
 
 STRENGTHS = {
     "light": Strength(
-        drive_db=(-16.0, -4.0),
-        tilt_db=1.5,
-        band_db=2.0,
+        drive_db=(-20.0, -6.0),
+        tilt_db=3.0,
+        band_db=3.0,
         low_pass_hz=(5_000.0, 12_000.0),
         high_pass_hz=(30.0, 150.0),
         decay_s=(0.15, 0.6),
@@ -62,15 +62,15 @@ STRENGTHS = {
         noise_db=(-50.0, -25.0),
     ),
     "strong": Strength(
-        drive_db=(-10.0, 5.0),
-        tilt_db=4.0,
-        band_db=4.0,
-        low_pass_hz=(2_000.0, 12_000.0),
-        high_pass_hz=(40.0, 400.0),
+        drive_db=(-14.0, 0.0),
+        tilt_db=5.0,
+        band_db=5.0,
+        low_pass_hz=(3_000.0, 12_000.0),
+        high_pass_hz=(40.0, 300.0),
         decay_s=(0.2, 1.5),
-        wet_db=(-10.0, 4.0),
-        room_share=0.8,
-        noise_db=(-40.0, -5.0),
+        wet_db=(-12.0, 0.0),
+        room_share=0.7,
+        noise_db=(-40.0, -10.0),
     ),
 }
 """The values of `train.augmentation` besides `none`."""
@@ -94,8 +94,7 @@ _GAP_S = 0.005
 class AugmentedSet(ClipSet):
     """A data set with each clip augmented, float32 of mean 0 and RMS 1.
 
-    `epoch` decides what the clips get; `FollowEpoch` sets it in a training. `content` says what the augmented clips
-    of the first epoch depend on besides the clips.
+    `epoch` (from 0) decides what the clips get; `FollowEpoch` sets it in a training.
     """
 
     def __init__(self, clips: ClipSet, strength: Strength, seed: int):
@@ -104,7 +103,8 @@ class AugmentedSet(ClipSet):
         self.epoch = 0
 
     @property
-    def content(self) -> tuple[Any, ...]:
+    def content(self) -> tuple[Strength, int]:
+        """What the sound in the first epoch depends on, besides the clips and the code."""
         return self.strength, self.seed
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class FollowEpoch(TrainerCallback):
         self.clips = clips
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.clips.epoch = state.global_step * args.num_train_epochs // state.max_steps
+        self.clips.epoch = int(state.global_step * args.num_train_epochs // state.max_steps)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.clips.epoch = 0
@@ -150,12 +150,13 @@ def augmented(samples: np.ndarray, strength: Strength, rng: np.random.Generator)
     spectrum *= _equaliser(hertz, strength, rng)
     if rng.random() < strength.room_share:
         spectrum *= fft.rfft(_room(strength, rng), size)
-    spectrum += _noise(hertz, np.linalg.norm(spectrum) * math.sqrt(size / samples.size), strength, rng)
+    norm = float(np.linalg.norm(spectrum)) * math.sqrt(size / samples.size)
+    spectrum += _noise(hertz, norm, strength, rng)
     return fft.irfft(spectrum, size)[: samples.size]
 
 
 def _equaliser(hertz: np.ndarray, strength: Strength, rng: np.random.Generator) -> np.ndarray:
-    """Amplitude at each frequency, float32: tilt, bands, low-pass and high-pass (Butterworth's, without their phase)."""
+    """Amplitude at each frequency, float32: tilt, bands, low-pass and high-pass, all without phase."""
     octaves = np.log2(np.maximum(hertz, _LOWEST_HZ) / 1_000)
     gain_db = np.float32(rng.uniform(-1, 1) * strength.tilt_db) * octaves
     gain_db += np.interp(octaves, _OCTAVES, strength.band_db * rng.standard_normal(_OCTAVES.size)).astype(np.float32)

@@ -26,8 +26,8 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
-from tarkib.training import checkpoints as kept
 from tarkib.training import augmentation, compute
+from tarkib.training import checkpoints as kept
 from tarkib.training.augmentation import AugmentedSet, FollowEpoch
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
