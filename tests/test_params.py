@@ -44,6 +44,7 @@ def test_the_papers_setting():
         pytest.param("train.epochs", 10**5000, "must be less than or equal to 10000, not a value", id="huge"),
         ("train.learning_rate", float("nan"), "must be less than or equal to 1, not nan"),
         ("train.learning_rate", 10**400, "must be a valid number, not 1000"),
+        ("train.augmentation", "weak", "must be 'none', 'light' or 'strong', not 'weak'"),
         ("train.seed", 2**32, "must be less than or equal to 4294967295, not 4294967296"),
         ("data.raw", None, "must be a valid string, not None"),
         ("data.raw", "a\0b", "'a\\x00b' holds control characters"),

@@ -132,6 +132,7 @@ class Train(_Section):
     schedule: Literal["linear", "cosine", "constant"]
     max_grad_norm: Annotated[float, _between(0, 1e6)]
     pos_weight: Annotated[float, _between(1e-3, 1e3)]
+    augmentation: Literal["none", "light", "strong"]
 
 
 @dataclass(frozen=True)

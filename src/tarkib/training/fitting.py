@@ -26,8 +26,9 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
+from tarkib.training import augmentation, compute
 from tarkib.training import checkpoints as kept
-from tarkib.training import compute
+from tarkib.training.augmentation import AugmentedSet, FollowEpoch
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
@@ -111,11 +112,15 @@ def train(
         "weights": kept.digest(model),
         "clips": [len(train_set), len(validation_set)],
     }
+    train_set = augmentation.of(train_set, params.augmentation, params.seed)
     with kept.open_run(checkpoints, identity) as (folder, latest):
         if model.frozen:
             pooled: list[ClipSet] = []
             for split, clips in (("train", train_set), ("validation", validation_set)):
-                known = fingerprint.of(identity["data"], identity.get("code"), split) if "data" in identity else None
+                known = None
+                if "data" in identity:
+                    drawn = clips.content if isinstance(clips, AugmentedSet) else ()
+                    known = fingerprint.of(identity["data"], identity.get("code"), split, *drawn)
                 size = params.batch_size
                 pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
             train_set, validation_set = pooled
@@ -176,13 +181,14 @@ def _fit(
         greater_is_better=True,
         label_names=["labels"],
     )
+    following = [FollowEpoch(train_set)] if isinstance(train_set, AugmentedSet) else []
     with enough_memory(f"train.batch_size {params.batch_size}", _LESS_MEMORY):
         trainer = _ClassifierTrainer(
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=validation_set,
-            callbacks=[Progress(), *callbacks],
+            callbacks=[Progress(), *following, *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
             names=train_set.ids,
             params=params,
