@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import ANNOTATIONS, SLICES, SUSPECTS, run
+from stages import ANNOTATIONS, DEMO, SLICES, SUSPECTS, run
 from tarkib import params, tables
 from tarkib.annotation import jobs
 from tarkib.runtime import parallel, project
@@ -17,8 +17,9 @@ def main() -> None:
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     recording_rows = tables.RECORDINGS.read(SLICES / "recordings.parquet")
+    roots = tables.Roots(own=Path(settings.data.raw), demo=DEMO / "raw")
     cache = Cache(project.cache("annotation"))
-    work = jobs.plan(Path(settings.data.raw), recording_rows, slice_rows, cache, settings.annotate)
+    work = jobs.plan(roots, recording_rows, slice_rows, cache, settings.annotate)
     results = list(
         parallel.map_jobs(
             jobs.annotate_recording, work, what="annotating", workers=settings.run.workers, engine=settings.run.engine

@@ -1,8 +1,8 @@
-"""Recordings in data.raw → five-second slices in data/slices."""
+"""Recordings in data.raw, and the orchestra's of other instruments (data.fill) → five-second slices in data/slices."""
 
 from pathlib import Path
 
-from stages import SLICES, run
+from stages import DEMO, SLICES, run
 from tarkib import params, tables
 from tarkib.audio import clips
 from tarkib.recordings import finding, folders, slicing
@@ -14,11 +14,12 @@ def main() -> None:
     """Find, check, cut and store the recordings; say what was left out and why."""
     settings = params.load()
     root = Path(settings.data.raw)
+    roots = tables.Roots(own=root, demo=DEMO / "raw")
     versioning.check(root)
     content = folders.listing(root)
-    recordings = finding.find(root, content)
+    recordings = finding.find_all(roots, content, fill=settings.data.fill)
     with atomic_dir(SLICES) as folder:
-        jobs = slicing.plan(root, folder, recordings, settings.slice)
+        jobs = slicing.plan(roots, folder, recordings, settings.slice)
         results = list(
             parallel.map_jobs(
                 slicing.slice_recordings, jobs, what="slicing", workers=settings.run.workers, engine=settings.run.engine
@@ -29,7 +30,7 @@ def main() -> None:
         tables.RECORDINGS.write(folder / "recordings.parquet", recording_rows)
         tables.SLICES.write(folder / "slices.parquet", slice_rows)
         clips.check(folder, slice_rows)
-        finding.check_unchanged(root, recordings)
+        finding.check_unchanged(roots, recordings)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def _slice(instrument: str, number: int) -> dict:
     return {
         "slice_id": f"{instrument}-abc-{number:04d}",
         "recording_id": f"{instrument}-abc",
+        "origin": "own",
         "number": number,
         "instrument": instrument,
         "dastgah": _dastgah(instrument),
@@ -93,6 +94,7 @@ def _recipe(index: int) -> tuple[dict, list[dict]]:
             "mixture_id": mixture_id,
             "slice_id": f"{name}-abc-{int(split == 'validation'):04d}",
             "recording_id": f"{name}-abc",
+            "origin": "own",
             "instrument": name,
             "dastgah": _dastgah(name),
             "bpm": None if k == 2 else 80.0,

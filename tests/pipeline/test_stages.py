@@ -26,7 +26,7 @@ def test_what_comes_out(recordings, finished):
     slices = tables.SLICES.read(finished / "data/slices/slices.parquet")
     annotations = tables.ANNOTATIONS.read(finished / "data/annotations.parquet")
     assert [row["slice_id"] for row in slices] == [row["slice_id"] for row in annotations]
-    heading = "path,what,start_s,end_s,label,estimate,confidence\n"
+    heading = "origin,path,what,start_s,end_s,label,estimate,confidence\n"
     assert (finished / "data/suspects.csv").read_text().startswith(heading)
     assert {row["split"] for row in slices} == {"train", "validation"}
     mixtures = tables.MIXTURES.read(finished / "data/mixtures/mixtures.parquet")
