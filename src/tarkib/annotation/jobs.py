@@ -85,7 +85,8 @@ def summary(
     for row in label_conflicts[:_PRINTED]:
         span = f"{clock(row['start_s'])} to {clock(row['end_s'])}"
         labelled = f"{row['what']} is labelled {row['label']}, sounds like {row['estimate']}"
-        lines.append(f"  {row['path']}, {span}: {labelled} ({row['confidence']:.2f})")
+        file = row["path"] + " (synthetic)" * (row["origin"] == "demo")
+        lines.append(f"  {file}, {span}: {labelled} ({row['confidence']:.2f})")
     if len(label_conflicts) > _PRINTED:
         lines.append(f"  ... and {len(label_conflicts) - _PRINTED} more")
     if failed := sorted({problem for problem in problems if problem}):
