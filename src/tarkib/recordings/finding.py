@@ -66,11 +66,11 @@ class Recording:
 
 
 def find_all(roots: Roots, content: folders.Listing, *, fill: bool) -> list[Recording]:
-    """The recordings in `roots.own`, listed in `content`, and with `fill` the orchestra's of other instruments.
+    """The recordings in `roots.own`, listed in `content`, and with `fill` the orchestra's of missing instruments.
 
-    An instrument is another's as long as no recording of `roots.own` is labelled with it, usable or not: synthetic
-    recordings in place of unusable ones would hide what can be put right. Raises TarkibError as `find` does, or where
-    the orchestra is needed and not there.
+    An instrument is missing where no recording is labelled with it, usable or not: synthetic recordings in place of
+    unusable ones would hide what can be put right. Raises TarkibError as `find` does, or where the orchestra is needed
+    and not there.
     """
     is_orchestra = roots.own.resolve() == roots.demo.resolve()
     recordings = find(roots.own, content, "demo" if is_orchestra else "own")
@@ -109,7 +109,8 @@ def find(root: Path, content: folders.Listing | None = None, origin: str = "own"
 
 def remarks(root: Path, content: folders.Listing) -> list[str]:
     """Warnings about the rest of a folder: files that are not read, and links that DVC does not follow."""
-    others = [bounded(path, 60) for path in content.others if path not in _tables(root, content)]
+    tables = _tables(root, content)
+    others = [bounded(path, 60) for path in content.others if path not in tables]
     kinds = f"neither recordings by their endings nor {_TABLE}"
     lines = [f"{printable(root)}: {kinds}, not read: {some(others)}"] if others else []
     return lines + folders.remarks(root, content)
@@ -178,7 +179,7 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
 def _tables(root: Path, content: folders.Listing) -> list[str]:
     """Paths of the tables below a root, one a folder: recordings.csv, in other letters where only such a file is there.
 
-    In the root it need not be a file, and then is an error.
+    The root's may be a folder, a pipe or a dead link, which reading it refuses.
     """
     found = [path for path in content.others if PurePosixPath(path).name.casefold() == _TABLE]
     found += sorted(path.name for path in root.iterdir() if path.name.casefold() == _TABLE)

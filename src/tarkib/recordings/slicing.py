@@ -74,8 +74,8 @@ def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str,
 def plan(roots: Roots, folder: Path, recordings: Sequence[Recording], params: Slice) -> list[Job]:
     """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths.
 
-    Recordings are split by origin, so that one's own are split alike with data.fill and without. That separates
-    performers too: the orchestra's are nobody else.
+    Each origin is split alone, so that one's own recordings are split alike with data.fill and without it. No performer
+    is of both origins.
     """
     usable = [recording for recording in recordings if recording.usable]
     split_of: dict[str, str] = {}
