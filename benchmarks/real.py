@@ -31,7 +31,6 @@ from benchmarks.solos import Solo
 from tarkib import models, params
 from tarkib import tables as columns
 from tarkib.annotation import jobs
-from tarkib.audio import clips
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
 from tarkib.recordings import finding, slicing
@@ -100,7 +99,7 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
         (work / project.SLICES).mkdir(parents=True)
         chosen = {solo.file.removeprefix("raw/") for solo in own}
         real = [one for one in finding.find(audio / "raw") if one.path in chosen] if own else []
-        _slice_and_annotate(settings, [(root, finding.find(root)), (audio / "raw", real)], work)
+        _slice_and_annotate(settings, columns.Roots(own=audio / "raw", demo=root), real, work)
         with atomic_file(work / "params.yaml") as path:
             path.write_text(yaml12.written(asdict(settings)), encoding="utf-8")
         code_folder = Path(__file__).resolve().parents[1]
@@ -110,33 +109,23 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
 
 
 def _slice_and_annotate(
-    settings: params.Params, sources: Sequence[tuple[Path, list[finding.Recording]]], work: Path
+    settings: params.Params, roots: columns.Roots, real: Sequence[finding.Recording], work: Path
 ) -> None:
-    """Slice and annotate recordings of several folders as the stages do; those of the first alone are split."""
-    recording_rows: list[dict] = []
-    slice_rows: list[dict] = []
-    annotated: dict[str, dict] = {}
-    shards = 0
-    for number, (root, recordings) in enumerate(sources):
-        cut = settings.slice if number == 0 else replace(settings.slice, validation_share=0.0)
-        planned = slicing.plan(root, work / project.SLICES, recordings, cut)
-        planned = [
-            replace(job, shard=work / project.SLICES / clips.shard_name(i))
-            for i, job in enumerate(planned, start=shards)
-        ]
-        if not planned:
-            continue
-        shards += len(planned)
-        results = list(parallel.map_jobs(slicing.slice_recordings, planned, what="slicing"))
-        rows, slices = slicing.gather(recordings, results)
-        recording_rows += rows
-        slice_rows += slices
-        todo = jobs.plan(root, rows, slices, Cache(project.cache("annotation")), settings.annotate)
-        for result in parallel.map_jobs(jobs.annotate_recording, todo, what="annotating"):
-            annotated |= {row["slice_id"]: row for row in result.rows}
-    columns.RECORDINGS.write(work / project.SLICES / "recordings.parquet", recording_rows)
-    columns.SLICES.write(work / project.SLICES / "slices.parquet", slice_rows)
-    columns.ANNOTATIONS.write(work / project.ANNOTATIONS, [annotated[row["slice_id"]] for row in slice_rows])
+    """Slice and annotate the demo's recordings and some real ones as the stages do, but with all of these to train."""
+    recordings = [*finding.find(roots.demo, origin="demo"), *real]
+    planned = slicing.plan(roots, work / project.SLICES, recordings, settings.slice)
+    planned = [
+        replace(job, recordings=tuple((one, "train" if one.origin == "own" else name) for one, name in job.recordings))
+        for job in planned
+    ]
+    sliced = list(parallel.map_jobs(slicing.slice_recordings, planned, what="slicing"))
+    rows, slices = slicing.gather(recordings, sliced)
+    todo = jobs.plan(roots, rows, slices, Cache(project.cache("annotation")), settings.annotate)
+    results = parallel.map_jobs(jobs.annotate_recording, todo, what="annotating")
+    annotated = {row["slice_id"]: row for result in results for row in result.rows}
+    columns.RECORDINGS.write(work / project.SLICES / "recordings.parquet", rows)
+    columns.SLICES.write(work / project.SLICES / "slices.parquet", slices)
+    columns.ANNOTATIONS.write(work / project.ANNOTATIONS, [annotated[row["slice_id"]] for row in slices])
 
 
 def train(settings: params.Params, folder: Path) -> Trained:

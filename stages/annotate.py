@@ -10,7 +10,7 @@ from tarkib.annotation import jobs
 from tarkib.runtime import parallel, project
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_file
-from tarkib.runtime.project import ANNOTATIONS, SLICES, SUSPECTS
+from tarkib.runtime.project import ANNOTATIONS, DEMO, SLICES, SUSPECTS
 
 
 def main() -> None:
@@ -18,8 +18,9 @@ def main() -> None:
     settings = params.load()
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     recording_rows = tables.RECORDINGS.read(SLICES / "recordings.parquet")
+    roots = tables.Roots(own=Path(settings.data.raw), demo=DEMO / "raw")
     cache = Cache(project.cache("annotation"))
-    work = jobs.plan(Path(settings.data.raw), recording_rows, slice_rows, cache, settings.annotate)
+    work = jobs.plan(roots, recording_rows, slice_rows, cache, settings.annotate)
     results = list(
         parallel.map_jobs(
             jobs.annotate_recording, work, what="annotating", workers=settings.run.workers, engine=settings.run.engine

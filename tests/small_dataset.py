@@ -48,10 +48,15 @@ def _dastgah(instrument: str) -> str | None:
     return None if instrument in PERCUSSION else "shur"
 
 
+def _origin(instrument: str) -> str:
+    return "demo" if instrument == "avaz" else "own"
+
+
 def _slice(instrument: str, number: int) -> dict:
     return {
         "slice_id": f"{instrument}-abc-{number:04d}",
         "recording_id": f"{instrument}-abc",
+        "origin": _origin(instrument),
         "number": number,
         "instrument": instrument,
         "dastgah": _dastgah(instrument),
@@ -93,6 +98,7 @@ def _recipe(index: int) -> tuple[dict, list[dict]]:
             "mixture_id": mixture_id,
             "slice_id": f"{name}-abc-{int(split == 'validation'):04d}",
             "recording_id": f"{name}-abc",
+            "origin": _origin(name),
             "instrument": name,
             "dastgah": _dastgah(name),
             "bpm": None if k == 2 else 80.0,

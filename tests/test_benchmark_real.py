@@ -4,14 +4,16 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
+from conftest import REPOSITORY, noise, write
 
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import real, real_tables, solos
 from benchmarks.solos import BUILDING, ONCE, Solo
-from tarkib import params
+from tarkib import params, tables
 from tarkib.errors import TarkibError
+from tarkib.recordings import finding
+from tarkib.runtime import project
 from tarkib.vocabulary import INSTRUMENTS
 
 NEY, TAR = INSTRUMENTS.index("ney"), INSTRUMENTS.index("tar")
@@ -45,6 +47,29 @@ def scores(*rows):
     found = np.zeros((len(rows), 10))
     found[:, [NEY, TAR]] = rows
     return found
+
+
+@pytest.mark.slow
+def test_real_recordings_are_all_to_train_and_the_demo_is_split_as_without(tmp_path, defaults, monkeypatch):
+    roots = tables.Roots(own=tmp_path / "real", demo=tmp_path / "demo")
+    for seed, path in enumerate((*(f"demo/ney/{k}.wav" for k in "abcde"), "real/ney/a.wav", "real/ney/b.wav")):
+        write(tmp_path / path, noise(6, seed))
+    monkeypatch.chdir(tmp_path)
+    splits = []
+    for name in ("with", "without"):
+        (tmp_path / name / project.SLICES).mkdir(parents=True)
+        recordings = finding.find(roots.own) if name == "with" else []
+        real._slice_and_annotate(defaults, roots, recordings, tmp_path / name)
+        rows = tables.SLICES.read(tmp_path / name / project.SLICES / "slices.parquet")
+        annotations = tables.ANNOTATIONS.read(tmp_path / name / project.ANNOTATIONS)
+        assert [row["slice_id"] for row in rows] == [row["slice_id"] for row in annotations]
+        splits.append({row["slice_id"]: (row["origin"], row["split"]) for row in rows})
+    assert splits[1].items() <= splits[0].items()
+    assert sorted(splits[0].values()) == [
+        *[("demo", "train")] * 4,
+        ("demo", "validation"),
+        *[("own", "train")] * 2,
+    ]
 
 
 def test_solos_come_from_the_manifest(tmp_path):

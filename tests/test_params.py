@@ -50,6 +50,7 @@ def test_the_papers_setting():
         ("data.raw", "a\0b", "'a\\x00b' holds control characters"),
         ("data.raw", "\ud800", "'\\ud800' holds control characters"),
         ("data.raw", " ", "must not be empty"),
+        ("data.fill", "yes", "must be a valid boolean, not 'yes'"),
         ("annotate.max_bpm", 60.0, "must be at least twice annotate.min_bpm"),
     ],
 )

@@ -57,6 +57,7 @@ class _Section:
 @dataclass(frozen=True)
 class Data(_Section):
     raw: Text
+    fill: Flag
     test: Text
 
 

@@ -1,9 +1,9 @@
 """The tables between the stages: parquet files whose columns are the contract, checked on write and on read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -88,14 +88,26 @@ def declare(name: str, columns: str) -> Table:
     return Table(name, pa.schema(fields))
 
 
+class Roots(NamedTuple):
+    """The folders that the paths of recordings begin in, by origin: data.raw, and the orchestra's."""
+
+    own: Path
+    demo: Path
+
+    def file(self, row: Mapping[str, Any]) -> Path:
+        """The file of a row of the table of recordings."""
+        return getattr(self, row["origin"]) / row["path"]
+
+
 RECORDINGS = declare(
     "recordings",
-    "recording_id path sha256 instrument? dastgah? tonic_hz?:float bpm?:float performer? seconds?:float "
+    "recording_id origin path sha256 instrument? dastgah? tonic_hz?:float bpm?:float performer? seconds?:float "
     "sample_rate?:int status reason?",
 )
 SLICES = declare(
     "slices",
-    "slice_id recording_id number:int instrument dastgah? split start_s:float rms_dbfs:float shard offset:int size:int",
+    "slice_id recording_id origin number:int instrument dastgah? split start_s:float rms_dbfs:float "
+    "shard offset:int size:int",
 )
 ANNOTATIONS = declare(
     "annotations",
@@ -110,8 +122,8 @@ MIXTURES = declare(
 )
 COMPONENTS = declare(
     "components",
-    "mixture_id slice_id recording_id instrument dastgah? bpm?:float offset_s:float stretch:float shift_cents:float "
-    "gain_db:float metered:bool",
+    "mixture_id slice_id recording_id origin instrument dastgah? bpm?:float offset_s:float stretch:float "
+    "shift_cents:float gain_db:float metered:bool",
 )
 PREDICTIONS = declare("predictions", "sample_id recording instrument label?:bool probability:float predicted:bool")
 """One row for each test clip and class; `label` is null where the class is not labelled."""

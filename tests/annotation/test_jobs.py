@@ -16,6 +16,7 @@ from tarkib.params import Annotate, Slice
 from tarkib.recordings import finding, slicing
 from tarkib.runtime import parallel
 from tarkib.runtime.cache import Cache
+from tarkib.tables import Roots
 
 CUTTING = Slice(1, 3.0, -50.0, None, 0.0)
 
@@ -24,7 +25,7 @@ def sliced(root: Path, folder: Path, cutting: Slice = CUTTING) -> tuple[list[dic
     """Rows of a folder's recordings and slices."""
     found = finding.find(root)
     folder.mkdir(exist_ok=True)
-    results = [slicing.slice_recordings(job) for job in slicing.plan(root, folder, found, cutting)]
+    results = [slicing.slice_recordings(job) for job in slicing.plan(Roots(root, root), folder, found, cutting)]
     return slicing.gather(found, results)
 
 
@@ -47,7 +48,7 @@ def planned(root, tmp_path):
 
     def plan(cache: str = "cache", cutting: Slice = CUTTING, settings: Annotate | None = None) -> list[jobs.Job]:
         rows = sliced(root, tmp_path / "slices", cutting)
-        return jobs.plan(root, *rows, Cache(tmp_path / cache), settings or Annotate())
+        return jobs.plan(Roots(root, root), *rows, Cache(tmp_path / cache), settings or Annotate())
 
     return plan
 
@@ -64,7 +65,7 @@ def all_rows(results: list[jobs.Result]) -> dict[str, dict]:
 def once(root, tmp_path_factory) -> list[jobs.Result]:
     """Results of all jobs, computed alone."""
     folder = tmp_path_factory.mktemp("once")
-    return annotated(jobs.plan(root, *sliced(root, folder), Cache(folder / "cache"), Annotate()))
+    return annotated(jobs.plan(Roots(root, root), *sliced(root, folder), Cache(folder / "cache"), Annotate()))
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def extractions(monkeypatch) -> list[int]:
 def test_every_slice_is_annotated_once_the_longest_recordings_first(planned, once):
     work = planned()
     names = "tar/mahur/wrong tar/shur/a ney/c setar/b daf/d tonbak/e"
-    assert [job.path for job in work] == [f"{name}.flac" for name in names.split()]
+    assert [job.row["path"] for job in work] == [f"{name}.flac" for name in names.split()]
     assert [len(job.starts_s) for job in work] == [9, 7, 4, 5, 4, 1]
     assert len(all_rows(once)) == 30
 
@@ -99,7 +100,8 @@ def test_cached_evidence_is_used_if_it_is_whole(planned, once, tmp_path, extract
     extractions.clear()
     assert annotated(planned()) == once
     # Evidence depends neither on labels nor on parameters.
-    job = next(job for job in planned(settings=replace(Annotate(), prior_bpm=70.0)) if job.path == "tar/shur/a.flac")
+    work = planned(settings=replace(Annotate(), prior_bpm=70.0))
+    job = next(job for job in work if job.row["path"] == "tar/shur/a.flac")
     jobs.annotate_recording(replace(job, labels=Labels("tar", "segah", 200.0, 90.0)))
     assert extractions == []
     for i, entry in enumerate(sorted((tmp_path / "cache").rglob("*.npz"))):
@@ -114,7 +116,7 @@ def test_adding_a_recording_analyses_that_one_alone(planned, once, root, tmp_pat
     more = tmp_path / "more"
     shutil.copytree(root, more)
     write(more / "santur/f.flac", solo("segah", 300.0, 120.0, seconds=12.0))
-    work = jobs.plan(more, *sliced(more, tmp_path / "slices"), Cache(tmp_path / "cache"), Annotate())
+    work = jobs.plan(Roots(more, more), *sliced(more, tmp_path / "slices"), Cache(tmp_path / "cache"), Annotate())
     after = all_rows(annotated(work))
     assert len(extractions) == 1
     assert len(after) == 32
@@ -141,9 +143,11 @@ from pathlib import Path
 from tarkib.annotation import jobs
 from tarkib.runtime.cache import Cache
 from tarkib.params import Annotate
+from tarkib.tables import Roots
 sys.path.insert(0, sys.argv[1])
 from rows import rows
-for number, job in enumerate(jobs.plan(Path(sys.argv[2]), *rows, Cache(Path(sys.argv[1]) / "shared"), Annotate())):
+roots = Roots(Path(sys.argv[2]), Path())
+for number, job in enumerate(jobs.plan(roots, *rows, Cache(Path(sys.argv[1]) / "shared"), Annotate())):
     if number == int(sys.argv[3]):
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     jobs.annotate_recording(job)
@@ -158,7 +162,7 @@ def test_contradicted_labels_are_reported_and_kept(planned, tmp_path):
     results = annotated(planned(settings=Annotate(suspect_confidence=0.8)))
     label_conflicts = [conflict for result in results for conflict in result.conflicts]
     (conflict,) = label_conflicts
-    assert tuple(conflict) == ("path", "what", "start_s", "end_s", "label", "estimate", "confidence")
+    assert tuple(conflict) == ("origin", "path", "what", "start_s", "end_s", "label", "estimate", "confidence")
     assert (conflict["path"], conflict["label"], conflict["estimate"]) == ("tar/mahur/wrong.flac", "mahur", "chahargah")
     assert {row["dastgah"] for row in results[0].rows} == {"mahur"}
     lines = jobs.summary(list(all_rows(results).values()), label_conflicts, [None], tmp_path / "suspects.csv")
@@ -166,7 +170,24 @@ def test_contradicted_labels_are_reported_and_kept(planned, tmp_path):
     assert "tar/mahur/wrong.flac, 0:00 to 0:45: dastgah is labelled mahur, sounds like chahargah (" in lines[2]
 
 
+def test_recordings_of_equal_paths_are_read_from_their_own_folders(root, tmp_path, extractions):
+    """A recording of one's own and the orchestra's of another instrument, under one path, with one cache."""
+    roots = Roots(tmp_path / "own", root)
+    write(roots.own / "tar/shur/a.flac", clicks(90.0, 18.0))
+    (roots.own / "recordings.csv").write_text("path,instrument\ntar/shur/a.flac,daf\n")
+    both = [*finding.find(roots.own), *finding.find(root, origin="demo")]
+    both = [one for one in both if one.path == "tar/shur/a.flac"]
+    rows = slicing.gather(both, map(slicing.slice_recordings, slicing.plan(roots, tmp_path, both, CUTTING)))
+    work = jobs.plan(roots, *rows, Cache(tmp_path / "cache"), Annotate(suspect_confidence=0.5))
+    assert [job.file for job in work] == [root / "tar/shur/a.flac", roots.own / "tar/shur/a.flac"]
+    results = annotated(work)
+    assert len(extractions) == 2
+    assert [len(result.rows) for result in results] == [7, 4]
+    assert {row["dastgah"] for row in results[0].rows} == {"shur"}
+    assert {row["dastgah"] for row in results[1].rows} == {None}
+
+
 def test_a_missing_recording_is_named(planned):
-    job = replace(planned()[0], path="tar/gone.flac")
+    job = replace(planned()[0], file=Path("tar/gone.flac"))
     with pytest.raises(TarkibError, match=r"tar/gone\.flac: .*may have changed since it was sliced: run dvc repro"):
         jobs.annotate_recording(job)

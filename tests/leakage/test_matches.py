@@ -29,7 +29,7 @@ def trained(tmp_path_factory, defaults):
     (root / "raw/tar/shur/copy.flac").write_bytes((root / "raw" / NAMES[0]).read_bytes())
     recordings = finding.find(root / "raw")
     (root / "slices").mkdir()
-    jobs = slicing.plan(root / "raw", root / "slices", recordings, defaults.slice)
+    jobs = slicing.plan(tables.Roots(root / "raw", root), root / "slices", recordings, defaults.slice)
     rows = slicing.gather(recordings, map(slicing.slice_recordings, jobs))
     tables.RECORDINGS.write(root / "slices/recordings.parquet", rows[0])
     tables.SLICES.write(root / "slices/slices.parquet", rows[1])

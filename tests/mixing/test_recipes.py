@@ -43,7 +43,10 @@ def test_rows_say_what_the_sources_are_and_keep_the_modes_promise(defaults, of_m
         assert 1 <= len(set(mixture["instruments"])) == len(rows) <= 5
         for row in rows:
             source = known[row["slice_id"]]
-            assert all(row[name] == getattr(source, name) for name in ("recording_id", "instrument", "dastgah", "bpm"))
+            assert all(
+                row[name] == getattr(source, name)
+                for name in ("recording_id", "origin", "instrument", "dastgah", "bpm")
+            )
             assert row["metered"] == (source.bpm is not None)
             assert abs(row["gain_db"]) <= defaults.augment.gain_range_db
             assert row["shift_cents"] == 0.0
@@ -223,11 +226,11 @@ def test_rare_selections_are_found(defaults, hard):
 
 
 def test_joining_slices_and_annotations():
-    columns = ("slice_id", "recording_id", "number", "start_s", "instrument", "split")
+    columns = ("slice_id", "recording_id", "origin", "number", "start_s", "instrument", "split")
     rows = [
-        ("a0", "ney-a", 0, 0.0, "ney", "train"),
-        ("a1", "ney-a", 1, 5.0, "ney", "train"),
-        ("b3", "daf-b", 3, 15.0, "daf", "validation"),
+        ("a0", "ney-a", "own", 0, 0.0, "ney", "train"),
+        ("a1", "ney-a", "own", 1, 5.0, "ney", "train"),
+        ("b3", "daf-b", "demo", 3, 15.0, "daf", "validation"),
     ]
     slices = [dict(zip(columns, row, strict=True)) for row in rows]
     metered = {"bpm": 90.0, "tonic_hz": 200.0, "dastgah": "shur", "beat_s": 0.3}
@@ -240,5 +243,5 @@ def test_joining_slices_and_annotations():
             Source("a0", "ney-a", "ney", "shur", None, 200.0, None, (0.0, 8.5)),
             Source("a1", "ney-a", "ney", "shur", None, 200.0, None, (-5.0, 3.5)),
         ],
-        "validation": [Source("b3", "daf-b", "daf", None, 90.0, None, 0.3, (0.0, 5.0))],
+        "validation": [Source("b3", "daf-b", "daf", None, 90.0, None, 0.3, (0.0, 5.0), "demo")],
     }

@@ -31,7 +31,7 @@ def data_set(defaults, material=None, without=None, **changes):
             for source in orchestra(**{"recordings": 14, "slices": 3, **(material or {})}, seed=seed)
         ]
         for source in sources:
-            columns = {name: getattr(source, name) for name in ("slice_id", "recording_id", "instrument")}
+            columns = {name: getattr(source, name) for name in ("slice_id", "recording_id", "origin", "instrument")}
             data.slices.append({**columns, "number": int(source.slice_id[-4:]), "split": split})
             columns = {name: getattr(source, name) for name in ("slice_id", "bpm", "beat_s", "tonic_hz", "dastgah")}
             data.annotations.append(columns)
@@ -121,6 +121,7 @@ BREAKAGES = {
     "too many instruments": ("labels", lambda d: params(d, max_instruments=4)),
     "too few instruments": ("labels", lambda d: params(d, min_instruments=3)),
     "instrument": ("source", lambda d: first(d.slices, slice_id=d.components[0]["slice_id"]).update(instrument="avaz")),
+    "origin": ("source", lambda d: d.components[0].update(origin="demo")),
     "recording": ("source", lambda d: d.components[0].update(recording_id="another")),
     "metered": ("source", lambda d: first(d.components, bpm=True).update(metered=False)),
     "unknown dastgah": ("source", lambda d: annotation(d, first(d.components, dastgah=True)).update(dastgah=None)),

@@ -17,7 +17,8 @@ from tarkib.demo import orchestra
 
 INSTRUMENTS = ("tar", "ney", "santur", "tonbak")
 SETTINGS = {
-    "data": {"raw": "data/raw", "test": "data/test"},
+    "data": {"raw": "data/raw", "fill": False, "test": "data/test"},
+    "demo": {"performers": 2, "excerpts": 4},
     "augment": {"train_mixtures": 16, "validation_mixtures": 8, "max_instruments": 3},
     "model": {"backbone": "mert-tiny", "finetune": "full", "head_hidden": 16},
     "train": {"epochs": 2, "batch_size": 8},

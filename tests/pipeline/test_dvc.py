@@ -21,8 +21,7 @@ def checkout(fresh: Checkout) -> Checkout:
     """A checkout in which `dvc repro` has run once."""
     fresh.run("dvc", "add", "-q", "data/raw", "data/test")
     fresh.commit("own recordings")
-    # The demo is nobody's input here, so it is not made.
-    assert "Running stage 'demo'" not in fresh.run("dvc", "repro", "evaluate", "leakage")
+    fresh.run("dvc", "repro", "evaluate", "leakage")
     fresh.commit("first results")
     return fresh
 
@@ -138,7 +137,7 @@ def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
     for project in (checkout, clone):
         project.run("dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
     checkout.run("dvc", "push", "-q")
-    stages = ("slice", "annotate", "mix", "train", "evaluate", "leakage")
+    stages = ("demo", "slice", "annotate", "mix", "train", "evaluate", "leakage")
     clone.run("dvc", "pull", "-q", "data/raw.dvc", "data/test.dvc", *stages)
     assert "Running stage" not in clone.run("dvc", "repro", "evaluate", "leakage")
     weights = "models/classifier/model.safetensors"
@@ -147,15 +146,18 @@ def test_a_clone_is_brought_back_without_running(checkout, tmp_path):
 
 @pytest.fixture
 def clone(checkout, recordings, tmp_path) -> Checkout:
-    """A clone of the checkout as its next owner has it: DVC's cache is empty, and the recordings are brought along."""
+    """A clone of the checkout as its next owner has it: recordings are brought along, and DVC has the demo alone."""
     project = cloned(checkout, tmp_path / "clone")
     bring_recordings(recordings, project.folder)
+    shutil.copytree(checkout.folder / "data/demo", project.folder / "data/demo")
+    project.run("dvc", "commit", "-q", "demo")
+    assert project.run("git", "status", "--porcelain") == ""
     return project
 
 
 def test_data_that_dvc_does_not_know_stay_out_of_git(clone):
     (clone.folder / "data/raw.dvc").unlink()
-    printed = clone.run("dvc", "exp", "run", "-n", "lost", "-f", "slice", fails=True)
+    printed = clone.run("dvc", "exp", "run", "-n", "lost", "-f", "-s", "slice", fails=True)
     words = "error: data/raw: not under DVC, so an experiment would put it into Git or run without it; dvc add data/raw"
     assert words in printed.splitlines()
     assert "lost" not in experiments(clone)
@@ -184,6 +186,7 @@ def test_without_git(checkout, recordings, tmp_path):
     project = Checkout(tmp_path / "tarkib")
     shutil.unpack_archive(tmp_path / "tarkib.tar", project.folder)
     bring_recordings(recordings, project.folder)
+    shutil.copytree(checkout.folder / "data/demo", project.folder / "data/demo")
     # The environment is made already: this one.
     (project.folder / ".venv/bin").mkdir(parents=True)
     for name, call in (("python", ""), ("dvc", "-m dvc")):

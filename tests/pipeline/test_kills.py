@@ -68,6 +68,7 @@ def undisturbed(fresh: Checkout) -> Checkout:
     with (fresh.folder / "src/tarkib/audio/clips.py").open("a") as file:
         file.write(HELD)
     set_parameters(fresh.folder, run={"workers": 2})
+    (fresh.folder / "data/demo").mkdir()  # which the stage declares, and reads with data.fill alone
     fresh.run(*SLICE)
     return fresh
 

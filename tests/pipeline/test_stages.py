@@ -26,7 +26,7 @@ def test_what_comes_out(recordings, finished):
     slices = tables.SLICES.read(finished / "data/slices/slices.parquet")
     annotations = tables.ANNOTATIONS.read(finished / "data/annotations.parquet")
     assert [row["slice_id"] for row in slices] == [row["slice_id"] for row in annotations]
-    heading = "path,what,start_s,end_s,label,estimate,confidence\n"
+    heading = "origin,path,what,start_s,end_s,label,estimate,confidence\n"
     assert (finished / "data/suspects.csv").read_text().startswith(heading)
     assert {row["split"] for row in slices} == {"train", "validation"}
     mixtures = tables.MIXTURES.read(finished / "data/mixtures/mixtures.parquet")
@@ -144,6 +144,29 @@ def test_bad_recordings_are_rows_and_the_rest_is_sliced(recordings, tmp_path):
     assert "left out of the mixing: kamancheh, daf, piano, violin, setar, avaz" in printed
     rows = tables.RECORDINGS.read(tmp_path / "data/slices/recordings.parquet")
     assert {row["path"] for row in rows if row["status"] == "rejected"} == {"guitar/a.wav", "tar/empty.wav"}
+
+
+def test_the_orchestra_completes_a_collection_of_one_instrument(recordings, tmp_path):
+    set_parameters(tmp_path, data={"fill": True})
+    shutil.copytree(recordings / "raw", tmp_path / "data/demo/raw")
+    shutil.copytree(recordings / "raw/ney", tmp_path / "data/raw/radif/ney")
+    printed = run_stage(tmp_path, "slice").stdout
+    assert "3 instruments without recordings, from the synthetic orchestra: tar, santur, tonbak" in printed
+    rows = tables.RECORDINGS.read(tmp_path / "data/slices/recordings.parquet")
+    assert {row["path"].split("/")[0] for row in rows if row["origin"] == "own"} == {"radif"}
+    assert {row["path"].split("/")[0] for row in rows if row["origin"] == "demo"} == {"tar", "santur", "tonbak"}
+    slices = tables.SLICES.read(tmp_path / "data/slices/slices.parquet")
+    performers = {row["recording_id"]: row["performer"] for row in rows}
+    splits = {(performers[row["recording_id"]], row["split"]) for row in slices if row["origin"] == "demo"}
+    assert len(splits) == len({performer for performer, _ in splits}) == 6
+    for stage in ("annotate", "mix", "train"):
+        run_stage(tmp_path, stage)
+    card = (tmp_path / "models/classifier/README.md").read_text()
+    assert "- **Synthetic**: tar, santur, tonbak: learnt from recordings of Tarkib's built-in orchestra alone" in card
+    shutil.rmtree(tmp_path / "data/demo")
+    assert "data/demo/raw: no such folder, from which data.fill takes avaz, " in refused(tmp_path, "slice")
+    set_parameters(tmp_path, data={"fill": False})
+    assert "left out of the mixing: tar, santur, kamancheh" in run_stage(tmp_path, "slice").stdout
 
 
 def test_a_training_recording_in_the_test_set_is_reported(copied):

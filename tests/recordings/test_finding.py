@@ -6,6 +6,7 @@ import pytest
 from tarkib import tables
 from tarkib.errors import TarkibError
 from tarkib.recordings import finding, folders
+from tarkib.vocabulary import INSTRUMENTS
 
 
 def put(path):
@@ -30,7 +31,7 @@ def test_folders_label_in_any_spelling_and_unknown_ones_are_named(tmp_path):
         "zarb/solo/c.ogg": ("tonbak", None),
     }
     reasons = {
-        "oud/shur/a.wav": "unknown instrument (folder 'oud'); known are ney, tar",
+        "oud/shur/a.wav": "unknown instrument (folder 'oud/shur'); known are ney, tar",
         "ney/blues/b.wav": "unknown dastgah (folder 'blues'); known are shur",
         "c.wav": "unknown instrument (file outside any folder)",
     }
@@ -160,12 +161,80 @@ def test_files_that_are_not_read_are_named(tmp_path):
     assert remark.endswith("not read: Recordings.xlsx, ney/b.mp2")
 
 
+def found_in(own, demo, fill=True):
+    recordings = finding.find_all(tables.Roots(own, demo), folders.listing(own), fill=fill)
+    return [(one.origin, one.path, one.usable) for one in recordings]
+
+
+def test_the_orchestra_plays_what_has_no_recordings(tmp_path):
+    """Equal paths in both folders mean two files; an unusable recording counts as one."""
+    own, demo = tmp_path / "own", tmp_path / "demo"
+    put(own / "ney/shur/a.wav")
+    (own / "daf").mkdir()
+    (own / "daf/empty.wav").touch()
+    put(own / "shared/d.wav")
+    for path in ("ney/shur/a.wav", "daf/b.wav", "tar/shur/c.wav", "shared/d.wav"):
+        put(demo / path)
+    (own / "recordings.csv").write_text("path,instrument\nshared/d.wav,setar\n")
+    (demo / "recordings.csv").write_text("path,instrument,performer\nshared/d.wav,avaz,demo\ntar/shur/c.wav,,demo\n")
+    labelled = [("own", "daf/empty.wav", False), ("own", "ney/shur/a.wav", True), ("own", "shared/d.wav", True)]
+    assert found_in(own, demo, fill=False) == labelled
+    assert found_in(own, demo) == [*labelled, ("demo", "shared/d.wav", True), ("demo", "tar/shur/c.wav", True)]
+    roots = tables.Roots(own, demo)
+    both = [one for one in finding.find_all(roots, folders.listing(own), fill=True) if one.path == "shared/d.wav"]
+    assert [roots.file(one.row).read_bytes() for one in both] == [str(root / "shared/d.wav").encode() for root in roots]
+    assert len({one.recording_id for one in both}) == 2
+    # A copy of the orchestra's under another label is the mistake that it is within one folder.
+    shutil.copy(demo / "tar/shur/c.wav", own / "ney/shur/c.wav")
+    assert ("own", "ney/shur/c.wav", False) in found_in(own, demo)
+    assert ("demo", "tar/shur/c.wav", False) in found_in(own, demo)
+
+
+def test_the_orchestra_itself_is_synthetic_and_needed_only_where_something_is_missing(tmp_path):
+    demo, own = tmp_path / "demo", tmp_path / "own"
+    put(own / "ney/a.wav")
+    with pytest.raises(TarkibError, match=r"demo: no such folder, .* takes avaz, daf.*; run dvc repro demo, or set"):
+        found_in(own, demo)
+    assert found_in(own, demo, fill=False) == [("own", "ney/a.wav", True)]
+    for name in INSTRUMENTS:
+        put(own / name / "b.wav")
+    assert {origin for origin, *_ in found_in(own, demo)} == {"own"}
+    put(demo / "tar/a.wav")
+    (tmp_path / "link").symlink_to(demo)
+    for fill in (True, False):
+        assert found_in(demo, demo, fill) == found_in(tmp_path / "link", demo, fill) == [("demo", "tar/a.wav", True)]
+
+
+def test_collections_are_folders_above_the_instruments(tmp_path):
+    """Each may have a table of its own; that of a folder above replaces its rows."""
+    labels = {
+        "radif/ney/shur/a.wav": ("ney", "shur", "Kassai"),
+        "radif/ney/b.wav": ("ney", None, "Musavi"),
+        "radio/Golha 12/tar/mahur/more/c.wav": ("tar", "mahur", None),
+        "tar/avaz/d.wav": ("tar", None, None),
+    }
+    for path in (*labels, "radio/oud/e.wav"):
+        put(tmp_path / path)
+    (tmp_path / "radif/recordings.csv").write_text("path,performer\nney/shur/a.wav,Kassai\nney/b.wav,Nayeb\n")
+    (tmp_path / "recordings.csv").write_text("path,performer\nradif/ney/b.wav,Musavi\n")
+    found = find(tmp_path)
+    reason = found.pop("radio/oud/e.wav").reason
+    assert reason.startswith("unknown instrument (folder 'radio/oud'); known are")
+    assert {path: (one.instrument, one.dastgah, one.performer) for path, one in found.items()} == labels
+    assert found["tar/avaz/d.wav"].reason.startswith("unknown dastgah (folder 'avaz')")
+    assert finding.remarks(tmp_path, folders.listing(tmp_path)) == []
+    (tmp_path / "radif/recordings.csv").write_text("path,performer\nshur/a.wav,Kassai\n")
+    with pytest.raises(TarkibError, match=r"radif/recordings.csv: names files that are not there: 'shur/a.wav'"):
+        find(tmp_path)
+
+
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), os.remove])
 def test_a_recording_that_changes_meanwhile_is_an_error(tmp_path, change):
     path = put(tmp_path / "ney/a.wav")
     put(tmp_path / "ney/b.wav")
     recordings = finding.find(tmp_path)
-    finding.check_unchanged(tmp_path, recordings)
+    roots = tables.Roots(tmp_path, tmp_path)
+    finding.check_unchanged(roots, recordings)
     change(path)
-    with pytest.raises(TarkibError, match=r"changed while they were read: ney/a\.wav; run dvc repro again"):
-        finding.check_unchanged(tmp_path, recordings)
+    with pytest.raises(TarkibError, match=r"changed while they were read: .*/ney/a\.wav; run dvc repro again"):
+        finding.check_unchanged(roots, recordings)

@@ -10,8 +10,9 @@ from tarkib import audio
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore, Place
 from tarkib.errors import TarkibError
-from tarkib.recordings import finding, slicing
+from tarkib.recordings import finding, folders, slicing
 from tarkib.recordings.finding import Recording
+from tarkib.tables import Roots
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def sliced(tmp_path, params):
     def slice_all():
         (tmp_path / "out").mkdir(exist_ok=True)
         recordings = finding.find(tmp_path / "raw")
-        jobs = slicing.plan(tmp_path / "raw", tmp_path / "out", recordings, params)
+        jobs = slicing.plan(Roots(tmp_path / "raw", tmp_path / "demo"), tmp_path / "out", recordings, params)
         return slicing.gather(recordings, map(slicing.slice_recordings, jobs))
 
     return slice_all
@@ -174,6 +175,74 @@ def test_an_exception_of_a_decoder_costs_its_recording_alone(tmp_path, sliced, m
     rows, slices = sliced()
     assert len(slices) == 2
     assert rows[1]["reason"] == "cannot be decoded (arrays of other shapes); is it a damaged file, or another format?"
+
+
+@pytest.fixture
+def filled(tmp_path, params):
+    """What the stage does with recordings in raw/ and an orchestra in demo/."""
+
+    def slice_all():
+        (tmp_path / "out").mkdir(exist_ok=True)
+        roots = Roots(tmp_path / "raw", tmp_path / "demo")
+        recordings = finding.find_all(roots, folders.listing(roots.own), fill=True)
+        jobs = slicing.plan(roots, tmp_path / "out", recordings, params)
+        return slicing.gather(recordings, map(slicing.slice_recordings, jobs))
+
+    return slice_all
+
+
+def test_an_orchestra_completes_recordings(tmp_path, filled):
+    """Of two files with one path, each is read from its own folder."""
+    write(tmp_path / "raw/ney/a.wav", noise(6, 1))
+    write(tmp_path / "raw/daf/silent.wav", np.zeros(200_000, np.float32))
+    write(tmp_path / "raw/x/tar.wav", noise(6, 6))
+    (tmp_path / "raw/recordings.csv").write_text("path,instrument\nx/tar.wav,tar\n")
+    for seed, name in enumerate(("ney/a", "daf/b", "santur/c", "avaz/d", "x/tar"), 2):
+        write(tmp_path / f"demo/{name}.wav", noise(11, seed))
+    (tmp_path / "demo/recordings.csv").write_text("path,instrument\nx/tar.wav,setar\n")
+    rows, slices = filled()
+    assert [(row["origin"], row["path"], row["status"], row["seconds"]) for row in rows] == [
+        ("own", "daf/silent.wav", "rejected", pytest.approx(8.333, abs=1e-3)),
+        ("own", "ney/a.wav", "ok", 6.0),
+        ("own", "x/tar.wav", "ok", 6.0),
+        ("demo", "avaz/d.wav", "ok", 11.0),
+        ("demo", "santur/c.wav", "ok", 11.0),
+        ("demo", "x/tar.wav", "ok", 11.0),
+    ]
+    assert {(row["instrument"], row["origin"]) for row in slices} == {
+        ("ney", "own"),
+        ("tar", "own"),
+        ("santur", "demo"),
+        ("setar", "demo"),
+        ("avaz", "demo"),
+    }
+    lines = slicing.summary(rows, slices)
+    assert lines[1] == "3 instruments without recordings, from the synthetic orchestra: santur, setar, avaz"
+    assert lines[2].startswith("no recordings for train, so left out of the mixing: kamancheh, daf")
+
+
+def test_an_orchestra_does_not_stand_in_for_a_folder_of_unusable_recordings(tmp_path, filled):
+    write(tmp_path / "raw/oud/a.wav", noise(6, 1))
+    write(tmp_path / "demo/ney/b.wav", noise(6, 2))
+    with pytest.raises(
+        TarkibError, match=r"^no usable recording among 1:\n  oud/a.wav: unknown instrument .folder 'oud'"
+    ):
+        filled()
+
+
+def test_filling_changes_no_split_of_ones_own_recordings(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "seconds", lambda _: 10.0)
+    own = [one for one in many(8) if one.instrument != "daf"]
+    others = [dataclasses.replace(one, origin="demo") for one in many(8) if one.instrument == "daf"]
+
+    def splits(recordings):
+        jobs = slicing.plan(Roots(tmp_path, tmp_path), tmp_path, recordings, params)
+        return {one.recording_id: (one.performer, name) for job in jobs for one, name in job.recordings}
+
+    both = splits([*others, *own])
+    assert splits(own).items() <= both.items()
+    assert len(set(both.values())) == len({performer for performer, _ in both.values()}) == 24
+    assert {name for one in others for name in both[one.recording_id][1:]} == {"train", "validation"}
 
 
 def many(performers=5):

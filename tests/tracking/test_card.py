@@ -58,6 +58,18 @@ def test_the_text_holds_every_class_and_every_figure():
     assert "greatest F1 on validation.\n" in chosen.body()
 
 
+def test_what_was_learnt_from_synthetic_recordings_alone_is_named():
+    rows = about(RANDOM).classes
+    assert "**Synthetic**" not in about(RANDOM).body()  # a card of an earlier version
+    some = {"tar": 2, "ney": 1, "daf": 0}
+    classes = [{**row, "synthetic_recordings": some[row["instrument"]]} for row in rows]
+    body = about(RANDOM, classes=classes).body()
+    assert "- **Synthetic**: ney: learnt from recordings of Tarkib's built-in orchestra alone, and from no real" in body
+    assert "\n\n- **Synthetic**" not in body
+    own = [{**row, "synthetic_recordings": 0} for row in rows]
+    assert "**Synthetic**" not in about(RANDOM, classes=own).body()
+
+
 def test_a_card_is_read_as_it_was_written_and_gains_the_test(tmp_path):
     card.write(tmp_path, about(RANDOM))
     again = card.read(tmp_path)

@@ -75,10 +75,11 @@ def test_recordings_for_and_against_an_instrument_are_counted(tmp_path):
         {**same, "mixture_id": mixture, "slice_id": part, "recording_id": part[:-5], "instrument": part.split("-")[0]}
         for mixture, part in names
     ]
-    rows = [{**row, "gain_db": 0.0} for row in rows]
+    rows = [{**row, "gain_db": 0.0, "origin": "demo" if row["instrument"] == "ney" else "own"} for row in rows]
     tables.COMPONENTS.write(tmp_path / "components.parquet", rows)
     data = MixtureSet(tmp_path, "validation")
     assert data.recordings() == {"tar": 1, "ney": 2, "setar": 1, "santur": 1}
+    assert data.recordings("demo") == {"ney": 2}
     observed = dict(zip(INSTRUMENTS, data.observed().T.tolist(), strict=True))
     # One mixture is without tar, of two recordings; two are without setar, of three; all three without daf, of five.
     assert [observed[name] for name in ("tar", "ney", "setar", "daf")] == [[1, 1], [2, 1], [1, 2], [0, 3]]

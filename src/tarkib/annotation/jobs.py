@@ -13,19 +13,19 @@ from tarkib.errors import TarkibError
 from tarkib.params import Annotate
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.text import clock, counted, printable
+from tarkib.tables import Roots
 
-CONFLICT_COLUMNS = ("path", *Conflict._fields)
+CONFLICT_COLUMNS = ("origin", "path", *Conflict._fields)
 
 _PRINTED = 20  # conflicts
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording: its file, its labels, and where its slices begin in it, by their ids."""
+    """One recording: its row and file, its labels, and where its slices begin in it, by their ids."""
 
-    root: Path
-    path: str
-    sha256: str
+    row: dict
+    file: Path
     labels: Labels
     starts_s: dict[str, float]
     cache: Cache
@@ -40,7 +40,7 @@ class Result(NamedTuple):
     problem: str | None
 
 
-def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: Cache, params: Annotate) -> list[Job]:
+def plan(roots: Roots, recordings: Iterable[dict], slices: Iterable[dict], cache: Cache, params: Annotate) -> list[Job]:
     """One job for each sliced recording, the longest first, so that no worker ends long after the others."""
     starts_s: dict[str, dict[str, float]] = defaultdict(dict)
     for row in slices:
@@ -49,28 +49,28 @@ def plan(root: Path, recordings: Iterable[dict], slices: Iterable[dict], cache: 
     for row in sorted(recordings, key=lambda row: (-(row["seconds"] or 0.0), row["path"])):
         if row["status"] == "ok":
             labels = Labels(*(row[name] for name in Labels._fields))
-            jobs.append(Job(root, row["path"], row["sha256"], labels, starts_s[row["recording_id"]], cache, params))
+            jobs.append(Job(row, roots.file(row), labels, starts_s[row["recording_id"]], cache, params))
     return jobs
 
 
 def annotate_recording(job: Job) -> Result:
     """Annotate the slices of a recording; its evidence comes from the cache if it is there."""
-    file = job.root / job.path
 
     def extract() -> dict:
         try:
-            return evidence.to_arrays(evidence.extract(audio.Stream(file)))
+            return evidence.to_arrays(evidence.extract(audio.Stream(job.file)))
         except (TarkibError, OSError) as error:
             raise TarkibError(
-                f"{printable(file)}: {error}; the file may have changed since it was sliced: run dvc repro"
+                f"{printable(job.file)}: {error}; the file may have changed since it was sliced: run dvc repro"
             ) from error
 
-    recording = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.sha256), extract))
+    recording = evidence.from_arrays(job.cache.get_or_make(evidence.key(job.row["sha256"]), extract))
     conclusion = conclude(recording, job.labels, job.params)
     annotations = annotate(conclusion, list(job.starts_s.values()), job.labels, job.params)
     rows = [{"slice_id": slice_id, **asdict(row)} for slice_id, row in zip(job.starts_s, annotations, strict=True)]
     found = conflicts(recording, conclusion, job.labels, job.params)
-    return Result(rows, [{"path": printable(job.path), **one._asdict()} for one in found], job.cache.problem)
+    place = {"origin": job.row["origin"], "path": printable(job.row["path"])}
+    return Result(rows, [{**place, **one._asdict()} for one in found], job.cache.problem)
 
 
 def summary(
@@ -85,7 +85,8 @@ def summary(
     for row in label_conflicts[:_PRINTED]:
         span = f"{clock(row['start_s'])} to {clock(row['end_s'])}"
         labelled = f"{row['what']} is labelled {row['label']}, sounds like {row['estimate']}"
-        lines.append(f"  {row['path']}, {span}: {labelled} ({row['confidence']:.2f})")
+        file = row["path"] + " (synthetic)" * (row["origin"] == "demo")
+        lines.append(f"  {file}, {span}: {labelled} ({row['confidence']:.2f})")
     if len(label_conflicts) > _PRINTED:
         lines.append(f"  ... and {len(label_conflicts) - _PRINTED} more")
     if failed := sorted({problem for problem in problems if problem}):

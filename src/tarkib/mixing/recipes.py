@@ -51,6 +51,7 @@ class Source:
     tonic_hz: float | None
     beat_s: float | None = None
     sounding_s: tuple[float, float] = (0.0, CLIP_SECONDS)  # where its recording sounds in it and in its neighbours
+    origin: str = "own"
 
     @property
     def pitched(self) -> bool:
@@ -80,8 +81,8 @@ def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterab
         # The last slice of a recording is padded: its sound ends before the slice does.
         sounding_s = -CLIP_SECONDS * before, min(CLIP_SECONDS * (1 + after), seconds[recording_id] - row["start_s"])
         bpm, beat_s = annotation["bpm"], annotation["beat_s"]
-        source = Source(row["slice_id"], recording_id, instrument, dastgah, bpm, tonic_hz, beat_s, sounding_s)
-        by_split[row["split"]].append(source)
+        heard = dastgah, bpm, tonic_hz, beat_s, sounding_s
+        by_split[row["split"]].append(Source(row["slice_id"], recording_id, instrument, *heard, row["origin"]))
     return dict(by_split)
 
 
@@ -292,6 +293,7 @@ def _recipe(
                 "mixture_id": mixture_id,
                 "slice_id": source.slice_id,
                 "recording_id": source.recording_id,
+                "origin": source.origin,
                 "instrument": source.instrument,
                 "dastgah": source.dastgah,
                 "bpm": source.bpm,

@@ -153,6 +153,7 @@ def _of_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]]
     name, recording_id = row["slice_id"], slice_row["recording_id"]
     expected = {
         "recording_id": recording_id,
+        "origin": slice_row["origin"],
         "instrument": slice_row["instrument"],
         "dastgah": None if row["instrument"] in PERCUSSION else annotation["dastgah"],
         "bpm": annotation["bpm"],

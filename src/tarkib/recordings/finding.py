@@ -1,8 +1,9 @@
 """Solo recordings in a folder, hashed and labelled. One bad recording is a `Recording` with a reason, no exception.
 
 Folders are ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that
-`tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. An optional
-``<root>/recordings.csv`` (columns ``path`` and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
+`tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. Folders
+above the first that names an instrument, as those of collections, say nothing. An optional ``recordings.csv`` in any
+folder (columns ``path``, from that folder, and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
 ``performer``; blank means unknown) overrides the folders and, later on, every estimate.
 """
 
@@ -12,14 +13,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tarkib import audio, vocabulary
 from tarkib.errors import TarkibError
 from tarkib.recordings import folders, spreadsheets
 from tarkib.runtime.text import bounded, printable, shown, some
-from tarkib.tables import RECORDINGS
+from tarkib.tables import RECORDINGS, Roots
 
 _TABLE = "recordings.csv"
 _RANGES = {"tonic_hz": (20.0, 5_000.0), "bpm": (20.0, 400.0)}
@@ -30,8 +31,8 @@ _COLUMNS = ("instrument", "dastgah", *_RANGES, "performer")
 class Recording:
     """A file that may be sliced; `reason` says why it will not be (or what is odd), `usable` which of the two.
 
-    `path` is relative to the root, with forward slashes. `version` is the file's size in bytes and time of change in ns
-    when it was hashed.
+    `path` is relative to the root of its origin (`tables.Roots`), with forward slashes. `version` is the file's size in
+    bytes and time of change in ns when it was hashed.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Recording:
     usable: bool = True
     reason: str | None = None
     version: tuple[int, int] | None = None
+    origin: str = "own"
 
     @property
     def recording_id(self) -> str:
@@ -63,43 +65,70 @@ class Recording:
         return replace(self, usable=False, reason=reason)
 
 
-def find(root: Path, content: folders.Listing | None = None) -> list[Recording]:
+def find_all(roots: Roots, content: folders.Listing, *, fill: bool) -> list[Recording]:
+    """The recordings in `roots.own`, listed in `content`, and with `fill` the orchestra's of missing instruments.
+
+    An instrument is missing where no recording is labelled with it, usable or not: synthetic recordings in place of
+    unusable ones would hide what can be put right. Raises TarkibError as `find` does, or where the orchestra is needed
+    and not there.
+    """
+    is_orchestra = roots.own.resolve() == roots.demo.resolve()
+    recordings = find(roots.own, content, "demo" if is_orchestra else "own")
+    missing = set(vocabulary.INSTRUMENTS) - {recording.instrument for recording in recordings}
+    if not fill or is_orchestra or not missing:
+        return recordings
+    if not roots.demo.is_dir():
+        remedy = "run dvc repro demo, or set data.fill to false"
+        raise TarkibError(f"{roots.demo}: no such folder, from which data.fill takes {some(sorted(missing))}; {remedy}")
+    others = [recording for recording in find(roots.demo, origin="demo") if recording.instrument in missing]
+    return _without_twins([*recordings, *others])
+
+
+def find(root: Path, content: folders.Listing | None = None, origin: str = "own") -> list[Recording]:
     """Find every audio file below a folder but hidden ones, in the order of their paths, hashed and labelled.
 
     `content` is the folder's listing where the caller has it. What cannot be followed or read is a `Recording` too.
-    Raises TarkibError where the folder is missing or holds no audio file, or where recordings.csv is wrong.
+    Raises TarkibError where the folder is missing or holds no audio file, or where a recordings.csv is wrong.
     """
     if not root.is_dir():
         raise TarkibError(f"{root}: no such folder; put recordings there or point data.raw to them")
-    entries = (content or folders.listing(root)).entries
-    rows = _table(_table_path(root), [entry.path for entry in entries])
+    content = content or folders.listing(root)
+    entries = content.entries
+    rows: dict[str, dict[str, Any]] = {}
+    # Deepest first: a row in a folder above replaces those below.
+    for table in sorted(_tables(root, content), key=lambda path: -path.count("/")):
+        above = table[: table.rfind("/") + 1]
+        inside = [entry.path.removeprefix(above) for entry in entries if entry.path.startswith(above)]
+        rows |= {above + path: row for path, row in _table(root / table, inside).items()}
     if not entries:
         endings = " ".join(sorted(audio.SUFFIXES))
         raise TarkibError(f"{root}: no recordings ({endings}); they belong in <instrument>/<dastgah>/ folders")
-    return _without_twins([_examined(root, entry, rows.get(entry.path, {})) for entry in entries])
+    found = [_examined(root, entry, rows.get(entry.path, {})) for entry in entries]
+    return _without_twins([replace(recording, origin=origin) for recording in found])
 
 
 def remarks(root: Path, content: folders.Listing) -> list[str]:
     """Warnings about the rest of a folder: files that are not read, and links that DVC does not follow."""
-    others = [bounded(path, 60) for path in content.others if path != _table_path(root).name]
+    tables = _tables(root, content)
+    others = [bounded(path, 60) for path in content.others if path not in tables]
     kinds = f"neither recordings by their endings nor {_TABLE}"
     lines = [f"{printable(root)}: {kinds}, not read: {some(others)}"] if others else []
     return lines + folders.remarks(root, content)
 
 
-def check_unchanged(root: Path, recordings: Iterable[Recording]) -> None:
+def check_unchanged(roots: Roots, recordings: Iterable[Recording]) -> None:
     """Raise TarkibError where files have changed since they were hashed: their ids and labels would be wrong.
 
     An error of the whole stage, since DVC would take the changed files for those that were read.
     """
     changed = []
     for recording in recordings:
-        path = root / recording.path
+        path = roots.file(recording.row)
         if recording.usable and (not path.exists() or _version(path.stat()) != recording.version):
-            changed.append(printable(recording.path))
+            changed.append(printable(path))
     if changed:
         raise TarkibError(
-            f"{root}: changed while they were read: {some(changed)}; run dvc repro again once nothing writes there"
+            f"recordings changed while they were read: {some(changed)}; run dvc repro again once nothing writes there"
         )
 
 
@@ -147,18 +176,20 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
     return [judged(recording) for recording in recordings]
 
 
-def _table_path(root: Path) -> Path:
-    """The path of recordings.csv, in other letters where only such a file is there."""
-    tables = sorted(path for path in root.iterdir() if path.name.casefold() == _TABLE)
-    return tables[-1] if tables else root / _TABLE
+def _tables(root: Path, content: folders.Listing) -> list[str]:
+    """Paths of the tables below a root, one a folder: recordings.csv, in other letters where only such a file is there.
+
+    The root's may be a folder, a pipe or a dead link, which reading it refuses.
+    """
+    found = [path for path in content.others if PurePosixPath(path).name.casefold() == _TABLE]
+    found += sorted(path.name for path in root.iterdir() if path.name.casefold() == _TABLE)
+    return list({PurePosixPath(path).parent: path for path in found}.values())
 
 
 def _table(path: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Rows of recordings.csv by the path of the file that each means, one of `files`; empty where there is no table."""
+    """Rows of recordings.csv by the path of the file that each means, one of `files`."""
     heading, rows = spreadsheets.read(path, padded=True)
     columns = [name.casefold() for name in heading]
-    if not heading and spreadsheets.content(path) is None:
-        return {}
     if "path" not in columns or not {*columns} <= {"path", *_COLUMNS}:
         names = some(map(shown, heading)) or "nothing"
         raise TarkibError(f"{path}: columns must be path and any of {', '.join(_COLUMNS)}; it has {names}")
@@ -203,11 +234,14 @@ def _number(text: str, column: str, where: str) -> float | None:
 def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """A recording's labels by its row of recordings.csv, else by its folders; and why they cannot be used, or None."""
     labels = {column: row.get(column) or None for column in _COLUMNS}
-    instrument_folder, dastgah_folder, *_ = [*path.split("/")[:-1], "", ""]
+    above = path.split("/")[:-1]
+    at = next((i for i, folder in enumerate(above) if vocabulary.instrument(folder)), 0)
+    instrument_folder, dastgah_folder, *_ = [*above[at:], "", ""]
     name = labels["instrument"] or instrument_folder
     labels["instrument"] = instrument = vocabulary.instrument(name)
     if instrument is None:
-        where = _origin(row.get("instrument"), name) if name else "file outside any folder"
+        cell = row.get("instrument")
+        where = _where(cell, cell or "/".join(above)) if name else "file outside any folder"
         return labels, f"unknown instrument ({where}); known are {', '.join(vocabulary.INSTRUMENTS)}"
     if instrument in vocabulary.PERCUSSION:
         return labels | {"dastgah": None, "tonic_hz": None}, None
@@ -216,9 +250,9 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
     if not name or labels["dastgah"]:
         return labels, None
     remedy = "leave it blank" if row.get("dastgah") else f"put the file directly in {instrument_folder}/"
-    where, known = _origin(row.get("dastgah"), name), ", ".join(vocabulary.DASTGAHS)
+    where, known = _where(row.get("dastgah"), name), ", ".join(vocabulary.DASTGAHS)
     return labels, f"unknown dastgah ({where}); known are {known}; where it is not known, {remedy}"
 
 
-def _origin(cell: str | None, name: str) -> str:
+def _where(cell: str | None, name: str) -> str:
     return f"{'in recordings.csv' if cell else 'folder'} {shown(name)}"

@@ -21,6 +21,7 @@ from tarkib.recordings import folders
 from tarkib.recordings.finding import Recording
 from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import counted, printable
+from tarkib.tables import Roots
 
 _IN_MEMORY = 64 << 20  # bytes of a recording's slices; more of them wait on the disk
 _MOST_LINES = 20
@@ -33,7 +34,7 @@ Rows = tuple[list[dict], list[dict]]
 class Job:
     """One shard to make: the recordings whose slices it holds, in order, each with its split."""
 
-    root: Path
+    roots: Roots
     shard: Path
     recordings: tuple[tuple[Recording, str], ...]
     params: Slice
@@ -70,16 +71,23 @@ def split(recordings: Iterable[Recording], share: float, seed: int) -> dict[str,
     return split_of
 
 
-def plan(root: Path, folder: Path, recordings: Sequence[Recording], params: Slice) -> list[Job]:
-    """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths."""
+def plan(roots: Roots, folder: Path, recordings: Sequence[Recording], params: Slice) -> list[Job]:
+    """Gather the usable recordings into jobs of about `clips.CLIPS_PER_SHARD` slices, judged by the files' lengths.
+
+    Each origin is split alone, so that one's own recordings are split alike with data.fill and without it. No performer
+    is of both origins.
+    """
     usable = [recording for recording in recordings if recording.usable]
-    split_of = split(usable, params.validation_share, params.seed)
+    split_of: dict[str, str] = {}
+    for origin in Roots._fields:
+        alike = [recording for recording in usable if recording.origin == origin]
+        split_of |= split(alike, params.validation_share, params.seed)
 
     def expected(pair: tuple[Recording, str]) -> float:
-        return min(audio.seconds(root / pair[0].path) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
+        return min(audio.seconds(roots.file(pair[0].row)) / audio.CLIP_SECONDS, params.max_per_recording or np.inf)
 
     groups = clips.grouped([(recording, split_of[recording.recording_id]) for recording in usable], expected)
-    return [Job(root, folder / clips.shard_name(i), tuple(group), params) for i, group in enumerate(groups)]
+    return [Job(roots, folder / clips.shard_name(i), tuple(group), params) for i, group in enumerate(groups)]
 
 
 def cut(pieces: Iterable[np.ndarray], params: Slice, folder: Path) -> Iterator[tuple[int, np.ndarray, float]]:
@@ -114,13 +122,14 @@ def slice_recordings(job: Job) -> Rows:
     def slices() -> Iterator[tuple[str, np.ndarray]]:
         # A minute of one recording is in memory: the shard is written while this runs.
         for recording, split_name in job.recordings:
-            sound, before = audio.Stream(job.root / recording.path), len(slice_rows)
+            sound, before = audio.Stream(job.roots.file(recording.row)), len(slice_rows)
             try:
                 for number, samples, level in cut(audio.pieces(sound), job.params, job.shard.parent):
                     slice_id = f"{recording.recording_id}-{number:04d}"
                     row = {
                         "slice_id": slice_id,
                         "recording_id": recording.recording_id,
+                        "origin": recording.origin,
                         "instrument": recording.instrument,
                         "dastgah": recording.dastgah,
                         "split": split_name,
@@ -150,26 +159,34 @@ def _judged(recording: Recording, sound: audio.Stream, is_used: bool, params: Sl
 
 
 def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
-    """All recordings' rows, in the order of their paths, and all slices' rows, in the order of the shards.
+    """All recordings' rows, one's own first, by path, and all slices' rows, in the order of the shards.
 
-    Raises TarkibError where not one recording could be used.
+    Raises TarkibError where not one recording of an origin could be used: the orchestra completes recordings, it does
+    not stand in for a folder of unusable ones.
     """
     recording_rows = [recording.row for recording in recordings if not recording.usable]
     slice_rows: list[dict] = []
     for job_recordings, job_slices in results:
         recording_rows += job_recordings
         slice_rows += job_slices
-    recording_rows.sort(key=lambda row: row["path"])
-    if not slice_rows:
-        reasons = "\n  ".join(_remarks(recording_rows, ""))
-        raise TarkibError(f"no usable recording among {len(recording_rows)}:\n  {reasons}")
+    recording_rows.sort(key=lambda row: (Roots._fields.index(row["origin"]), row["path"]))
+    for origin in Roots._fields:
+        alike = [row for row in recording_rows if row["origin"] == origin]
+        if alike and all(row["status"] != "ok" for row in alike):
+            reasons = "\n  ".join(_remarks(alike, ""))
+            raise TarkibError(f"no usable recording among {len(alike)}:\n  {reasons}")
     return recording_rows, slice_rows
 
 
 def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[str]:
-    """Lines for the user: counts, classes without material, and each recording with a remark."""
+    """Lines for the user: counts, classes from the orchestra or without material, each recording with a remark."""
     used = sum(row["status"] == "ok" for row in recording_rows)
     lines = [f"{counted(len(slice_rows), 'slice')} from {used} of {counted(len(recording_rows), 'recording')}"]
+    origins = {row["instrument"]: row["origin"] for row in slice_rows}
+    filled = [name for name in vocabulary.INSTRUMENTS if origins.get(name) == "demo"]
+    if filled and "own" in origins.values():
+        names = ", ".join(filled)
+        lines.append(f"{counted(len(filled), 'instrument')} without recordings, from the synthetic orchestra: {names}")
     for split_name, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:

@@ -88,6 +88,12 @@ class Card:
             "without it (more performers, or a greater slice.validation_share)."
         )
 
+    @property
+    def synthetic(self) -> list[str]:
+        """The classes that were learnt from the built-in orchestra alone; cards of earlier versions do not say."""
+        rows = [row for row in self.classes if row["mixtures"]]
+        return [row["instrument"] for row in rows if row.get("synthetic_recordings") == row["recordings"]]
+
     def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
         """The same card with the scores of a test set."""
         return dataclasses.replace(self, test=figures, test_set=test_set)

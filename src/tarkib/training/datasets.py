@@ -61,9 +61,11 @@ class MixtureSet(ClipSet):
             "index": torch.tensor(index),
         }
 
-    def recordings(self) -> dict[str, int]:
-        """Number of recordings from which each instrument's components were cut."""
-        return self._components().groupby("instrument")["recording_id"].nunique().to_dict()
+    def recordings(self, origin: str | None = None) -> dict[str, int]:
+        """Number of recordings, of one origin or all, from which each instrument's components were cut."""
+        rows = self._components()
+        chosen = rows[rows["origin"] == origin] if origin else rows
+        return chosen.groupby("instrument")["recording_id"].nunique().to_dict()
 
     def observed(self) -> np.ndarray:
         """Number of distinct recordings for and against each instrument, int of shape (2, 10).
@@ -79,9 +81,9 @@ class MixtureSet(ClipSet):
         return np.array([own, np.minimum(others, absent.sum(axis=0))])
 
     def _components(self) -> pd.DataFrame:
-        """Mixture, instrument and recording of each component."""
+        """Mixture, instrument, recording and origin of each component."""
         rows = pd.DataFrame(tables.COMPONENTS.read(self.folder / "components.parquet"))
-        return rows.loc[rows["mixture_id"].isin(self.ids), ["mixture_id", "instrument", "recording_id"]]
+        return rows.loc[rows["mixture_id"].isin(self.ids), ["mixture_id", "instrument", "recording_id", "origin"]]
 
 
 class WindowSet(ClipSet):

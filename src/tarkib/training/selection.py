@@ -15,16 +15,17 @@ from tarkib.vocabulary import INSTRUMENTS
 def class_table(train_set: MixtureSet, validation_set: MixtureSet, result: TrainingResult) -> pd.DataFrame:
     """A row per class: what it was trained on, and its threshold (0.5 where validation has too little to choose it).
 
-    Columns: `instrument`, training `mixtures` and `recordings`, `validation_recordings`, `threshold`,
-    `threshold_chosen`, `validation_roc_auc` (NaN where undefined).
+    Columns: `instrument`, training `mixtures` and `recordings`, `synthetic_recordings` among these,
+    `validation_recordings`, `threshold`, `threshold_chosen`, `validation_roc_auc` (NaN where undefined).
     """
     targets, probabilities = validation_set.targets, expit(result.validation_logits)
-    observed, recordings = validation_set.observed(), train_set.recordings()
+    observed, recordings, synthetic = validation_set.observed(), train_set.recordings(), train_set.recordings("demo")
     return pd.DataFrame(
         {
             "instrument": INSTRUMENTS,
             "mixtures": train_set.targets.sum(axis=0).astype(int),
             "recordings": [recordings.get(name, 0) for name in INSTRUMENTS],
+            "synthetic_recordings": [synthetic.get(name, 0) for name in INSTRUMENTS],
             "validation_recordings": observed[0],
             "threshold": metrics.best_thresholds(targets, probabilities, observed),
             "threshold_chosen": metrics.choosable(targets, observed),
