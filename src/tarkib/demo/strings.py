@@ -22,11 +22,11 @@ class Plucked:
 
     def __init__(self, rng: np.random.Generator, instrument: str) -> None:
         tar = instrument == "tar"
-        self.t60 = rng.uniform(0.8, 1.5) if tar else rng.uniform(1.7, 3.2)  # seconds, of a string at 200 Hz
-        self.damping_hz = rng.uniform(1800, 3200) if tar else rng.uniform(2200, 4500)  # rings half as long
+        self.t60 = rng.uniform(0.9, 2.0) if tar else rng.uniform(1.7, 4.5)  # seconds, of a string at 200 Hz
+        self.damping_hz = rng.uniform(1800, 4500) if tar else rng.uniform(2500, 7000)  # rings half as long
         self.place = rng.uniform(0.07, 0.13) if tar else rng.uniform(0.12, 0.22)  # of plucking, share of the string
         self.wander = rng.uniform(0.05, 0.2)  # how much that varies between strokes
-        self.bright_hz = rng.uniform(2600, 5000) if tar else rng.uniform(1800, 4200)  # of the stroke, at its loudest
+        self.bright_hz = rng.uniform(4000, 11_000) if tar else rng.uniform(3500, 11_000)  # of the stroke, at its loudest
         self.detune = rng.uniform(1.0, 6.0)  # cents between the strings of a course
         self.crossing = rng.uniform(0.0006, 0.002) if tar else rng.uniform(0.0015, 0.004)  # seconds from one to another
         self.stiffness = 10 ** rng.uniform(-4.6, -3.9)  # B of f_k = k f0 sqrt(1 + B k^2)
@@ -52,7 +52,7 @@ class Plucked:
         self, rng: np.random.Generator, out: np.ndarray, at: int, seconds: float, hz: float, level: float, soft: float
     ) -> None:
         """Both strings of a course; ideal plucked-string amplitudes sin(pi k beta) / k under the stroke's spectrum."""
-        k = np.arange(1, min(48, int(10_500 / hz)) + 1)
+        k = np.arange(1, min(64, int(10_500 / hz)) + 1)
         partials = hz * k * np.sqrt(1 + self.stiffness * k**2)
         place = self.place * np.exp(rng.normal(0, self.wander))
         corner = self.bright_hz * (0.45 + 0.55 * level) * soft
@@ -83,7 +83,7 @@ def _skin(rng: np.random.Generator) -> np.ndarray:
     widths = centres * rng.uniform(0.18, 0.4, 4)
     gains = decibels(rng.uniform([6, 8, 10, 3], [10, 13, 14, 8]))
     low = 1 / (1 + (rng.uniform(200, 300) / np.maximum(BODY_HZ, 1)) ** 3)
-    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 6000)) ** 4)
+    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 8000)) ** 2)
     return minimum_phase((0.4 + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 2.5))
 
 
@@ -92,7 +92,7 @@ def _wood(rng: np.random.Generator) -> np.ndarray:
     centres = rng.uniform([190, 340, 600, 1300], [270, 470, 850, 2000])
     widths = centres * rng.uniform(0.06, 0.16, 4)
     gains = decibels(rng.uniform([7, 9, 7, 3], [11, 14, 12, 8]))
-    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3000, 6000)) ** 2)
+    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 9000)) ** 2)
     low = 1 / (1 + (rng.uniform(110, 160) / np.maximum(BODY_HZ, 1)) ** 2)
     return minimum_phase((1 + resonances(BODY_HZ, centres, widths, gains)) * high * low * wrinkles(rng, 2.5))
 
@@ -105,10 +105,10 @@ class Struck:
         self.strings = 3 if santur else 2  # that a hammer strikes at once
         self.detune = rng.uniform(1.5, 6.0) if santur else rng.uniform(0.4, 2.5)  # cents between them
         self.t60 = rng.uniform(2.2, 4.2) if santur else rng.uniform(4.5, 9.0)  # seconds, of a string at 250 Hz
-        self.damping_hz = rng.uniform(4000, 7500) if santur else rng.uniform(1200, 2400)  # rings half as long
+        self.damping_hz = rng.uniform(4000, 7500) if santur else rng.uniform(1200, 4000)  # rings half as long
         self.slope = rng.uniform(0.3, 0.6) if santur else rng.uniform(0.5, 0.8)  # how much sooner higher strings die
         self.place = rng.uniform(0.05, 0.13) if santur else rng.uniform(0.11, 0.14)  # of striking, share of the string
-        self.bright_hz = rng.uniform(3500, 9000) if santur else rng.uniform(800, 1700)  # of the mallet, at its loudest
+        self.bright_hz = rng.uniform(3500, 9000) if santur else rng.uniform(1000, 4500)  # of the mallet, at its loudest
         self.stiffness = 10 ** (rng.uniform(-4.6, -4.0) if santur else rng.uniform(-3.6, -3.2))  # B at 250 Hz
         self.knock = rng.uniform(0.15, 0.5) if santur else rng.uniform(0.1, 0.3)  # mallet's noise on the soundboard
         self.body = _walnut(rng) if santur else _soundboard(rng)
@@ -166,6 +166,6 @@ def _soundboard(rng: np.random.Generator) -> np.ndarray:
     """A piano's soundboard: even, full below, gently falling above; upright or grand, near or far."""
     centres = np.exp(rng.uniform(np.log(80), np.log(900), 8))
     gains = decibels(rng.uniform(-2, 6, 8))
-    tilt = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(1200, 3500)) ** 2)
+    tilt = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(1500, 6000)) ** 2)
     peaks = resonances(BODY_HZ, centres, centres * rng.uniform(0.1, 0.3, 8), gains)
     return minimum_phase((1.5 + peaks) * tilt * wrinkles(rng, 1.8))
