@@ -104,12 +104,17 @@ class Struck:
         santur = instrument == "santur"
         self.strings = 3 if santur else 2  # that a hammer strikes at once
         self.detune = rng.uniform(1.5, 6.0) if santur else rng.uniform(0.4, 2.5)  # cents between them
-        self.t60 = rng.uniform(2.2, 4.2) if santur else rng.uniform(4.5, 9.0)  # seconds, of a string at 250 Hz
-        self.damping_hz = rng.uniform(4000, 7500) if santur else rng.uniform(1200, 4000)  # rings half as long
+        self.t60 = rng.uniform(2.5, 8.0) if santur else rng.uniform(4.5, 9.0)  # seconds, of a string at 250 Hz
+        self.damping_hz = rng.uniform(1800, 6500) if santur else rng.uniform(1200, 4000)  # rings half as long
         self.slope = rng.uniform(0.3, 0.6) if santur else rng.uniform(0.5, 0.8)  # how much sooner higher strings die
-        self.place = rng.uniform(0.05, 0.13) if santur else rng.uniform(0.11, 0.14)  # of striking, share of the string
-        self.bright_hz = rng.uniform(3500, 9000) if santur else rng.uniform(1000, 4500)  # of the mallet, at its loudest
+        self.place = rng.uniform(0.05, 0.2) if santur else rng.uniform(0.11, 0.14)  # of striking, share of the string
+        # Bare mallets are bright, those with felt on them nearly as soft as a piano's hammers.
+        bright_hz = (1500, 9000) if santur else (1000, 4500)
+        self.bright_hz = np.exp(rng.uniform(*np.log(bright_hz)))  # of the mallet, at its loudest
+        self.fall = rng.uniform(0.4, 1.1) if santur else 0.5  # of the higher partials, a power of their number
         self.stiffness = 10 ** (rng.uniform(-4.6, -4.0) if santur else rng.uniform(-3.6, -3.2))  # B at 250 Hz
+        self.thump = 10 ** (rng.uniform(-0.5, 1.3) if santur else rng.uniform(-1.5, -0.3))  # the soundboard's, under it
+        self.contact = rng.uniform(0.0008, 0.003)  # seconds that the mallet's blow lasts
         self.knock = rng.uniform(0.15, 0.5) if santur else rng.uniform(0.1, 0.3)  # mallet's noise on the soundboard
         self.body = _walnut(rng) if santur else _soundboard(rng)
         self.release = None if santur else rng.uniform(0.06, 0.16)  # seconds after a note; None: nothing damps it
@@ -124,7 +129,14 @@ class Struck:
                 soft = 0.7 if stroke.manner == "slur" else 1.0
                 self._strike(rng, strings, start, stroke.seconds, stroke.hz, soft * stroke.level)
                 _knock(rng, knocks, start, (0.004, 0.012), self.knock * stroke.level)
+                self._thump(rng, knocks, start, soft * stroke.level)
         return convolve(strings + knocks, self.body)
+
+    def _thump(self, rng: np.random.Generator, out: np.ndarray, start: int, level: float) -> None:
+        """The blow's push on the soundboard, half a sine, which the body makes a short low tone of; in place."""
+        length = min(max(2, int(self.contact * rng.uniform(0.8, 1.25) * SAMPLE_RATE)), len(out) - start)
+        pulse = np.sin(np.pi * (np.arange(length) + 0.5) / length)
+        out[start : start + length] += self.thump * level * pulse
 
     def _strike(
         self, rng: np.random.Generator, out: np.ndarray, start: int, seconds: float, hz: float, level: float
@@ -134,7 +146,7 @@ class Struck:
         partials = hz * k * np.sqrt(1 + self.stiffness * (hz / 250) ** 1.2 * k**2)
         corner = self.bright_hz * (0.4 + 0.6 * level)
         amplitude = np.abs(np.sin(np.pi * k * self.place * np.exp(rng.normal(0, 0.04)))) + 0.02
-        amplitude = amplitude / np.sqrt(k) / (1 + (partials / corner) ** 2)
+        amplitude = amplitude / k**self.fall / (1 + (partials / corner) ** 2)
         amplitude *= level / np.sqrt((amplitude**2).sum()) * np.exp(rng.normal(0, 0.2, len(k)))
         t60 = self.t60 * (250 / hz) ** self.slope / (1 + (partials / self.damping_hz) ** 1.3)
         t60 = t60 * np.exp(rng.normal(0, 0.15, len(k)))
@@ -147,7 +159,7 @@ class Struck:
             strings.append((partials[several] * detune, decay, amplitude[several] * rng.uniform(0.5, 1.0)))
         partials, t60, amplitude = (np.concatenate(values) for values in zip(*strings, strict=True))
         phase = rng.uniform(-0.4, 0.4, len(partials))
-        fade, lasts = 120, self.t60
+        fade, lasts = SAMPLE_RATE // 2, min(self.t60, 3.0)
         if self.release is not None:
             fade, lasts = int(self.release * SAMPLE_RATE), seconds + self.release
         ring(out, start, partials, t60, amplitude, phase, int(lasts * SAMPLE_RATE), fade)
@@ -157,9 +169,10 @@ def _walnut(rng: np.random.Generator) -> np.ndarray:
     """A santur's flat walnut box: weak below 200 Hz, many middling resonances, silvery above."""
     centres = np.exp(rng.uniform(np.log(200), np.log(2500), 8))
     gains = decibels(rng.uniform(0, 7, 8))
-    low = 1 / (1 + (rng.uniform(170, 260) / np.maximum(BODY_HZ, 1)) ** 2)
-    peaks = resonances(BODY_HZ, centres, centres * rng.uniform(0.08, 0.25, 8), gains)
-    return minimum_phase((1 + peaks) * low * wrinkles(rng, 2.2))
+    low = 1 / (1 + (rng.uniform(90, 240) / np.maximum(BODY_HZ, 1)) ** 2)
+    high = 1 / np.sqrt(1 + (BODY_HZ / np.exp(rng.uniform(np.log(2000), np.log(14_000)))) ** 2)
+    peaks = resonances(BODY_HZ, centres, centres * rng.uniform(0.05, 0.2, 8), gains)
+    return minimum_phase((1 + peaks) * low * high * wrinkles(rng, 2.2))
 
 
 def _soundboard(rng: np.random.Generator) -> np.ndarray:
