@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,15 @@ class Measured:
 
 def measure(name: str, samples: np.ndarray) -> Measured:
     """What a mono recording at 24,000 Hz sounds like, in few numbers."""
-    sound = samples.astype(np.float64)
+    # After a moment of silence, so that a file cut at its first note begins with an onset.
+    sound = np.concatenate([np.zeros(SAMPLE_RATE // 20), samples.astype(np.float64)])
     hz, power = signal.welch(sound, SAMPLE_RATE, nperseg=4096)
     bands = [power[(hz >= centre / 2**0.5) & (hz < centre * 2**0.5)].sum() for centre in _OCTAVES]
     onsets = _onsets(sound)
     envelopes = np.array([_envelope(sound, low, high) for low, high in _DECAY_BANDS])
     decays: list[list[float]] = [[] for _ in _DECAY_BANDS]
     attacks = []
-    for first, end in zip(onsets, [*onsets[1:], envelopes.shape[1]], strict=True):
+    for first, end in pairwise([*onsets, envelopes.shape[1]]):
         for i, envelope in enumerate(envelopes):
             part = envelope[first:end]
             if len(part) < _SHORTEST:
@@ -115,8 +117,9 @@ def _pitches(sound: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, size)), size)[::hop]
     power = (frames**2).sum(axis=1)
     frames = frames[power >= np.median(power)] * np.hanning(size)
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, 2 * size)) ** 2)
-    correlation /= np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)  # long lags count as short ones
+    correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, 2 * size)) ** 2)[:, : size // 2]
+    window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)[: size // 2]
+    correlation /= window  # long lags count as short ones
     lags = np.arange(SAMPLE_RATE // 1500, SAMPLE_RATE // 80)
     here = correlation[:, lags]
     peak = (here > correlation[:, lags - 1]) & (here >= correlation[:, lags + 1])
