@@ -48,7 +48,7 @@ class Style:
 
 STYLES = {
     "tar": Style(grace=0.14, spare=0.7, roll=0.5, drone=0.25, split=0.35),
-    "setar": Style(grace=0.18, spare=0.7, roll=0.4, drone=0.5, split=0.35),
+    "setar": Style(grace=0.18, spare=0.9, roll=0.4, drone=0.7, split=0.35),
     "santur": Style(grace=0.12, spare=0.7, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
     "piano": Style(grace=0.10, spare=0.7, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
     "kamancheh": Style(grace=0.28, slur=0.55),

@@ -23,14 +23,14 @@ class Plucked:
     def __init__(self, rng: np.random.Generator, instrument: str) -> None:
         tar = instrument == "tar"
         self.t60 = rng.uniform(0.9, 2.0) if tar else rng.uniform(1.7, 4.5)  # seconds, of a string at 200 Hz
-        self.damping_hz = rng.uniform(1800, 4500) if tar else rng.uniform(2500, 7000)  # rings half as long
+        self.damping_hz = rng.uniform(1800, 4500) if tar else rng.uniform(3000, 10_000)  # rings half as long
         self.place = rng.uniform(0.07, 0.13) if tar else rng.uniform(0.12, 0.22)  # of plucking, share of the string
         self.wander = rng.uniform(0.05, 0.2)  # how much that varies between strokes
-        self.bright_hz = rng.uniform(4000, 11_000) if tar else rng.uniform(3500, 11_000)  # of the stroke, at its loudest
+        self.bright_hz = rng.uniform(4000, 11_000) if tar else rng.uniform(4500, 15_000)  # of the stroke, at its loudest
         self.detune = rng.uniform(1.0, 6.0)  # cents between the strings of a course
         self.crossing = rng.uniform(0.0006, 0.002) if tar else rng.uniform(0.0015, 0.004)  # seconds from one to another
         self.stiffness = 10 ** rng.uniform(-4.6, -3.9)  # B of f_k = k f0 sqrt(1 + B k^2)
-        self.click = rng.uniform(0.25, 0.7) if tar else rng.uniform(0.08, 0.35)  # the stroke's noise on the body
+        self.click = rng.uniform(0.25, 0.9) if tar else rng.uniform(0.15, 0.8)  # the stroke's noise on the body
         self.body = _skin(rng) if tar else _wood(rng)
 
     def play(self, rng: np.random.Generator, strokes: list[Stroke], n: int) -> np.ndarray:
@@ -52,11 +52,11 @@ class Plucked:
         self, rng: np.random.Generator, out: np.ndarray, at: int, seconds: float, hz: float, level: float, soft: float
     ) -> None:
         """Both strings of a course; ideal plucked-string amplitudes sin(pi k beta) / k under the stroke's spectrum."""
-        k = np.arange(1, min(64, int(10_500 / hz)) + 1)
+        k = np.arange(1, min(56, int(10_500 / hz)) + 1)
         partials = hz * k * np.sqrt(1 + self.stiffness * k**2)
         place = self.place * np.exp(rng.normal(0, self.wander))
         corner = self.bright_hz * (0.45 + 0.55 * level) * soft
-        amplitude = np.sin(np.pi * k * place) / k / (1 + (partials / corner) ** 2)
+        amplitude = np.sin(np.pi * k * place) / k / np.sqrt(1 + (partials / corner) ** 2)
         amplitude *= level / np.sqrt((amplitude**2).sum() + 1e-12) * np.exp(rng.normal(0, 0.15, len(k)))
         t60 = self.t60 * (200 / hz) ** 0.35 / (1 + (partials / self.damping_hz) ** 1.5)
         t60 = t60 * np.exp(rng.normal(0, 0.12, len(k)))
@@ -84,17 +84,19 @@ def _skin(rng: np.random.Generator) -> np.ndarray:
     gains = decibels(rng.uniform([6, 8, 10, 3], [10, 13, 14, 8]))
     low = 1 / (1 + (rng.uniform(200, 300) / np.maximum(BODY_HZ, 1)) ** 3)
     high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 8000)) ** 2)
-    return minimum_phase((0.4 + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 2.5))
+    membrane = decibels(rng.uniform(-8, 5))  # what the skin radiates between and above its resonances
+    return minimum_phase((membrane + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 2.5))
 
 
 def _wood(rng: np.random.Generator) -> np.ndarray:
-    """A setar's small mulberry bowl: an air resonance, a few narrow wooden ones, thin above."""
+    """A setar's small mulberry bowl: an air resonance, a few narrow wooden ones, much above them."""
     centres = rng.uniform([190, 340, 600, 1300], [270, 470, 850, 2000])
     widths = centres * rng.uniform(0.06, 0.16, 4)
-    gains = decibels(rng.uniform([7, 9, 7, 3], [11, 14, 12, 8]))
-    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 9000)) ** 2)
-    low = 1 / (1 + (rng.uniform(110, 160) / np.maximum(BODY_HZ, 1)) ** 2)
-    return minimum_phase((1 + resonances(BODY_HZ, centres, widths, gains)) * high * low * wrinkles(rng, 2.5))
+    gains = decibels(rng.uniform([8, 6, 5, 3], [15, 13, 12, 9]))
+    high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(5000, 16_000)) ** 2)
+    low = 1 / (1 + (rng.uniform(80, 150) / np.maximum(BODY_HZ, 1)) ** 2)
+    board = decibels(rng.uniform(4, 20))  # what the board radiates between and above its resonances
+    return minimum_phase((board + resonances(BODY_HZ, centres, widths, gains)) * high * low * wrinkles(rng, 2.5))
 
 
 class Struck:
@@ -159,7 +161,7 @@ class Struck:
             strings.append((partials[several] * detune, decay, amplitude[several] * rng.uniform(0.5, 1.0)))
         partials, t60, amplitude = (np.concatenate(values) for values in zip(*strings, strict=True))
         phase = rng.uniform(-0.4, 0.4, len(partials))
-        fade, lasts = SAMPLE_RATE // 2, min(self.t60, 3.0)
+        fade, lasts = SAMPLE_RATE // 2, min(self.t60, 2.6)
         if self.release is not None:
             fade, lasts = int(self.release * SAMPLE_RATE), seconds + self.release
         ring(out, start, partials, t60, amplitude, phase, int(lasts * SAMPLE_RATE), fade)
