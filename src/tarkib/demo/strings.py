@@ -26,7 +26,7 @@ class Plucked:
         self.damping_hz = rng.uniform(1800, 4500) if tar else rng.uniform(3000, 10_000)  # rings half as long
         self.place = rng.uniform(0.07, 0.13) if tar else rng.uniform(0.12, 0.22)  # of plucking, share of the string
         self.wander = rng.uniform(0.05, 0.2)  # how much that varies between strokes
-        self.bright_hz = rng.uniform(4000, 11_000) if tar else rng.uniform(4500, 15_000)  # of the stroke, at its loudest
+        self.bright_hz = rng.uniform(4000, 11_000) if tar else rng.uniform(4500, 15_000)  # of the loudest stroke
         self.detune = rng.uniform(1.0, 6.0)  # cents between the strings of a course
         self.crossing = rng.uniform(0.0006, 0.002) if tar else rng.uniform(0.0015, 0.004)  # seconds from one to another
         self.stiffness = 10 ** rng.uniform(-4.6, -3.9)  # B of f_k = k f0 sqrt(1 + B k^2)
@@ -161,6 +161,7 @@ class Struck:
             strings.append((partials[several] * detune, decay, amplitude[several] * rng.uniform(0.5, 1.0)))
         partials, t60, amplitude = (np.concatenate(values) for values in zip(*strings, strict=True))
         phase = rng.uniform(-0.4, 0.4, len(partials))
+        # Undamped strings ring on longer, but other strokes soon cover them, and a long note takes long to make.
         fade, lasts = SAMPLE_RATE // 2, min(self.t60, 2.6)
         if self.release is not None:
             fade, lasts = int(self.release * SAMPLE_RATE), seconds + self.release
