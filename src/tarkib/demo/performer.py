@@ -18,7 +18,7 @@ from tarkib.vocabulary import PERCUSSION
 
 # An instrument's player, and its lowest and highest note in Hz; a singer's are their own.
 _PLAYERS: dict[str, tuple[type, float, float]] = {
-    "ney": (Blown, 190.0, 1000.0),
+    "ney": (Blown, 190.0, 1250.0),
     "tar": (Plucked, 131.0, 900.0),
     "santur": (Struck, 165.0, 1400.0),
     "kamancheh": (Bowed, 196.0, 1050.0),
@@ -26,7 +26,7 @@ _PLAYERS: dict[str, tuple[type, float, float]] = {
     "tonbak": (Drum, 0.0, 0.0),
     "piano": (Struck, 110.0, 1760.0),
     "violin": (Bowed, 196.0, 1400.0),
-    "setar": (Plucked, 131.0, 800.0),
+    "setar": (Plucked, 116.0, 800.0),
     "avaz": (Singer, 0.0, 0.0),
 }
 
@@ -42,14 +42,15 @@ class Style:
     drone: float = 0.0  # a drone or bass on a strong pulse
     octave: float = 0.0  # a note doubled at the octave below
     split: float = 0.0  # a long note struck twice
+    spare: float = 0.1  # at most: a short note on a weak pulse left out, the one before it ringing on
     roll_rate: tuple[float, float] = (11.0, 14.0)  # strokes a second, the range performers are drawn from
 
 
 STYLES = {
-    "tar": Style(grace=0.14, roll=0.5, drone=0.25, split=0.35),
-    "setar": Style(grace=0.18, roll=0.4, drone=0.5, split=0.35),
-    "santur": Style(grace=0.12, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
-    "piano": Style(grace=0.10, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
+    "tar": Style(grace=0.14, spare=0.7, roll=0.5, drone=0.25, split=0.35),
+    "setar": Style(grace=0.18, spare=0.9, roll=0.4, drone=0.7, split=0.35),
+    "santur": Style(grace=0.12, spare=0.7, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
+    "piano": Style(grace=0.10, spare=0.7, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
     "kamancheh": Style(grace=0.28, slur=0.55),
     "violin": Style(grace=0.25, slur=0.5),
     "ney": Style(grace=0.30, slur=0.6),
@@ -71,11 +72,12 @@ def arrange(
     taste = {name: getattr(usual, name) * rng.uniform(0.5, 1.5) for name in ("grace", "roll", "slur", "flip", "drone")}
     taste |= {name: getattr(usual, name) * rng.uniform(0.3, 1.7) for name in ("octave", "split")}
     rate = rng.uniform(*usual.roll_rate)
+    spare = rng.uniform(0, usual.spare)
     shift = _octave(rng, tune, low, high)
     strokes: list[Stroke] = []
     for phrase in tune.phrases:
         for i, note in enumerate(phrase):
-            if 0 < i < len(phrase) - 1 and note.weight < 0.5 and note.seconds < 0.3 and rng.random() < 0.08:
+            if 0 < i < len(phrase) - 1 and note.weight < 0.75 and note.seconds < 0.6 and rng.random() < spare:
                 continue
             hz = _within(_pitch(tune, instrument, note.cents) * shift, low, high)
             start = max(0.02, note.start + late + rng.normal(0, 0.005))

@@ -101,7 +101,7 @@ class Bowed:
             swell=rng.uniform(0.035, 0.08),
             gap=rng.uniform(0.02, 0.045),
             vibrato_hz=rng.uniform(4.6, 6.2) if kamancheh else rng.uniform(5.2, 6.8),
-            vibrato_cents=rng.uniform(8, 30) if kamancheh else rng.uniform(14, 36),
+            vibrato_cents=rng.uniform(8, 30) if kamancheh else rng.uniform(3, 36),
             vibrato_level=rng.uniform(0.02, 0.12),
             unsteady_cents=rng.uniform(3, 8),
             scoop_cents=rng.uniform(40, 110) if kamancheh else rng.uniform(20, 60),
@@ -111,7 +111,7 @@ class Bowed:
         # Bowing at 1/m of the string leaves every m-th harmonic weak.
         place = 0.25 + 0.75 * np.abs(np.sin(np.pi * k * rng.uniform(0.07, 0.15)))
         harmonics = -1j * place / k * np.exp(1j * rng.normal(0, 0.25, len(k)))
-        corner = rng.uniform(16, 26) if kamancheh else rng.uniform(12, 22)
+        corner = rng.uniform(14, 26) if kamancheh else rng.uniform(5, 22)
         # The string under a light and a heavy bow.
         self.soft = wavetables(harmonics * np.exp(-k / (0.35 * corner)))
         self.loud = wavetables(harmonics * np.exp(-k / corner))

@@ -20,7 +20,7 @@ BODY_HZ = np.linspace(0.0, SAMPLE_RATE / 2, BODY_TAPS + 1)
 """Frequencies at which a body's or a microphone's response is given, shape (2049,)."""
 
 _TOP_HZ = 11_000.0  # no partial is made above this
-_FLOOR_DB = 58.0
+_FLOOR_DB = 55.0  # below the loudest partial of a note, where no room or microphone lets it be heard
 _LIMITS = np.floor(4 * 2 ** (np.arange(12) / 2.2)).astype(np.int64)  # harmonics in each row of a wavetable
 
 
