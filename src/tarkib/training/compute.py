@@ -104,6 +104,17 @@ def enough_memory(what: str, remedies: str) -> Iterator[None]:
         raise TarkibError(f"the GPU's memory is too small for {what}: {remedies}") from error
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute with this many threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
     """Call `function(model, *arguments)` here if `count` is 1, else in as many processes, each with a model of `build`.
 

@@ -7,6 +7,7 @@ batch, so they learn what one would learn, up to rounding and dropout.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def train(
             network, chosen = PooledHead(model), Devices(chosen.kind, 1)
             machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
-        log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
+        # A head alone is too small for several threads: on a busy machine they wait for each other ten times as long.
+        with compute.threads(1) if model.frozen else nullcontext():
+            log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
         sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
         near, states = (
