@@ -161,6 +161,8 @@ def draw(file: Path, instrument: str, drawn: Sequence[Measured], real: Sequence[
             axes.tick_params(labelsize=8)
             if field in ("decay_s", "pitch_hz"):
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter("{x:g}")
         handles, labels = every[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
         figure.suptitle(f"{instrument}: {len(drawn)} solos of the orchestra, {len(real)} real recordings", fontsize=10)
