@@ -68,6 +68,8 @@ def test_windows_cover_the_clip_and_short_sound_is_one_window(network):
         (moved,) = network.all_hidden_states(other)
         assert not torch.allclose(moved[:, changed], state[:, changed], atol=1e-3)
         torch.testing.assert_close(moved[:, 1 - changed], state[:, 1 - changed])
+    (alone,) = network.all_hidden_states(torch.stack([*samples, *samples.flip(0), samples[0]]))
+    torch.testing.assert_close(alone[[0, 1, 4]], state[[0, 1, 0]])
     (short,) = network.all_hidden_states(samples[:, :12_000])
     assert short.shape == (2, 1, 200)
     (silence,) = network.all_hidden_states(torch.zeros(1, 12_000))

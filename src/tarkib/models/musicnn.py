@@ -48,6 +48,9 @@ _WINDOW, _HOP = 768, 384
 _FRAMES, _STRIDE = 187, 126
 """Length of a window and from one to the next: two windows are the 313 frames of five seconds exactly."""
 
+_IN_CACHE = 2
+"""Windows that a CPU takes at once: what more of them fill its caches do not hold, and they take twice as long each."""
+
 _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "conv2d": (nn.Conv1d, nn.Conv2d),
     "batch_normalization": (nn.BatchNorm1d, nn.BatchNorm2d),
@@ -111,7 +114,12 @@ class Musicnn(nn.Module):
         """The hidden state of normalised samples `[B, n]`, as a tuple of one."""
         frames = self.log_mel(LEVEL * samples)
         windows = frames.unfold(1, min(_FRAMES, frames.shape[1]), _STRIDE).transpose(2, 3)
-        return (self.penultimate(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]),)
+        several = windows.flatten(0, 1)
+        if several.device.type == "cpu" and not self.training and not torch.compiler.is_exporting():
+            states = torch.cat([self.penultimate(some) for some in several.split(_IN_CACHE)])
+        else:
+            states = self.penultimate(several)
+        return (states.unflatten(0, windows.shape[:2]),)
 
     @torch.no_grad()
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
