@@ -24,15 +24,19 @@ HAS_MUSICNN := $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.fin
 GET_MUSICNN := $(BIN)/pip install --no-deps --require-hashes --requirement requirements-musicnn.lock
 NO_MUSICNN := the package musicnn is not installed (for the backbone of that name: $(GET_MUSICNN))
 
-repro: $(BIN)/.installed
+# Another backbone where the weights of musicnn could not be installed.
+.PHONY: backbone
+backbone: $(BIN)/.installed
 	@if grep -Eq '^ +backbone: *musicnn *(#|$$)' params.yaml && ! $(HAS_MUSICNN); then \
-		echo '$(NO_MUSICNN); params.yaml named it and now names mert-tiny'; \
+		echo '$(NO_MUSICNN); params.yaml named it and now names mert-tiny, finetune: full'; \
 		sed -i.before -e 's/^\( *backbone: *\)musicnn/\1mert-tiny/' \
 			-e 's/^\( *finetune: *\)frozen/\1full/' params.yaml && rm params.yaml.before; fi
+
+repro: backbone
 	dvc repro
 	dvc metrics show
 
-compare: $(BIN)/.installed
+compare: backbone
 	tarkib compare
 
 test: $(BIN)/.installed

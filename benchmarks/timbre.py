@@ -124,7 +124,7 @@ def _pitches(sound: np.ndarray) -> np.ndarray:
     here = correlation[:, lags]
     peak = (here > correlation[:, lags - 1]) & (here >= correlation[:, lags + 1])
     strong = peak & (here > 0.85 * np.max(np.where(peak, here, -np.inf), axis=1, keepdims=True))
-    return SAMPLE_RATE / lags[strong.argmax(axis=1)]
+    return SAMPLE_RATE / lags[strong.argmax(axis=1)][strong.any(axis=1)]
 
 
 def played(instrument: str) -> list[Measured]:

@@ -228,6 +228,18 @@ def test_collections_are_folders_above_the_instruments(tmp_path):
         find(tmp_path)
 
 
+def test_folders_that_contradict_each_other_are_rejected(tmp_path):
+    """A collection is no dastgah, and holds one instrument at a time; a table decides."""
+    for path in ("shur/tar/a.wav", "radif/Avaz/Dashti/tar/b.wav", "radif/Avaz/tar/c.wav", "radif/tar/shur/tar/d.wav"):
+        put(tmp_path / path)
+    (tmp_path / "recordings.csv").write_text("path,instrument,dastgah\nradif/Avaz/tar/c.wav,tar,shur\n")
+    found = find(tmp_path)
+    remedy = "contradict each other; label it in recordings.csv"
+    assert found["shur/tar/a.wav"].reason == f"folders 'shur' and 'tar' {remedy}"
+    assert found["radif/Avaz/Dashti/tar/b.wav"].reason == f"folders 'tar' and 'Avaz' {remedy}"
+    assert [path for path, one in found.items() if one.usable] == ["radif/Avaz/tar/c.wav", "radif/tar/shur/tar/d.wav"]
+
+
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), os.remove])
 def test_a_recording_that_changes_meanwhile_is_an_error(tmp_path, change):
     path = put(tmp_path / "ney/a.wav")

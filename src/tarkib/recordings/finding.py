@@ -13,6 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -239,6 +240,8 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
     instrument_folder, dastgah_folder, *_ = [*above[at:], "", ""]
     name = labels["instrument"] or instrument_folder
     labels["instrument"] = instrument = vocabulary.instrument(name)
+    if at and not row.get("instrument") and (other := _doubt(above, at)):
+        return labels, f"folders {shown(other)} and {shown(name)} contradict each other; label it in recordings.csv"
     if instrument is None:
         cell = row.get("instrument")
         where = _where(cell, cell or "/".join(above)) if name else "file outside any folder"
@@ -252,6 +255,14 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
     remedy = "leave it blank" if row.get("dastgah") else f"put the file directly in {instrument_folder}/"
     where, known = _where(row.get("dastgah"), name), ", ".join(vocabulary.DASTGAHS)
     return labels, f"unknown dastgah ({where}); known are {known}; where it is not known, {remedy}"
+
+
+def _doubt(folders_above: list[str], at: int) -> str | None:
+    """A folder that makes another doubtful: a dastgah above the instrument, or a second instrument in a collection."""
+    outer = (folder for folder in folders_above[:at] if vocabulary.dastgah(folder))
+    known = vocabulary.instrument(folders_above[at])
+    inner = (folder for folder in folders_above[at + 1 :] if vocabulary.instrument(folder) not in (None, known))
+    return next(chain(outer, inner), None)
 
 
 def _where(cell: str | None, name: str) -> str:
