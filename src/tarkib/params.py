@@ -133,6 +133,7 @@ class Train(_Section):
     schedule: Literal["linear", "cosine", "constant"]
     max_grad_norm: Annotated[float, _between(0, 1e6)]
     pos_weight: Annotated[float, _between(1e-3, 1e3)]
+    label_smoothing: Annotated[float, _between(0, 0.9)]
     augmentation: Literal["none", "light", "strong"]
 
 

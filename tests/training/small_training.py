@@ -103,7 +103,7 @@ def plain_mert() -> InstrumentClassifier:
 def settings(**changed: object) -> Train:
     values = {"seed": 1, "epochs": 3, "batch_size": 8, "accumulate": 1, "schedule": "linear", "pos_weight": 0.8}
     rates = {"learning_rate": 5e-3, "head_learning_rate": None, "weight_decay": 0.01, "warmup_fraction": 0.1}
-    return Train(**{**values, **rates, "max_grad_norm": 1.0, "augmentation": "none", **changed})
+    return Train(**{**values, **rates, "max_grad_norm": 1.0, "label_smoothing": 0.0, "augmentation": "none", **changed})
 
 
 def fit(

@@ -179,15 +179,21 @@ def test_a_best_epoch_with_a_far_higher_loss_than_the_lowest_is_warned_of(capsys
     assert capsys.readouterr().out.startswith(expected) == warned
 
 
-def test_the_loss_is_weighted_binary_cross_entropy(tmp_path):
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_weighted_binary_cross_entropy(tmp_path, smoothing):
     model, data = classifier(dropout=0.0), Clips(8, 1)
     model.backbone.dropout.p = 0.0
     scores = torch.sigmoid(torch.from_numpy(predict(model, data, 8, "cpu"))).double()
     labels = torch.from_numpy(data.labels).double()
-    expected = -(0.8 * labels * torch.log(scores) + (1 - labels) * torch.log(1 - scores)).mean()
-    result = fit(model, tmp_path, data=data, validation=data, epochs=1, learning_rate=1e-12)
-    assert result.history[0]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
-    assert result.history[0]["validation_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+    def loss(labels: torch.Tensor) -> float:
+        return float(-(0.8 * labels * torch.log(scores) + (1 - labels) * torch.log(1 - scores)).mean())
+
+    options = {"epochs": 1, "learning_rate": 1e-12, "label_smoothing": smoothing}
+    (row,) = fit(model, tmp_path, data=data, validation=data, **options).history
+    smooth = torch.where(labels == 1, 1 - smoothing / 2, smoothing / 2)
+    assert row["train_loss"] == pytest.approx(loss(smooth), rel=1e-5)
+    assert row["validation_loss"] == pytest.approx(loss(labels), rel=1e-5), "comparable between settings"
 
 
 def test_accumulated_batches_are_one_large_batch(tmp_path):

@@ -226,9 +226,15 @@ class _ClassifierTrainer(ResumableTrainer):
         return self.optimizer
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
-        """Binary cross-entropy, its positives weighted by `pos_weight`, averaged over clips and labels."""
+        """Binary cross-entropy, its positives weighted by `pos_weight`, averaged over clips and labels.
+
+        Label smoothing s turns the labels 0 and 1 into s / 2 and 1 - s / 2 (Szegedy et al., Rethinking the Inception
+        architecture, CVPR 2016, section 7, for two classes).
+        """
         logits = model(inputs["samples"]).float()
-        return binary_cross_entropy_with_logits(logits, inputs["labels"], pos_weight=self.pos_weight.to(logits.device))
+        smoothing = self.params.label_smoothing
+        labels = inputs["labels"] * (1 - smoothing) + smoothing / 2
+        return binary_cross_entropy_with_logits(logits, labels, pos_weight=self.pos_weight.to(logits.device))
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         """No loss, the logits and the labels of a validation batch."""
