@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Once `program` guards it: some of them take a second to load.
-    from tarkib.cli import annotate, app, compare, export, fetch_backbone, predict, preview, track, verify
+    from tarkib.cli import annotate, app, compare, export, fetch_backbone, init, predict, preview, track, verify
 
     parser = argparse.ArgumentParser(prog="tarkib", description="Recognises the instruments of Persian music.")
     traceback = f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
@@ -29,6 +29,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     summaries = {
         predict: "which instruments play when",
         annotate: "tempo, tonic and dastgah of recordings",
+        init: "start a project of your own in a new folder",
         compare: "which way of mixing teaches best: compare the modes over seeds",
         app: "a page that recognises recordings and labels excerpts",
         preview: "a page to listen to a data set",

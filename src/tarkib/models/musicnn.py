@@ -15,6 +15,7 @@ from torch import nn
 from tarkib.errors import TarkibError
 from tarkib.models import tensor_bundle
 from tarkib.models.checkpoint import Checked, load_weights
+from tarkib.runtime.project import GET_MUSICNN
 
 CHECKSUMS = (
     "da2d7bb670b2b31e9bc441bb1bd75eca31b5b061f963cc1f9630c1aff3238f57",
@@ -60,10 +61,7 @@ _LAYER_NAMES = {"weight": "kernel", "bias": "bias"}
 _NORM_NAMES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 _ANOTHER = "choose another backbone (dvc exp run -S model.backbone=mert-tiny -S model.finetune=full)"
-_REMEDY = (
-    "install it again (.venv/bin/pip install --force-reinstall --no-deps --require-hashes -r "
-    f"requirements-musicnn.lock), or {_ANOTHER}"
-)
+_REMEDY = f"install it again ({GET_MUSICNN} --force-reinstall), or {_ANOTHER}"
 
 
 class MusicnnConfig(Checked):
@@ -184,8 +182,8 @@ def published_tensors() -> dict[str, torch.Tensor]:
     package = find_spec("musicnn")  # imports nothing: the package itself would import TensorFlow
     if package is None or not package.submodule_search_locations:
         raise TarkibError(
-            "model.backbone: the weights of musicnn are not installed; install them (.venv/bin/pip install --no-deps "
-            f"--require-hashes -r requirements-musicnn.lock, as `make` does), or {_ANOTHER}"
+            f"model.backbone: the weights of musicnn are not installed; install them ({GET_MUSICNN}, as `make` does), "
+            f"or {_ANOTHER}"
         )
     prefix = f"{package.submodule_search_locations[0]}/MTT_musicnn/"
     tensors = tensor_bundle.read(prefix, CHECKSUMS, _REMEDY)

@@ -15,6 +15,9 @@ EVALUATION_PLOTS = Path("plots/evaluation")
 OVERVIEW = Path("plots/overview.png")
 METRICS = Path("metrics")
 
+GET_MUSICNN = "pip install --no-deps --require-hashes -r requirements-musicnn.lock"
+"""Installs the package that holds the weights of the backbone of its name."""
+
 
 def root() -> Path:
     """Root of the project: DVC runs a queued experiment in a copy and names the original in DVC_ROOT."""
