@@ -1,8 +1,8 @@
 # make repro    set up and run the pipeline on the built-in demo     make test    set up and run all tests
 # make compare  run the four modes with two seeds, if not done yet   make check   linters, types and fast tests
 # make lint     linters and types                                   make lock    renew requirements.lock
-# make clean    remove the environment and caches
-.PHONY: repro compare test check lint lock clean
+# make docs     the documentation site, in site/                    make clean  remove the environment and caches
+.PHONY: repro compare test check lint docs lock clean
 
 # The first that runs and is 3.11 or 3.12: a name on the path may be a version manager's empty shell.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
@@ -49,6 +49,9 @@ lint: $(BIN)/.installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: $(BIN)/.installed
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
 
 # Exact versions from the lock first, then the package itself, without looking for anything further.
 $(BIN)/.installed: requirements.lock requirements-musicnn.lock pyproject.toml
