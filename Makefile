@@ -51,7 +51,7 @@ lint: $(BIN)/.installed
 	mypy
 
 docs: $(BIN)/.installed
-	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 # Exact versions from the lock first, then the package itself, without looking for anything further.
 $(BIN)/.installed: requirements.lock requirements-musicnn.lock pyproject.toml

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_it_builds_without_warnings_such_as_dead_links(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", tmp_path / "site"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Recogniser" in (tmp_path / "site/api/index.html").read_text()
