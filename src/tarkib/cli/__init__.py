@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Once `program` guards it: some of them take a second to load.
-    from tarkib.cli import annotate, app, compare, export, fetch_backbone, init, predict, preview, track, verify
+    from tarkib.cli import annotate, app, compare, export, fetch_backbone, init, predict, preview, push, track, verify
 
     parser = argparse.ArgumentParser(prog="tarkib", description="Recognises the instruments of Persian music.")
     traceback = f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
@@ -34,6 +34,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         app: "a page that recognises recordings and labels excerpts",
         preview: "a page to listen to a data set",
         export: "mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX",
+        push: "publish a classifier on the Hugging Face hub",
         verify: "check a data set of mixtures",
         track: "log to MLflow what its store did not accept",
         fetch_backbone: "download a published MERT once, check it, and show how to pin it",

@@ -33,5 +33,8 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model``."""
-    source = "a classifier's folder or a model of MLflow, such as models:/tarkib@best (default: %(default)s)"
+    source = (
+        "a classifier's folder, a model of MLflow (models:/tarkib@best) or one of the Hugging Face hub "
+        "(hf://owner/name); default: %(default)s"
+    )
     parser.add_argument("--model", default="models/classifier", metavar="MODEL", help=source)

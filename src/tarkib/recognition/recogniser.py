@@ -19,6 +19,7 @@ from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.models.checkpoint import read_json
+from tarkib.recognition import hub
 from tarkib.recognition.result import Recognition
 from tarkib.runtime import mlflow_store
 from tarkib.training.prediction import predict
@@ -44,14 +45,15 @@ class Recogniser:
 
     @classmethod
     def load(cls, source: Path | str = "models/classifier", *, device: str = "auto") -> "Recogniser":
-        """Load a classifier's folder, or a model of MLflow (``models:/tarkib@best``, ``runs:/<id>/classifier``).
+        """Load a classifier from its folder, from MLflow or from the Hugging Face hub.
 
-        MLflow's store is MLFLOW_TRACKING_URI, else that of the project in the working directory. Raises TarkibError
-        where the model is missing or damaged.
+        For example ``models:/tarkib@best`` or ``runs:/<id>/classifier``; ``hf://owner/name`` or
+        ``hf://owner/name@revision``. MLflow's store is MLFLOW_TRACKING_URI, else that of the project in the working
+        directory. Raises TarkibError where the model is missing or damaged, or cannot be downloaded.
         """
         uri = str(source)
         is_uri = uri.startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/"))
-        folder = _download(uri) if is_uri else Path(source)
+        folder = _download(uri) if is_uri else hub.download(uri) if uri.startswith(hub.SCHEME) else Path(source)
         if not folder.is_dir():
             problem = "is a file" if folder.exists() else "no such model; run dvc repro (or dvc pull)"
             raise TarkibError(f"{source}: {problem}; name a classifier's folder, such as models/classifier")
