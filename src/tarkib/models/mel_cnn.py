@@ -91,10 +91,14 @@ class LogMel(nn.Module):
     @torch.no_grad()
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrogram, float32 `[B, bands, T]`, of samples `[B, n]`."""
+        return torch.log(self.power(samples) + 1e-4)
+
+    @torch.no_grad()
+    def power(self, samples: torch.Tensor) -> torch.Tensor:
+        """Power in the bands, float32 `[B, bands, T]`, of samples `[B, n]`."""
         with torch.autocast(samples.device.type, enabled=False):
             length, window = len(self.window), self.window
             spectrum = torch.stft(
                 samples.float(), length, self.hop, window=window, center=self.center, return_complex=True
             )
-            power = spectrum.real.square() + spectrum.imag.square()
-            return torch.log(self.filterbank @ power + 1e-4)
+            return self.filterbank @ (spectrum.real.square() + spectrum.imag.square())
