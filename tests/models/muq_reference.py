@@ -1,6 +1,8 @@
 """Writes muq_reference.npz: what the authors' code gives for a small MuQ with made weights.
 
     python muq_reference.py      # muq 0.1.0 with its dependencies, transformers 4.57.1 (5 does not run it)
+
+The tests make the same checkpoint by `checkpoint`.
 """
 
 import json
@@ -72,6 +74,18 @@ def weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
     else:
         values = 0.2 * values + name.endswith("weight")
     return values.astype(np.float32)
+
+
+def checkpoint(folder: Path) -> Path:
+    """Write the small MuQ as its authors' code writes it, and return the folder."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    with np.load(FILE) as reference:
+        (folder / "config.json").write_text(str(reference["config"]))
+        shapes = json.loads(str(reference["shapes"]))
+    save_file({name: weights(name, tuple(shape)) for name, shape in shapes.items()}, folder / "model.safetensors")
+    return folder
 
 
 def main() -> None:

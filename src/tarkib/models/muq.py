@@ -35,7 +35,7 @@ class _Statistics(Checked, extra="ignore"):
     melspec_2048_std: Annotated[float, Field(ge=1e-3, le=200)]
 
 
-class _Conformer(Checked, extra="ignore"):
+class _ConformerConfig(Checked, extra="ignore"):
     """Fields of a Wav2Vec2Conformer's configuration; the others do not matter here."""
 
     num_attention_heads: Annotated[int, Field(ge=1, le=256)]
@@ -61,13 +61,13 @@ class MuqConfig(Checked, extra="ignore"):
     encoder_dim: Size = 1024
     encoder_depth: Annotated[int, Field(ge=1, le=128)] = 12
     stat: _Statistics
-    w2v2_config: _Conformer
+    w2v2_config: _ConformerConfig
 
     to_dict = Checked.model_dump
 
     @field_validator("w2v2_config")
     @classmethod
-    def _even_heads(cls, conformer: _Conformer, info: ValidationInfo) -> _Conformer:
+    def _even_heads(cls, conformer: _ConformerConfig, info: ValidationInfo) -> _ConformerConfig:
         if info.data.get("encoder_dim", 0) % (2 * conformer.num_attention_heads):
             raise ValueError("encoder_dim must be an even multiple of num_attention_heads")
         return conformer
@@ -85,27 +85,15 @@ class Muq(nn.Module):
     def __init__(self, config: MuqConfig):
         super().__init__()
         self.config = config
-        width, conformer = config.encoder_dim, config.w2v2_config
-        self.layer_count, self.hidden_size = config.encoder_depth + 1, width
+        self.layer_count, self.hidden_size = config.encoder_depth + 1, config.encoder_dim
         self.mel = LogMel(2048, config.hop_length, config.n_mels, 0.0, 12_000.0)
-        blocks = nn.Sequential(_Block(1, config.conv_dim), _Block(config.conv_dim, config.conv_dim))
-        self.conv = nn.ModuleDict({"conv": blocks, "linear": nn.Linear(config.conv_dim * config.n_mels // 4, width)})
-        layers = nn.ModuleList(_Layer(width, conformer) for _ in range(config.encoder_depth))
-        norm = nn.LayerNorm(width, eps=conformer.layer_norm_eps)
-        self.conformer = nn.ModuleDict({"layers": layers, "layer_norm": norm})
-        self.dropout = nn.Dropout(conformer.hidden_dropout)
+        self.conv = _Front(config)
+        self.conformer = _Conformer(config)
 
     def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The L hidden states, each `[B, T, H]`, of normalised samples `[B, n]`."""
         # The network hears levels, and was trained on music as it is published.
-        features = self.conv["conv"](self.spectrogram(LEVEL * samples)[:, None])
-        state = self.dropout(self.conv["linear"](features.permute(0, 3, 1, 2).flatten(2)))
-        cosine, sine = self._rotation(state.shape[1], state.device)
-        states = []
-        for layer in self.conformer["layers"]:
-            states.append(state)
-            state = layer(state, cosine, sine)
-        return (*states, self.conformer["layer_norm"](state))
+        return self.conformer(self.conv(self.spectrogram(LEVEL * samples)))
 
     @torch.no_grad()
     def spectrogram(self, samples: torch.Tensor) -> torch.Tensor:
@@ -113,16 +101,23 @@ class Muq(nn.Module):
 
         Samples `[B, n]` are at their own level, 1 is full scale.
         """
-        decibels = 10 * torch.log10(self.mel.power(samples)[..., :-1].clamp(min=1e-10))
+        # Beside a pure tone single precision leaves -90 dB of rounding noise, another one in each runtime. The ONNX
+        # file's transforms are in double precision by themselves.
+        precise = samples if torch.compiler.is_exporting() else samples.double()
+        decibels = 10 * torch.log10(self.mel.power(precise)[..., :-1].clamp(min=1e-10))
         return (decibels - self.config.stat.melspec_2048_mean) / self.config.stat.melspec_2048_std
 
-    def _rotation(self, frames: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines of the rotary position embedding (Su et al. 2021), each `[frames, 1, head size]`."""
-        size = self.hidden_size // self.config.w2v2_config.num_attention_heads
-        speeds = self.config.w2v2_config.rotary_embedding_base ** -(torch.arange(0, size, 2, device=device) / size)
-        angles = torch.arange(frames, device=device)[:, None] * speeds
-        angles = torch.cat([angles, angles], dim=1)[:, None]
-        return angles.cos(), angles.sin()
+
+class _Front(nn.Module):
+    """From spectrograms `[B, 128, 4 T]` to what the conformer gets, `[B, T, H]`."""
+
+    def __init__(self, config: MuqConfig):
+        super().__init__()
+        self.conv = nn.Sequential(_Block(1, config.conv_dim), _Block(config.conv_dim, config.conv_dim))
+        self.linear = nn.Linear(config.conv_dim * config.n_mels // 4, config.encoder_dim)
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.conv(spectrogram[:, None]).permute(0, 3, 1, 2).flatten(2))
 
 
 class _Block(nn.Module):
@@ -141,10 +136,36 @@ class _Block(nn.Module):
         return relu(self.bn3(self.conv3(x)) + self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))))
 
 
+class _Conformer(nn.Module):
+    """The layers, and the states before each and after the last, normalised."""
+
+    def __init__(self, config: MuqConfig):
+        super().__init__()
+        width, conformer = config.encoder_dim, config.w2v2_config
+        self.head_size, self.base = width // conformer.num_attention_heads, conformer.rotary_embedding_base
+        self.dropout = nn.Dropout(conformer.hidden_dropout)
+        self.layers = nn.ModuleList(_Layer(width, conformer) for _ in range(config.encoder_depth))
+        self.layer_norm = nn.LayerNorm(width, eps=conformer.layer_norm_eps)
+
+    def forward(self, state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cosine, sine = self.rotation(state.shape[1], state.device)
+        states = [self.dropout(state)]
+        for layer in self.layers:
+            states.append(layer(states[-1], cosine, sine))
+        return (*states[:-1], self.layer_norm(states[-1]))
+
+    def rotation(self, frames: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of the rotary position embedding (Su et al. 2021), each `[frames, 1, head size]`."""
+        speeds = self.base ** -(torch.arange(0, self.head_size, 2, device=device) / self.head_size)
+        angles = torch.arange(frames, device=device)[:, None] * speeds
+        angles = torch.cat([angles, angles], dim=1)[:, None]
+        return angles.cos(), angles.sin()
+
+
 class _Layer(nn.Module):
     """A layer of the conformer (Gulati et al. 2020), `[B, T, H]` to `[B, T, H]`."""
 
-    def __init__(self, width: int, config: _Conformer):
+    def __init__(self, width: int, config: _ConformerConfig):
         super().__init__()
         self.ffn1_layer_norm = nn.LayerNorm(width)
         self.ffn1 = _FeedForward(width, config)
@@ -165,7 +186,7 @@ class _Layer(nn.Module):
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, width: int, config: _Conformer):
+    def __init__(self, width: int, config: _ConformerConfig):
         super().__init__()
         self.intermediate_dense = nn.Linear(width, config.intermediate_size)
         self.intermediate_dropout = nn.Dropout(config.activation_dropout)
@@ -180,7 +201,7 @@ class _FeedForward(nn.Module):
 class _Attention(nn.Module):
     """Attention whose queries and keys come from states that were rotated before their projection."""
 
-    def __init__(self, width: int, config: _Conformer):
+    def __init__(self, width: int, config: _ConformerConfig):
         super().__init__()
         self.heads, self.dropout = config.num_attention_heads, config.attention_dropout
         self.linear_q = nn.Linear(width, width)
@@ -201,7 +222,7 @@ class _Attention(nn.Module):
 
 
 class _Convolution(nn.Module):
-    def __init__(self, width: int, config: _Conformer):
+    def __init__(self, width: int, config: _ConformerConfig):
         super().__init__()
         kernel = config.conv_depthwise_kernel_size
         self.layer_norm = nn.LayerNorm(width)
