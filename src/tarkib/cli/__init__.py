@@ -36,7 +36,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         export: "mixtures or slices as audiofolder, WebDataset or parquet; a classifier as ONNX",
         verify: "check a data set of mixtures",
         track: "log to MLflow what its store did not accept",
-        fetch_backbone: "download a published MERT once, check it, and show how to pin it",
+        fetch_backbone: "download a published backbone once, check it, and show how to pin it",
     }
     for command, summary in summaries.items():
         name = command.__name__.rpartition(".")[2].replace("_", "-")
