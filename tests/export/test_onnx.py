@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import noise
+from models.muq_reference import checkpoint
 from models.small_mert import model_params, published
 from small_classifier import write_classifier
 
@@ -37,11 +38,13 @@ BATCHES = {
 }
 
 
-@pytest.mark.parametrize("backbone", ["mert-tiny", "mel-cnn", "musicnn", "pre-norm", "post-norm"])
+@pytest.mark.parametrize("backbone", ["mert-tiny", "mel-cnn", "musicnn", "muq", "pre-norm", "post-norm"])
 def test_logits_are_those_of_pytorch(tmp_path, backbone):
     """Also where the backbone is made as published MERTs are, and where logits spread as those of trained ones do."""
     if backbone == "musicnn" and find_spec("musicnn") is None:
         pytest.skip("the package musicnn is not installed")
+    if backbone == "muq":
+        backbone = str(checkpoint(tmp_path / "checkpoint"))
     if backbone.endswith("norm"):
         published(tmp_path / "checkpoint", pre_norm=backbone == "pre-norm")
         backbone = str(tmp_path / "checkpoint")

@@ -277,7 +277,7 @@ def backbone(kind: str, **config: object) -> dict:
         ({"trained_classes": []}, r"trained_classes is \[\]"),
         ({"sample_rate": 16000}, "sample_rate is 16000"),
         ({"backbone": {}}, "backbone.kind is missing"),
-        (backbone("lstm"), "backbone.kind is 'lstm' .*'mert', 'mel-cnn' or 'musicnn'"),
+        (backbone("lstm"), "backbone.kind is 'lstm' .*'mert', 'mel-cnn', 'muq' or 'musicnn'"),
         (backbone("mert", model_type="mert_model", num_hidden_layers=10**9), "backbone: num_hidden_layers is 10000"),
         (backbone("mel-cnn", channels=10**9), "backbone: channels is 1000000000"),
         (backbone("mel-cnn", channels=None), "backbone: channels is None"),
@@ -328,7 +328,7 @@ def test_weights_with_an_absurd_header(saved, size, header):
     ("changed", "message"),
     [
         ({"finetune": "lora"}, r"model\.finetune: mel-cnn has no attention"),
-        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn is all convolutions"),
+        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn has no part to freeze alone"),
         ({}, r"run\.gradient_checkpointing: mel-cnn has none; set it to false"),
         ({"backbone": "mert-tiny", "spec_augment": True}, r"run\.compile: model\.spec_augment cannot be compiled"),
     ],

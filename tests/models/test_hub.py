@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from muq_reference import checkpoint
 from safetensors.torch import save_file
-from small_mert import published
+from small_mert import model_params, published
 
 from tarkib.cli import main
 from tarkib.errors import TarkibError
-from tarkib.models import load_backbone
+from tarkib.models import build, load_backbone
 from tarkib.models.backbone import cached, snapshot
 from tarkib.models.checkpoint import checksum, read_tensors
+from tarkib.tracking import card
 
 NAME = "m-a-p/MERT-v1-95M"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -214,6 +216,32 @@ def test_the_command_checks_and_pins_a_directory(folder, capsys):
     pinned = yaml.safe_load(output[output.index("  model:") :])["model"]
     backbone = load_backbone(pinned["backbone"], seed=0, revision=pinned["revision"])
     assert backbone.source["revision"] == pinned["revision"]
+
+
+def test_a_published_muq_is_fetched_and_loaded_in_the_same_way(tmp_path, monkeypatch, capsys):
+    name, folder = "OpenMuQ/MuQ-large-msd-iter", checkpoint(tmp_path / "checkpoint")
+    with serve(folder) as hub:
+        use(monkeypatch, hub.url, tmp_path / "cache")
+        assert main(["fetch-backbone", name]) == 0
+    output = capsys.readouterr().out
+    weights = checksum(folder / "model.safetensors")
+    assert f"SHA-256 {weights}" in output
+    assert "3 hidden states of 16" in output
+    assert "licence  CC BY-NC 4.0: no commercial use" in output
+    pinned = yaml.safe_load(output[output.index("  model:") :])["model"]
+    assert pinned == {"backbone": name, "revision": COMMIT}
+    # Now without a hub.
+    classifier = build(model_params(**pinned, finetune="frozen"), seed=0)
+    assert same(classifier.backbone, folder)
+    assert classifier.source == {
+        "name": name,
+        "revision": COMMIT,
+        "weights_sha256": weights,
+        "weights_licence": "CC BY-NC 4.0",
+        "finetune": "frozen",
+    }
+    made = card.Card(classifier.source, "bpm", 42, "ab" * 32, 10, 5, 2, [], {})
+    assert f"The weights of {name} were published under CC BY-NC 4.0: no commercial use" in made.body()
 
 
 @pytest.mark.parametrize(("name", "message"), [("mert-v1-95m", "did you mean m-a-p/"), ("mert-tiny", NAME)])

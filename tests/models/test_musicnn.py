@@ -108,7 +108,7 @@ def test_a_classifier_learns_with_it_and_loads_without_the_package(tmp_path, mon
     ("changed", "message"),
     [
         ({"finetune": "lora"}, r"model\.finetune: musicnn has no attention for LoRA; choose full or frozen$"),
-        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: musicnn is all convolutions"),
+        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: musicnn has no part to freeze alone"),
         ({"spec_augment": True}, r"model\.spec_augment: musicnn has none; set it to false$"),
         ({"revision": "12345678"}, r"model\.revision: '12345678' is for m-a-p/MERT.*; set it to null$"),
     ],

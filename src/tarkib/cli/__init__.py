@@ -37,7 +37,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         push: "publish a classifier on the Hugging Face hub",
         verify: "check a data set of mixtures",
         track: "log to MLflow what its store did not accept",
-        fetch_backbone: "download a published MERT once, check it, and show how to pin it",
+        fetch_backbone: "download a published backbone once, check it, and show how to pin it",
     }
     for command, summary in summaries.items():
         name = command.__name__.rpartition(".")[2].replace("_", "-")

@@ -1,4 +1,4 @@
-"""Downloads a published MERT into the local cache of the Hugging Face hub (HF_HOME), and checks that it loads.
+"""Downloads a published backbone into the local cache of the Hugging Face hub (HF_HOME), and checks that it loads.
 
 It is compared with the hub's checksums; later runs need no network. Its own Python code is never run. A local directory
 is checked in the same way.
@@ -11,7 +11,8 @@ from tarkib.errors import TarkibError
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M or a local directory")
+    published = "m-a-p/MERT-v1-330M, m-a-p/MERT-v1-95M, OpenMuQ/MuQ-large-msd-iter"
+    parser.add_argument("name", metavar="NAME", help=f"{published} or a local directory")
     parser.add_argument("--revision", help="commit, branch or tag (main); first digits of a directory's SHA-256")
     parser.add_argument("--again", action="store_true", help="download again: the files in the cache are damaged")
 

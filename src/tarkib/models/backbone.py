@@ -16,13 +16,19 @@ from tarkib.errors import TarkibError
 from tarkib.models.checkpoint import WEIGHTS, checksum, find_weights, load_mert
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertModel
+from tarkib.models.muq import Muq, is_muq, load_muq
 from tarkib.models.musicnn import CHECKSUMS, LICENCE, Musicnn, load_musicnn
 from tarkib.runtime.text import bounded, quoted
 
-Backbone = MertModel | MelCnn | Musicnn
+Backbone = MertModel | MelCnn | Muq | Musicnn
 
-PUBLISHED = ("m-a-p/MERT-v1-330M", "m-a-p/MERT-v1-95M")
-"""Models on the Hugging Face hub that this project loads."""
+_MERT_LICENCE = "CC BY-NC 4.0, as far as is known"
+PUBLISHED = {
+    "m-a-p/MERT-v1-330M": _MERT_LICENCE,
+    "m-a-p/MERT-v1-95M": _MERT_LICENCE,
+    "OpenMuQ/MuQ-large-msd-iter": "CC BY-NC 4.0",
+}
+"""Models on the Hugging Face hub that this project loads, with the licence of their weights."""
 
 PACKAGED = "mert-tiny"
 """The backbone whose weights are in this package, pre-trained on synthetic music (docs/pretraining.md)."""
@@ -33,8 +39,6 @@ MUSICNN = "musicnn"
 
 _BUILT_IN = (PACKAGED, "mert-tiny-random", "mel-cnn", MUSICNN)
 _NAMES = (*_BUILT_IN, *PUBLISHED)
-_LICENCE = "CC BY-NC 4.0, as far as is known"
-"""Of the published weights."""
 
 
 def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_augment: bool = False) -> Backbone:
@@ -70,11 +74,11 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
         source |= {"weights_sha256": CHECKSUMS[1], "weights_licence": LICENCE}
     elif name in PUBLISHED:
         folder = snapshot(name, revision)
-        source |= {"revision": folder.name, "weights_sha256": _check(folder, name), "weights_licence": _LICENCE}
-        backbone = load_mert(folder)
+        source |= {"revision": folder.name, "weights_sha256": _check(folder, name), "weights_licence": PUBLISHED[name]}
+        backbone = _load(folder)
     else:
         folder = _TINY if name == PACKAGED else _directory(name)
-        backbone = load_mert(folder)
+        backbone = _load(folder)
         digest = source["weights_sha256"] = checksum(find_weights(folder))
         if name != PACKAGED:
             source["revision"] = digest[:16]
@@ -90,6 +94,11 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
             raise TarkibError(f"model.spec_augment: {name} has none; set it to false")
         backbone.enable_spec_augment(seed)
     return backbone
+
+
+def _load(folder: Path) -> MertModel | Muq:
+    """The model in a directory, by its `config.json`."""
+    return load_muq(folder) if is_muq(folder) else load_mert(folder)
 
 
 def _directory(name: str) -> Path:

@@ -23,6 +23,7 @@ from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights
 from tarkib.models.familiarity import Familiarity
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
+from tarkib.models.muq import Muq, MuqConfig
 from tarkib.models.musicnn import Musicnn, MusicnnConfig
 from tarkib.params import Model
 from tarkib.runtime.outputs import atomic_file
@@ -149,7 +150,7 @@ class InstrumentClassifier(nn.Module):
 
 
 class _Backbone(Checked):
-    kind: Literal["mert", "mel-cnn", "musicnn"]
+    kind: Literal["mert", "mel-cnn", "muq", "musicnn"]
     source: dict[str, Any]
     config: dict[str, Any]
 
@@ -188,10 +189,10 @@ def build(params: Model, *, seed: int) -> InstrumentClassifier:
     Raises TarkibError if the backbone cannot be loaded, or does not support `finetune` or `freeze_convolutions`.
     """
     backbone = load_backbone(params.backbone, revision=params.revision, seed=seed, spec_augment=params.spec_augment)
-    if not isinstance(backbone, MertModel) and params.finetune == "lora":
+    if not isinstance(backbone, MertModel | Muq) and params.finetune == "lora":
         raise TarkibError(f"model.finetune: {params.backbone} has no attention for LoRA; choose full or frozen")
     if not isinstance(backbone, MertModel) and params.freeze_convolutions:
-        raise TarkibError(f"model.freeze_convolutions: {params.backbone} is all convolutions; set it to false")
+        raise TarkibError(f"model.freeze_convolutions: {params.backbone} has no part to freeze alone; set it to false")
     source = {**backbone.source, "finetune": params.finetune}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -201,7 +202,8 @@ def build(params: Model, *, seed: int) -> InstrumentClassifier:
         if params.finetune == "lora":
             from peft import LoraConfig, inject_adapter_in_model
 
-            adapters = LoraConfig(r=params.lora_rank, lora_alpha=params.lora_alpha, target_modules=["q_proj", "v_proj"])
+            projections = ["linear_q", "linear_v"] if isinstance(backbone, Muq) else ["q_proj", "v_proj"]
+            adapters = LoraConfig(r=params.lora_rank, lora_alpha=params.lora_alpha, target_modules=projections)
             inject_adapter_in_model(adapters, backbone)
     if params.finetune == "frozen":
         backbone.requires_grad_(False)
@@ -228,6 +230,8 @@ def load(folder: Path | str) -> InstrumentClassifier:
         backbone: Backbone
         if saved.kind == "mert":
             backbone = empty_mert(saved.config, name)
+        elif saved.kind == "muq":
+            backbone = Muq(validate(MuqConfig, saved.config, name, remedy))
         elif saved.kind == "musicnn":
             backbone = Musicnn(validate(MusicnnConfig, saved.config, name, remedy))
         else:

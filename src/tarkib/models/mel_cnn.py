@@ -91,10 +91,13 @@ class LogMel(nn.Module):
     @torch.no_grad()
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrogram, float32 `[B, bands, T]`, of samples `[B, n]`."""
+        return torch.log(self.power(samples) + 1e-4)
+
+    @torch.no_grad()
+    def power(self, samples: torch.Tensor) -> torch.Tensor:
+        """Power in the bands, float32 `[B, bands, T]`, of samples `[B, n]`; of float64 the spectrum is computed so."""
         with torch.autocast(samples.device.type, enabled=False):
-            length, window = len(self.window), self.window
-            spectrum = torch.stft(
-                samples.float(), length, self.hop, window=window, center=self.center, return_complex=True
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
-            return torch.log(self.filterbank @ power + 1e-4)
+            samples = samples if samples.dtype == torch.float64 else samples.float()
+            length, window = len(self.window), self.window.to(samples.dtype)
+            spectrum = torch.stft(samples, length, self.hop, window=window, center=self.center, return_complex=True)
+            return self.filterbank @ (spectrum.real.square() + spectrum.imag.square()).float()
