@@ -8,16 +8,16 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 from torch import nn
-from transformers import HubertConfig
 
 from tarkib.errors import TarkibError
-from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, frame_count
+from tarkib.models.mert import MertModel
+from tarkib.models.mert_config import SAMPLE_RATE, MertConfig
 from tarkib.runtime.text import bounded, quoted, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -38,7 +38,7 @@ class Checked(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-_Checked = TypeVar("_Checked", bound=Checked)
+_Checked = TypeVar("_Checked", bound=BaseModel)
 
 
 def validate(kind: type[_Checked], content: Any, name: str, remedy: str) -> _Checked:
@@ -114,18 +114,6 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
     module.load_state_dict(state, assign=True)
 
 
-class _Limits(Checked, extra="ignore"):
-    """What `config.json` may hold: this kind of model, of a size that is made within seconds."""
-
-    sample_rate: Literal[24_000] = SAMPLE_RATE
-    deepnorm: Literal[False] = False
-    num_hidden_layers: Annotated[int, Field(ge=1, le=128)] = 1
-    mask_time_length: Annotated[int, Field(ge=1)] = 1
-    feature_extractor_cqt_bins: Annotated[int, Field(ge=7, le=1024)] = 7
-    feature_extractor_cqt_fmin: Annotated[float, Field(ge=10, le=10_800)] = 10.0
-    feature_extractor_cqt_bins_per_octave: Annotated[int, Field(ge=1, le=192)] = 1
-
-
 class _Preprocessor(Checked, extra="ignore"):
     """What `preprocessor_config.json` may hold: the input that `mert.normalise` makes."""
 
@@ -145,16 +133,15 @@ def empty_mert(content: Any, name: str) -> MertModel:
             f"{name}: model_type is {quoted(kind)}, expected mert_model, or hubert with a sample_rate of "
             f"{SAMPLE_RATE}; {_REMEDY}"
         )
-    # Only known fields: no `auto_map`, the checkpoint's own Python, and no `num_labels`, which makes a name for each.
-    fields = {**HubertConfig.__annotations__, **MertConfig.__annotations__}.keys() - {"model_type"}
-    known = {key: content[key] for key in fields & content.keys() if content[key] is not None}
-    validate(_Limits, known, name, _REMEDY)
+    # A null stands for a default.
+    config = validate(MertConfig, {key: value for key, value in content.items() if value is not None}, name, _REMEDY)
+    if math.prod(config.conv_stride) != _HOP or config.frame_count(5 * SAMPLE_RATE) < 1:
+        raise TarkibError(
+            f"{name}: conv_kernel and conv_stride do not give a clip of five seconds frames of {_HOP} samples; "
+            f"{_REMEDY}"
+        )
     try:
-        config = MertConfig.from_dict(known)
-        if math.prod(config.conv_stride) != _HOP or frame_count(config, 5 * SAMPLE_RATE) < 1:
-            raise ValueError(f"conv_kernel and conv_stride do not give a clip of five seconds frames of {_HOP} samples")
-        # HuBERT draws one vector even so, from the global generator.
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.device("meta"):
             return MertModel(config)
     except Exception as error:  # any of the many modules inside may raise
         raise TarkibError(f"{name}: no model can be made of it ({bounded(repr(error))}); {_REMEDY}") from error
@@ -200,10 +187,8 @@ def save_mert(folder: Path, backbone: MertModel, card: str) -> str:
         state[key] = tensor.detach().cpu().contiguous()
     # The library's own file would be readable by its owner alone, and its error on a full disk no OSError.
     (folder / WEIGHTS[0]).write_bytes(save(state, metadata={"format": "pt"}))
-    # to_diff_dict leaves out HuBERT's fields for speech unless they were changed.
-    config = {**backbone.config.to_diff_dict(), "sample_rate": SAMPLE_RATE}
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", **_Preprocessor().model_dump()}
-    for name, content in (("config.json", config), ("preprocessor_config.json", extractor)):
+    for name, content in (("config.json", backbone.config.to_dict()), ("preprocessor_config.json", extractor)):
         (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card, encoding="utf-8")
     return checksum(folder / WEIGHTS[0])

@@ -22,7 +22,8 @@ from tarkib.models.backbone import Backbone, load_backbone
 from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights, read_json, read_tensors, validate
 from tarkib.models.familiarity import Familiarity
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
-from tarkib.models.mert import SAMPLE_RATE, MertModel, normalise
+from tarkib.models.mert import MertModel, normalise
+from tarkib.models.mert_config import SAMPLE_RATE
 from tarkib.models.muq import Muq, MuqConfig
 from tarkib.models.musicnn import Musicnn, MusicnnConfig
 from tarkib.params import Model
@@ -84,8 +85,9 @@ class InstrumentClassifier(nn.Module):
 
     def pooled_states(self, samples: torch.Tensor) -> torch.Tensor:
         """Hidden states of clips `[B, n]`, averaged over time, `[B, L, H]`."""
-        hidden_states = self.backbone.all_hidden_states(normalise(samples))
-        return torch.stack([state.mean(dim=1) for state in hidden_states], dim=1)
+        # One after another, where the backbone can: only the means need be kept.
+        hidden_states = getattr(self.backbone, "hidden_states", self.backbone.all_hidden_states)
+        return torch.stack([state.mean(dim=1) for state in hidden_states(normalise(samples))], dim=1)
 
     def mix_layers(self, pooled: torch.Tensor) -> torch.Tensor:
         """The layers' weighted sum `[B, H]` of pooled states `[B, L, H]`."""

@@ -1,123 +1,86 @@
-"""MERT, a music model of the HuBERT family, in this project's own code.
+"""MERT, a music model of the HuBERT family, in torch alone.
 
-With the published v1 configurations MERT's forward pass is HuBERT's, so `MertModel` is a `HubertModel` with MERT's
-second input: constant-Q bins beside the convolutional features (Li et al., "MERT: Acoustic music understanding model
-with large-scale self-supervised training", ICLR 2024). The published v1 weights have that branch off.
+With the published v1 configurations MERT's forward pass is HuBERT's; MERT's own is a second input, constant-Q bins
+beside the convolutional features (Li et al., "MERT: Acoustic music understanding model with large-scale self-supervised
+training", ICLR 2024). The published v1 weights have that branch off.
 
 Input: mono clips at 24,000 Hz, `[B, n]`, each normalised by `normalise`, all of one length: the convolutions' group
 norm runs over time, so padding would change the features. T = 374 frames for 120,000 samples, 75 a second. Hidden
 states: L = layers + 1 tensors `[B, T, H]`, the encoder's input first, its output after the final layer norm last.
 """
 
-import math
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import HubertConfig, HubertModel
-from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from tarkib.errors import TarkibError
-from tarkib.models.constant_q import ConstantQ
+from tarkib.models.mert_config import MertConfig
+from tarkib.models.mert_convolutions import FeatureEncoder
+from tarkib.models.mert_layers import Encoder, FeatureProjection
 from tarkib.runtime.streams import Stream, generator
 
-SAMPLE_RATE: Final = 24_000
 
+class MertModel(nn.Module):
+    """MERT with L = `layer_count` hidden states of width H = `hidden_size`; `source` is set by `load_backbone`.
 
-class MertConfig(HubertConfig):
-    """HuBERT's configuration with MERT's fields; reads the published `config.json` files.
-
-    Three fields are fixed whatever a file holds: `tie_last_hidden_states`, as in MERT's own code; `layerdrop` 0, since
-    a dropped layer has no hidden state to be weighed; `apply_spec_augment` off until `MertModel.enable_spec_augment`.
+    It starts at random, from torch's global generator. Keys of its state are those of published checkpoints, but for
+    the names that torch now has for weight normalisation.
     """
 
-    model_type = "mert_model"
-
-    sample_rate: int = SAMPLE_RATE
-    attention_relax: float | int = -1.0
-    deepnorm: bool = False
-    feature_extractor_cqt: bool = False
-    feature_extractor_cqt_bins: int = 336
-    feature_extractor_cqt_fmin: float | int = 32.7
-    # None: the bins fill seven octaves, as in MERT's own code.
-    feature_extractor_cqt_bins_per_octave: int | None = None
-    # log(1 + gamma * magnitude); MERT's own code takes the magnitudes as they are.
-    feature_extractor_cqt_gamma: float | int = 1.0
-    tie_last_hidden_states: bool = True
-
-    def __post_init__(self, **kwargs: Any):
-        self.tie_last_hidden_states = True
-        self.layerdrop = 0.0
-        self.apply_spec_augment = False
-        super().__post_init__(**kwargs)
-
-
-class _FeatureEncoder(nn.Module):
-    """A HuBERT feature encoder's convolutions, under the same keys, with constant-Q bins as further channels."""
-
-    def __init__(self, config: MertConfig, convolutions: nn.ModuleList):
-        super().__init__()
-        self.conv_layers = convolutions
-        self.gamma = config.feature_extractor_cqt_gamma
-        self.constant_q = None
-        if config.feature_extractor_cqt:
-            hop, bins = math.prod(config.conv_stride), config.feature_extractor_cqt_bins
-            per_octave = config.feature_extractor_cqt_bins_per_octave or bins // 7
-            # The kernels are computed and in no checkpoint, so they need values also in a model on the meta device.
-            with torch.device("cpu"):
-                self.constant_q = ConstantQ(
-                    config.sample_rate, hop, config.feature_extractor_cqt_fmin, bins, per_octave
-                )
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Features `[B, channels, T]` of samples `[B, n]`."""
-        features = samples[:, None]
-        for layer in self.conv_layers:
-            features = layer(features)
-        if self.constant_q is None:
-            return features
-        # The convolutions may have no context for the last constant-Q frame.
-        bins = torch.log1p(self.gamma * self.constant_q(samples))[..., : features.shape[-1]]
-        return torch.cat([features, bins.to(features.dtype)], dim=1)
-
-
-class MertModel(HubertModel):
-    """MERT with L = `layer_count` hidden states of width H = `hidden_size`; `source` is set by `load_backbone`."""
-
-    config: MertConfig
     source: dict[str, Any]
     spec_augment_draws: torch.Tensor
 
     def __init__(self, config: MertConfig):
-        super().__init__(config)
+        super().__init__()
+        self.config = config
         self.layer_count, self.hidden_size = config.num_hidden_layers + 1, config.hidden_size
-        encoder = _FeatureEncoder(config, self.feature_extractor.conv_layers)
-        self.feature_extractor = encoder  # type: ignore[assignment]
-        if config.feature_extractor_cqt:
-            width = config.conv_dim[-1] + config.feature_extractor_cqt_bins
-            if config.feat_proj_layer_norm:
-                self.feature_projection.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-            self.feature_projection.projection = nn.Linear(width, config.hidden_size)
-            self._init_weights(self.feature_projection.projection)
+        self.feature_extractor = FeatureEncoder(config)
+        self.feature_projection = FeatureProjection(config)
+        if config.mask_time_prob > 0 or config.mask_feature_prob > 0:
+            self.masked_spec_embed = nn.Parameter(torch.rand(config.hidden_size))
+        self.encoder = Encoder(config)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=config.initializer_range)
+            elif isinstance(module, nn.Conv1d) and not nn.utils.parametrize.is_parametrized(module):
+                nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, nn.Linear | nn.Conv1d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, samples: torch.Tensor, masked: torch.Tensor | None = None) -> torch.Tensor:
+        """The last of `hidden_states`, `[B, T, H]`."""
+        for state in self.hidden_states(samples, masked):
+            last = state
+        return last
 
     def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The L hidden states, each `[B, T, H]`, of normalised samples `[B, n]`."""
-        return self(samples, output_hidden_states=True).hidden_states
+        return tuple(self.hidden_states(samples))
+
+    def hidden_states(self, samples: torch.Tensor, masked: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """The same one after another, so that what is taken from one need not keep the others.
+
+        Frames of `masked`, bool `[B, T]`, are replaced by `masked_spec_embed`; without it, in training, those of spec
+        augment.
+        """
+        frames = self.feature_projection(self.feature_extractor(samples))
+        if masked is None and self.training and self.config.apply_spec_augment:
+            masked = self._spec_augment(*frames.shape[:2]).to(frames.device)
+        if masked is not None:
+            frames = torch.where(masked[..., None], self.masked_spec_embed.to(frames.dtype), frames)
+        yield from self.encoder.states(frames)
 
     def recompute_activations(self) -> None:
         """Recompute the layers' activations in the backward pass (gradient checkpointing): less memory, more time."""
-        # transformers renames the method in version 6.
-        enable = getattr(self, "activation_checkpointing_enable", self.gradient_checkpointing_enable)
-        # Reentrant checkpoints would give no gradient where the convolutions are frozen.
-        enable({"use_reentrant": False})
+        self.encoder.recompute = self.feature_extractor.recompute = True
 
     def prepare_for_compile(self) -> None:
-        """Prepare for `torch.compile` of a whole step; TarkibError if spec augment, which NumPy draws, is on."""
+        """TarkibError if spec augment, which NumPy draws, is on."""
         if self.config.apply_spec_augment:
             raise TarkibError("run.compile: model.spec_augment cannot be compiled; set one of the two to false")
-        # Otherwise the first forward pass installs the hooks that collect hidden states, after the compiler has looked.
-        maybe_install_capturing_hooks(self)
 
     def enable_spec_augment(self, seed: int) -> None:
         """Mask spans of frames in training (SpecAugment, Park et al. 2019) by the configuration's `mask_time_*`.
@@ -134,32 +97,16 @@ class MertModel(HubertModel):
         self._spec_augment_seed = seed
         self.register_buffer("spec_augment_draws", torch.zeros((), dtype=torch.int64))
 
-    def _mask_hidden_states(
-        self,
-        hidden_states: torch.Tensor,
-        mask_time_indices: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Replaces HuBERT's method, which draws from NumPy's global generator.
-
-        Masked frames become `masked_spec_embed`: those of `mask_time_indices`, bool `[B, T]`, which pre-training gives,
-        or else, in training, those of spec augment.
-        """
-        if mask_time_indices is None:
-            if not (self.training and self.config.apply_spec_augment):
-                return hidden_states
-            batch, frames, _ = hidden_states.shape
-            index = [int(self.spec_augment_draws)]
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                # Each process has other clips of the batch and needs other masks.
-                index.append(torch.distributed.get_rank())
-            rng = generator(self._spec_augment_seed, Stream.SPEC_AUGMENT, *index)
-            self.spec_augment_draws += 1
-            share, length, least = (getattr(self.config, f"mask_time_{key}") for key in ("prob", "length", "min_masks"))
-            mask = spans(rng, batch, frames, share, length, least)
-            mask_time_indices = torch.from_numpy(mask).to(hidden_states.device)
-        embedding = self.masked_spec_embed.to(hidden_states.dtype)
-        return torch.where(mask_time_indices[..., None], embedding, hidden_states)
+    def _spec_augment(self, batch: int, frames: int) -> torch.Tensor:
+        """The next mask, bool `[B, T]`."""
+        index = [int(self.spec_augment_draws)]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Each process has other clips of the batch and needs other masks.
+            index.append(torch.distributed.get_rank())
+        rng = generator(self._spec_augment_seed, Stream.SPEC_AUGMENT, *index)
+        self.spec_augment_draws += 1
+        share, length, least = (getattr(self.config, f"mask_time_{key}") for key in ("prob", "length", "min_masks"))
+        return torch.from_numpy(spans(rng, batch, frames, share, length, least))
 
 
 def spans(rng: np.random.Generator, batch: int, size: int, probability: float, length: int, least: int) -> np.ndarray:
@@ -175,13 +122,6 @@ def spans(rng: np.random.Generator, batch: int, size: int, probability: float, l
     mask = np.zeros((batch, size), dtype=bool)
     np.put_along_axis(mask, (chosen[..., None] + np.arange(length)).reshape(batch, -1), True, axis=1)
     return mask
-
-
-def frame_count(config: MertConfig, samples: int) -> int:
-    """T, the number of frames of a clip of `samples` samples."""
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        samples = (samples - kernel) // stride + 1
-    return samples
 
 
 def normalise(samples: torch.Tensor) -> torch.Tensor:

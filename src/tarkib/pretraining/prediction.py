@@ -18,7 +18,8 @@ from torch import nn
 from tarkib.errors import TarkibError
 from tarkib.models.constant_q import ConstantQ
 from tarkib.models.mel_cnn import LogMel
-from tarkib.models.mert import MertConfig, MertModel, normalise
+from tarkib.models.mert import MertModel, normalise
+from tarkib.models.mert_config import MertConfig
 from tarkib.runtime.streams import Stream, generator
 
 BINS = 96
@@ -163,7 +164,7 @@ class MaskedPrediction(nn.Module):
     def forward(self, samples: torch.Tensor, depth: torch.Tensor) -> Scores:
         """Scores of clips `[B, n]`, any level; `depth`, int64 `[B, T]`, is above 0 in masked frames, at least one."""
         samples, masked = normalise(samples), depth > 0
-        hidden = self.backbone(samples, mask_time_indices=masked).last_hidden_state
+        hidden = self.backbone(samples, masked)
         frames = hidden.shape[1]
         logits = self.logits(hidden).float()
         clusters = self.teachers.clusters(samples, frames)

@@ -19,7 +19,7 @@ from transformers import EvalPrediction, TrainerCallback
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
-from tarkib.models.mert import MertModel, frame_count
+from tarkib.models.mert import MertModel
 from tarkib.params import Pretrain
 from tarkib.pretraining.corpus import Corpus, Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction, Scores, Teachers
@@ -68,7 +68,7 @@ def pretrain(
     machine, chosen = (machine or ComputeConfig()).settle(params.batch_size)
     backbone = _start(params)
     train_recordings, held_out = split(corpus, params.seed)
-    frames = frame_count(backbone.config, audio.CLIP_SAMPLES)
+    frames = backbone.config.frame_count(audio.CLIP_SAMPLES)
     train_set = Excerpts(corpus, train_recordings, params.steps * params.batch_size, frames, params)
     held_set = Excerpts(corpus, held_out, None, frames, params)
     held_set.count = min(held_set.count, _MAX_HELD_OUT_CLIPS)

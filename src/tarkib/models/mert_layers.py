@@ -1,0 +1,138 @@
+"""MERT's encoder: features projected, positions by a convolution, transformer layers.
+
+The layers are HuBERT's (Hsu et al., "HuBERT: Self-supervised speech representation learning by masked prediction of
+hidden units", 2021), their keys as in its published checkpoints. Frames are `[B, T, H]`.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from tarkib.models.mert_config import MertConfig
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+    "selu": functional.selu,
+}
+
+
+class FeatureProjection(nn.Module):
+    """Features `[B, T, C]`, normalised if the configuration says so, to frames `[B, T, H]`."""
+
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        width = config.conv_dim[-1] + config.feature_extractor_cqt * config.feature_extractor_cqt_bins
+        self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps) if config.feat_proj_layer_norm else None
+        self.projection = nn.Linear(width, config.hidden_size)
+        self.dropout = nn.Dropout(config.feat_proj_dropout)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        if self.layer_norm is not None:
+            features = self.layer_norm(features)
+        return self.dropout(self.projection(features))
+
+
+class _PositionalConvolution(nn.Module):
+    """What is added to frames as their position: a grouped convolution over half a second or more, and GELU."""
+
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        width, kernel = config.hidden_size, config.num_conv_pos_embeddings
+        groups = config.num_conv_pos_embedding_groups
+        conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups)
+        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+        self.activation = ACTIVATIONS[config.feat_extract_activation]
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        # A kernel of even size gives a frame too many.
+        return self.activation(self.conv(frames.transpose(1, 2))[..., : frames.shape[1]]).transpose(1, 2)
+
+
+class _Attention(nn.Module):
+    """Every frame looks at every frame of its clip."""
+
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.heads, self.dropout = config.num_attention_heads, config.attention_dropout
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        query, key, value = (
+            projection(frames).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        seen = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.out_proj(seen.transpose(1, 2).flatten(2))
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.intermediate_dropout = nn.Dropout(config.activation_dropout)
+        self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output_dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        inner = self.intermediate_dropout(self.activation(self.intermediate_dense(frames)))
+        return self.output_dropout(self.output_dense(inner))
+
+
+class _Layer(nn.Module):
+    """A transformer layer whose norms stand before its two parts (`do_stable_layer_norm`) or after them."""
+
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        self.norm_first = config.do_stable_layer_norm
+        self.attention = _Attention(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = _FeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        if self.norm_first:
+            frames = frames + self.dropout(self.attention(self.layer_norm(frames)))
+            return frames + self.feed_forward(self.final_layer_norm(frames))
+        frames = self.layer_norm(frames + self.dropout(self.attention(frames)))
+        return self.final_layer_norm(frames + self.feed_forward(frames))
+
+
+class Encoder(nn.Module):
+    """The transformer. With `recompute`, its layers' activations are computed again in the backward pass."""
+
+    def __init__(self, config: MertConfig):
+        super().__init__()
+        self.norm_first, self.recompute = config.do_stable_layer_norm, False
+        self.pos_conv_embed = _PositionalConvolution(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+
+    def states(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The layers' input, then each layer's output, `[B, T, H]`, the last one after the final norm."""
+        frames = frames + self.pos_conv_embed(frames)
+        frames = self.dropout(frames if self.norm_first else self.layer_norm(frames))
+        for layer in self.layers:
+            yield frames
+            frames = recomputed(layer, frames) if self.recompute and self.training else layer(frames)
+        yield self.layer_norm(frames) if self.norm_first else frames
+
+
+def recomputed(function: Callable[..., torch.Tensor], *arguments: torch.Tensor) -> torch.Tensor:
+    """A function's result; the backward pass computes it again instead of keeping what lies between."""
+    # Reentrant checkpoints would give no gradient where the convolutions are frozen.
+    return checkpoint(function, *arguments, use_reentrant=False)
