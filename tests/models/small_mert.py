@@ -9,7 +9,7 @@ import torch
 from transformers import HubertConfig, HubertModel
 
 from tarkib.models import backbone
-from tarkib.models.mert import MertConfig
+from tarkib.models.mert_config import MertConfig
 from tarkib.params import Model
 
 TINY = Path(backbone.__file__).with_name("mert_tiny")
@@ -27,7 +27,7 @@ NO_DROPOUT = dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_d
 
 def tiny(**changed: object) -> MertConfig:
     """The configuration of mert-tiny with some values changed."""
-    return MertConfig.from_dict({**json.loads((TINY / "config.json").read_text()), **changed})
+    return MertConfig(**{**json.loads((TINY / "config.json").read_text()), **changed})
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,8 @@ from models.small_mert import noise, tiny
 from small_corpus import melody
 
 from tarkib.errors import TarkibError
-from tarkib.models.mert import MertConfig, MertModel, frame_count, normalise
+from tarkib.models.mert import MertModel, normalise
+from tarkib.models.mert_config import MertConfig
 from tarkib.pretraining.corpus import depths
 from tarkib.pretraining.prediction import MaskedPrediction, Teachers
 
@@ -43,7 +44,7 @@ def test_frames_are_the_models(config):
         samples = torch.zeros(1, 1, 120_000)
         for layer in features:
             samples = layer.conv(samples)
-    assert frame_count(config, 120_000) == samples.shape[-1] == FRAMES
+    assert config.frame_count(120_000) == samples.shape[-1] == FRAMES
 
 
 @pytest.mark.parametrize("frame", [3, 200, 372])
@@ -125,7 +126,7 @@ def test_scores_are_what_their_formulas_say():
     depth = torch.stack([masked((10, 40), (100, 170)), masked((300, 374))])
     found = model(samples, depth)
     normal = normalise(samples)
-    hidden = model.backbone(normal, mask_time_indices=depth > 0).last_hidden_state.double().numpy()
+    hidden = model.backbone(normal, depth > 0).double().numpy()
     clusters = model.teachers.clusters(normal, FRAMES).numpy()
     spectrum = model.teachers.spectrum(normal, FRAMES).numpy()
     counts = model.teachers.unseen(depth).numpy()
@@ -154,7 +155,7 @@ def test_predictions_depend_on_a_masked_span_only_through_the_windows_of_visible
     reach = int(max(400, float(model.teachers.constant_q.extents.max()))) // 2
 
     def predict(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = model.backbone(samples, mask_time_indices=depth > 0).last_hidden_state
+        hidden = model.backbone(samples, depth > 0)
         return model.logits(hidden), model.musical_head(hidden)
 
     def changed(begin: int, end: int) -> float:

@@ -11,7 +11,8 @@ from torch import nn
 from transformers import TrainerCallback
 
 from tarkib.models import InstrumentClassifier
-from tarkib.models.mert import MertConfig, MertModel
+from tarkib.models.mert import MertModel
+from tarkib.models.mert_config import MertConfig
 from tarkib.params import Train
 from tarkib.runtime.cache import Cache
 from tarkib.training.compute import ComputeConfig

@@ -3,9 +3,10 @@ import torch
 from small_training import Clips, classifier, fit, mert, weights
 
 from tarkib.runtime.cache import Cache
-from tarkib.training import prediction
+from tarkib.training import pooled
 from tarkib.training.compute import ComputeConfig
-from tarkib.training.prediction import PooledHead, PooledSet, predict
+from tarkib.training.pooled import PooledHead, PooledSet
+from tarkib.training.prediction import predict
 
 
 def frozen(make=mert):
@@ -31,7 +32,7 @@ def test_the_head_on_pooled_states_equals_the_classifier_on_clips(tmp_path):
 
 
 def test_states_are_computed_once_for_the_same_clips_and_backbone(tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction, "_BLOCK", 8)
+    monkeypatch.setattr(pooled, "_BLOCK", 8)
     cache, data, seen = Cache(tmp_path), Clips(20, 1), []
     states = pooled_set(frozen(), data, cache)
 

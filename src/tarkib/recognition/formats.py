@@ -9,8 +9,6 @@ import math
 from importlib import metadata
 from typing import Any
 
-import pandas as pd
-
 from tarkib.audio import CLIP_SECONDS
 from tarkib.recognition.result import Recognition
 from tarkib.runtime.text import printable
@@ -25,6 +23,8 @@ def table(recognition: Recognition, name: str) -> str:
 
 def csv(recognition: Recognition, name: str) -> str:
     """A heading and one row per segment."""
+    import pandas as pd  # takes a second to load
+
     rows = [
         (name, segment.instrument, f"{segment.start_s:.3f}", f"{segment.end_s:.3f}", f"{segment.probability:.4f}")
         for segment in recognition.segments

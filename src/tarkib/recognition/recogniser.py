@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch.utils.data import IterableDataset
 
 from tarkib import audio
@@ -91,7 +90,7 @@ class Recogniser:
         blocks = _blocks(sound)
         windows = _Windows(blocks, hop_s, progress or (lambda seconds: None))
         outputs = predict(self.classifier, windows, batch_size, self.device, output=self._logits_and_distance)
-        probabilities, distances = expit(outputs[:, :-1]), outputs[:, -1]
+        probabilities, distances = torch.from_numpy(outputs[:, :-1]).sigmoid().numpy(), outputs[:, -1]
         silent, trained = np.array(windows.silent), np.isin(self.labels, self.trained_classes)
         probabilities[silent], distances[silent] = 0.0, np.nan
         probabilities[:, ~trained] = np.nan

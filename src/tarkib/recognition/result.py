@@ -11,12 +11,15 @@ Probabilities are in 0..1, NaN for a class that the classifier was not trained o
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.runtime.text import clock, counted, some
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _UNFAMILIAR = "unlike the recordings that the model was trained on: its probabilities mean little here"
 
@@ -112,8 +115,10 @@ class Recognition:
         borders = np.append(self.frames_s[starts], self.seconds)
         return borders, np.maximum.reduceat(self.activity, starts), np.logical_or.reduceat(self.present, starts)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """A row per window: `start_s`, `end_s`, and a column of probabilities for each instrument."""
+        import pandas as pd  # takes a second to load
+
         probabilities = dict(zip(self.labels, self.window_probabilities.T, strict=True))
         return pd.DataFrame({"start_s": self.starts_s, "end_s": self.ends_s, **probabilities})
 

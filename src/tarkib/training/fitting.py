@@ -33,7 +33,8 @@ from tarkib.training.augmentation import AugmentedSet, FollowEpoch
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
-from tarkib.training.prediction import PooledHead, PooledSet, predict
+from tarkib.training.pooled import PooledHead, PooledSet
+from tarkib.training.prediction import predict
 from tarkib.training.trainer import Progress, ResumableTrainer
 
 _OVERFITTED = 1.2
@@ -88,7 +89,7 @@ def train(
 
     The best epoch has the highest macro ROC-AUC on the validation set, over the classes with both positives and
     negatives there; where no class has both, the lowest validation loss. The first of equal ones wins. Of a classifier
-    with a frozen backbone only the head is trained, in one process (`tarkib.training.prediction`).
+    with a frozen backbone only the head is trained, in one process (`tarkib.training.pooled`).
 
     Parameters
     ----------

@@ -1,31 +1,18 @@
-"""Running a network over clips without gradients: its outputs, and the hidden states of a frozen backbone.
-
-The head sees of a clip only its hidden states averaged over time, `[L, H]`: 50 KiB in half precision for 25 states of
-1024. They are computed once and cached, so further epochs and trainings on the same clips cost only the head's time.
-"""
+"""Running a network over clips without gradients."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Dataset
 
-from tarkib.models.classifier import InstrumentClassifier
-from tarkib.runtime import fingerprint, parent_watch
-from tarkib.runtime.cache import Cache
-from tarkib.training import checkpoints, devices
-from tarkib.training.compute import ComputeConfig, enough_memory, say
-from tarkib.training.datasets import ClipSet
-
-_BLOCK = 512
-"""Clips per cache entry: the most that a kill can cost."""
+from tarkib.runtime import parent_watch
+from tarkib.training import devices
 
 
-def _outputs(
+def outputs(
     network: Callable[[torch.Tensor], torch.Tensor], data: Dataset, batch_size: int, device: torch.device, workers: int
 ) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
     """Yield each batch of a data set, in order, with the network's output for its `samples`, on `device`."""
@@ -66,69 +53,6 @@ def predict(
     # As Python numbers: keeping a small tensor of each batch pins the memory around it (over 4,800 clips on a CPU the
     # process grew from 815 to 922 MiB; with numbers it stays at 787).
     rows: list[list[float]] = []
-    for _, values in _outputs(output or model, data, batch_size, place, workers):
+    for _, values in outputs(output or model, data, batch_size, place, workers):
         rows.extend(values.float().tolist())
     return np.array(rows, np.float32)
-
-
-class PooledHead(nn.Module):
-    """The part of a classifier behind its backbone; shares its parameters, takes pooled states `[B, L, H]`."""
-
-    def __init__(self, classifier: InstrumentClassifier):
-        super().__init__()
-        self.layer_weights, self.head = classifier.layer_weights, classifier.head
-
-    states: Any = InstrumentClassifier.mix_layers
-
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, 10]`."""
-        return self.head(self.states(pooled))
-
-
-class PooledSet(ClipSet):
-    """A data set with each item's `samples` replaced by its pooled states, float32 `[L, H]`.
-
-    The backbone of `classifier`, which is left on the CPU in evaluation mode, computes them. `content` is a checksum of
-    the clips; None: unknown, so the states are not cached.
-    """
-
-    def __init__(
-        self,
-        classifier: InstrumentClassifier,
-        clips: ClipSet,
-        *,
-        content: str | None,
-        cache: Cache,
-        machine: ComputeConfig,
-        batch_size: int,
-    ):
-        self.ids = clips.ids
-        device, workers = devices.first(machine.devices), machine.loaders or 0
-        precision = "bfloat16" if devices.has_bfloat16(device) else "float32"
-        key = ("pooled states", content, checkpoints.digest(classifier.backbone), precision)
-        classifier.to(device).eval()
-
-        def compute(block: range) -> dict[str, np.ndarray]:
-            states, labels = [], []
-            for batch, output in _outputs(classifier.pooled_states, Subset(clips, block), batch_size, device, workers):
-                states.append(output.half().cpu())
-                labels.append(batch["labels"])
-            return {"states": torch.cat(states).numpy(), "labels": torch.cat(labels).numpy()}
-
-        blocks = []
-        with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
-            for start in tqdm(range(0, len(clips), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
-                block = range(start, min(start + _BLOCK, len(clips)))
-                name = fingerprint.of(*key, block.start, block.stop)
-                blocks.append(cache.get_or_make(name, partial(compute, block)) if content else compute(block))
-        if cache.problem:
-            say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
-        classifier.cpu()
-        self.states, self.labels = (np.concatenate([block[name] for block in blocks]) for name in ("states", "labels"))
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        samples = torch.from_numpy(self.states[index]).float()
-        return {"samples": samples, "labels": torch.from_numpy(self.labels[index]), "index": index}
