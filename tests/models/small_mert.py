@@ -48,7 +48,9 @@ def published(folder: Path, pre_norm: bool = True, **config: object) -> HubertMo
     folder.mkdir()
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        plain = HubertModel(HubertConfig(**SMALL, do_stable_layer_norm=pre_norm, layerdrop=0.0))
+        plain = HubertModel(
+            HubertConfig(**{**SMALL, **NO_DROPOUT, **config}, do_stable_layer_norm=pre_norm, layerdrop=0.0)
+        )
         # Norms start as the identity; random values show whether they are in the right place.
         for parameter in plain.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)

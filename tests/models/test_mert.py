@@ -5,13 +5,40 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_mert import NO_DROPOUT, SMALL, noise, published, tiny
-from transformers import HubertModel, Wav2Vec2FeatureExtractor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from tarkib.errors import TarkibError
+from tarkib.models import InstrumentClassifier
 from tarkib.models.backbone import load_backbone
-from tarkib.models.mert import MertConfig, MertModel, normalise, spans
+from tarkib.models.mert import MertModel, normalise, spans
+from tarkib.models.mert_config import MertConfig
 
 FIXTURES = Path(__file__).resolve().parents[2] / "../shared/fixtures/mert"
+
+
+def plain(model: MertModel) -> None:
+    """As it is on a CPU."""
+
+
+def products(model: MertModel) -> None:
+    """As it is on a CUDA device."""
+    model.feature_extractor.products = True
+
+
+def recomputed(model: MertModel) -> None:
+    """With gradient checkpointing, which is in training alone."""
+    model.recompute_activations()
+    model.train()
+
+
+def recomputed_products(model: MertModel) -> None:
+    """Both."""
+    products(model)
+    recomputed(model)
+
+
+PATHS = [plain, products, recomputed, recomputed_products]
 
 
 def small(seed: int = 0, **config: object) -> MertModel:
@@ -30,45 +57,72 @@ def worst(found: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor, ...]) -
     return max(float((a - b).detach().abs().max()) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("path", [plain, products])
 @pytest.mark.parametrize("name", ["small_330m", "small_95m"])
-def test_every_hidden_state_is_what_the_published_code_gives(name):
+def test_every_hidden_state_is_what_the_published_code_gives(name, path):
     folder = FIXTURES / name
     if not folder.is_dir():
         pytest.skip("the reference checkpoints are not here")
     reference = load_file(folder / "expected.safetensors")
-    for attention in ("eager", "sdpa"):
+    for kernels in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
         model = load_backbone(str(folder), seed=0).eval()
-        model.set_attn_implementation(attention)
-        with torch.no_grad():
+        path(model)
+        with torch.no_grad(), sdpa_kernel(kernels):
             found = model.all_hidden_states(reference["input_values"])
+            assert torch.equal(found[-1], model(reference["input_values"]))
         assert len(found) == len(reference["hidden_states"])
         for mine, theirs in zip(found, reference["hidden_states"], strict=True):
             assert mine.shape == (2, 374, 64)
-            if attention == "eager":
+            if kernels == SDPBackend.MATH and path is plain:
                 # Of the state's largest value (up to 7): sums over other numbers of threads round differently, and the
                 # reference itself lies 9e-7 of it from a computation in float64.
                 torch.testing.assert_close(mine, theirs, atol=1e-6 * max(1.0, float(theirs.abs().max())), rtol=0)
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
-        assert torch.equal(found[-1], model(reference["input_values"]).last_hidden_state)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("pre_norm", [True, False])
-def test_every_hidden_state_of_the_published_layout_is_hubert_s(tmp_path, pre_norm, attention):
-    plain = published(tmp_path / "checkpoint", pre_norm)
+def test_states_and_gradients_of_the_published_layout_are_hubert_s(tmp_path, pre_norm, norm, path):
+    hubert = published(tmp_path / "checkpoint", pre_norm, feat_extract_norm=norm)
     samples = noise(2, 12_000)
     model = load_backbone(str(tmp_path / "checkpoint"), seed=0)
-    model.set_attn_implementation(attention)
     # In training, too: nothing is masked and no layer is dropped, though the file asks for both.
     model.train()
-    plain.set_attn_implementation("eager")
-    with torch.no_grad():
-        before_norm = plain(samples, output_hidden_states=True).hidden_states
-        # HuBERT gives the last state before the final norm; MERT's is after it, where the layers normalise first.
-        last = plain.encoder.layer_norm(before_norm[-1]) if pre_norm else before_norm[-1]
-        found = model.all_hidden_states(samples)
-    assert worst(found, (*before_norm[:-1], last)) < (1e-6 if attention == "eager" else 1e-5)
+    path(model)
+    hubert.set_attn_implementation("eager")
+    before_norm = hubert(samples, output_hidden_states=True).hidden_states
+    # HuBERT gives the last state before the final norm; MERT's is after it, where the layers normalise first.
+    expected = (*before_norm[:-1], hubert.encoder.layer_norm(before_norm[-1]) if pre_norm else before_norm[-1])
+    found = model.all_hidden_states(samples)
+    assert worst(found, expected) < 1e-5
     assert model.layer_count == len(found) == 3
+    for states in (found, expected):
+        sum(state.sin().mean() for state in states).backward()
+    theirs = dict(hubert.named_parameters())
+    assert theirs.keys() == dict(model.named_parameters()).keys()
+    for name, parameter in model.named_parameters():
+        if name != "masked_spec_embed":
+            torch.testing.assert_close(parameter.grad, theirs[name].grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("path", [plain, products])
+def test_pooled_states_are_the_means_and_keep_one_state_at_a_time(tmp_path, path):
+    published(tmp_path / "checkpoint")
+    model = load_backbone(str(tmp_path / "checkpoint"), seed=0).eval()
+    path(model)
+    classifier, clips = InstrumentClassifier(model, head_hidden=8, head_dropout=0.0), noise(2, 12_000)
+    with torch.no_grad():
+        expected = torch.stack([state.mean(dim=1) for state in model.all_hidden_states(normalise(clips))], dim=1)
+        torch.testing.assert_close(classifier.pooled_states(clips), expected, atol=1e-6, rtol=0)
+        # Of L states the second is made after the first was taken.
+        states = model.hidden_states(normalise(clips))
+        calls: list[int] = []
+        model.encoder.layers[0].register_forward_hook(lambda *_: calls.append(0))
+        next(states)
+        assert calls == []
+        next(states)
+        assert calls == [0]
 
 
 def test_training_draws_nothing_from_global_generators(tmp_path):
@@ -124,16 +178,18 @@ def test_normalise_works_in_float32_and_leaves_silence_silent():
 
 
 def test_branch_feeds_the_projection_and_adds_no_keys():
-    model, plain, samples = with_branch(feature_extractor_cqt_gamma=50.0), small(), noise(1, 12_000)
+    model, without, samples = with_branch(feature_extractor_cqt_gamma=50.0), small(), noise(1, 12_000)
     assert model.feature_projection.projection.in_features == 8 + 84
-    assert set(model.state_dict()) == set(plain.state_dict()) == set(HubertModel(plain.config).state_dict())
+    assert set(model.state_dict()) == set(without.state_dict()) == set(HubertModel(HubertConfig(**SMALL)).state_dict())
     convolved = samples[:, None]
     for layer in model.feature_extractor.conv_layers:
         convolved = layer(convolved)
     bins = torch.log1p(50 * model.feature_extractor.constant_q(samples))[..., :37]
     features = model.feature_extractor(samples)
-    assert features.shape == (1, 92, 37)
-    torch.testing.assert_close(features, torch.cat([convolved, bins], dim=1))
+    assert features.shape == (1, 37, 92)
+    torch.testing.assert_close(features, torch.cat([convolved, bins], dim=1).transpose(1, 2))
+    products(model)
+    torch.testing.assert_close(model.feature_extractor(samples), features)
 
 
 def test_spec_augment_masks_in_training_alone_and_by_its_seed():
@@ -151,10 +207,10 @@ def test_spec_augment_masks_in_training_alone_and_by_its_seed():
         return found
 
     with torch.no_grad():
-        plain = small(mask_time_prob=0.3).all_hidden_states(samples)[0]
-    assert torch.equal(states(1, training=False), plain)
+        unmasked = small(mask_time_prob=0.3).all_hidden_states(samples)[0]
+    assert torch.equal(states(1, training=False), unmasked)
     assert torch.equal(states(1), states(1))
-    assert not torch.equal(states(1), plain)
+    assert not torch.equal(states(1), unmasked)
     assert not torch.equal(states(1), states(2))
     assert not torch.equal(states(1), states(1, draws=1))
     with pytest.raises(TarkibError, match="masks nothing"):
@@ -166,11 +222,12 @@ def test_given_masks_put_one_embedding_in_the_place_of_frames_and_draw_nothing()
     model.enable_spec_augment(1)
     mask = torch.zeros(1, 37, dtype=torch.bool)
     mask[0, 5:12] = True
-    found = model(noise(1, 12_000), mask_time_indices=mask).last_hidden_state
+    found = model(noise(1, 12_000), mask)
     assert int(model.spec_augment_draws) == 0
-    projected = model.feature_projection(model.feature_extractor(noise(1, 12_000)).transpose(1, 2))
+    projected = model.feature_projection(model.feature_extractor(noise(1, 12_000)))
     masked = torch.where(mask[..., None], model.masked_spec_embed, projected)
-    torch.testing.assert_close(found, model.encoder(masked).last_hidden_state)
+    *_, last = model.encoder.states(masked)
+    torch.testing.assert_close(found, last)
 
 
 def test_spans_have_distinct_starts_and_the_given_length():

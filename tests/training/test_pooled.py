@@ -69,7 +69,7 @@ def test_states_of_clips_without_a_checksum_are_not_cached(tmp_path):
 
 def test_a_frozen_backbone_runs_once_for_all_epochs(tmp_path):
     model, calls = frozen(), []
-    model.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
+    model.backbone.feature_extractor.register_forward_pre_hook(lambda *_: calls.append(1))
     before = weights(model)
     result = fit(model, tmp_path, epochs=6, data=Clips(80, 1), learning_rate=2e-2)
     # 80 training and 32 validation clips in batches of 8.

@@ -67,7 +67,7 @@ class FeatureEncoder(nn.Module):
 
     Attributes
     ----------
-    products : whether to convolve by matrix products; None: on CUDA devices.
+    products : whether to convolve by matrix products, where the configuration allows it; None: on CUDA devices.
     """
 
     def __init__(self, config: MertConfig):
@@ -76,6 +76,8 @@ class FeatureEncoder(nn.Module):
         self.recompute = False
         self.products: bool | None = None
         self._config = config
+        reach = all(kernel >= stride for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True))
+        self._suits_products = reach and not config.conv_bias
         self.constant_q = None
         if config.feature_extractor_cqt:
             hop, bins = math.prod(config.conv_stride), config.feature_extractor_cqt_bins
@@ -88,7 +90,7 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features `[B, T, channels]` of samples `[B, n]`."""
-        if samples.is_cuda if self.products is None else self.products:
+        if self._suits_products and (samples.is_cuda if self.products is None else self.products):
             features = self._as_products(samples)
         else:
             features = samples[:, None]
