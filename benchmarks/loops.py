@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import HubertModel, Wav2Vec2FeatureExtractor
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from tarkib.models import InstrumentClassifier
-from tarkib.models.mert import SAMPLE_RATE, MertConfig, MertModel, normalise
+from tarkib.models.mert import MertModel, normalise
+from tarkib.models.mert_config import SAMPLE_RATE, MertConfig
 from tarkib.vocabulary import INSTRUMENTS
 
 Step = Callable[[], torch.Tensor]
@@ -122,7 +123,7 @@ class _Plain(nn.Module):
 
     def __init__(self, shape: Shape, attention: str) -> None:
         super().__init__()
-        config = MertConfig(**shape.config)
+        config = HubertConfig(**MertConfig(**shape.config).model_dump())
         self.hubert = HubertModel(config)
         self.hubert.set_attn_implementation(attention)
         self.layers = nn.Conv1d(config.num_hidden_layers + 1, 1, 1)
@@ -185,7 +186,6 @@ def _classifier(setting: Setting, shape: Shape, device: torch.device) -> Instrum
     """This project's classifier, all of its backbone trained or, with LoRA, its adapters."""
     with device:
         backbone = MertModel(MertConfig(**shape.config))
-        backbone.set_attn_implementation("sdpa")
         if setting.lora:
             from peft import LoraConfig, inject_adapter_in_model
 

@@ -51,8 +51,11 @@ class _PositionalConvolution(nn.Module):
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        # A kernel of even size gives a frame too many.
-        return self.activation(self.conv(frames.transpose(1, 2))[..., : frames.shape[1]]).transpose(1, 2)
+        positions = self.conv(frames.transpose(1, 2))
+        if self.conv.kernel_size[0] % 2 == 0:
+            # A frame too many.
+            positions = positions[..., :-1]
+        return self.activation(positions).transpose(1, 2)
 
 
 class _Attention(nn.Module):
