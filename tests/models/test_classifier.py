@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small_mert import change, model_params, noise, published, tiny
+from transformers import HubertConfig
 
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, build, load
@@ -210,18 +211,34 @@ def test_merged_adapters_change_queries_and_values_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_loading_takes_torch_and_transformers_alone(tmp_path):
+def test_loading_and_recognising_take_torch_alone(tmp_path):
     stirred(finetune="lora").save(tmp_path)
     code = """
 import sys
-for name in "accelerate dvc librosa mlflow pandas peft pyarrow sklearn soundfile torchaudio".split():
+absent = "accelerate dvc huggingface_hub librosa matplotlib mlflow pandas peft pyarrow scipy sklearn torchaudio"
+for name in [*absent.split(), "transformers", "soundfile"]:
     sys.modules[name] = None
 import torch
 from tarkib.models import load
 assert load(sys.argv[1])(torch.zeros(1, 12000)).shape == (1, 10)
+del sys.modules["soundfile"]  # which opens files
+from tarkib import Recogniser
+found = Recogniser.load(sys.argv[1], device="cpu")((torch.randn(48000).numpy(), 24000))
+assert found.window_probabilities.shape == (1, 10)
+print(found)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_classifier_with_all_fields_of_hubert_loads(saved):
+    """Those that Tarkib 0.2 wrote, whose MERT was made of transformers."""
+    content = json.loads((saved / "config.json").read_text())
+    config = content["backbone"]["config"]
+    older = {**HubertConfig(**config).to_dict(), **config, "tie_last_hidden_states": True, "layerdrop": 0}
+    assert len(older) > len(config) + 20
+    change(saved / "config.json", backbone={**content["backbone"], "config": older})
+    assert torch.equal(logits(load(saved)), logits(build(model_params(), seed=0).eval()))
 
 
 @pytest.fixture
