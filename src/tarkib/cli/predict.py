@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{skipped} of {counted(len(tasks), 'recording')} skipped: files are there already", file=sys.stderr)
     if not left:
         return 0
-    from tarkib.recognition import Recogniser, formats, timeline
+    from tarkib.recognition import Recogniser, formats
     from tarkib.training import devices
 
     try:
@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
                     with written.whole(task.document) as partial:
                         partial.write_text(text, encoding="utf-8")
                 if task.picture:
+                    from tarkib.recognition import timeline  # matplotlib takes a second to load
+
                     with written.whole(task.picture) as partial:
                         timeline.draw(found, partial, task.file.name)
                 # A table on the terminal states the remark itself.

@@ -33,7 +33,8 @@ class Familiarity(nn.Module):
     def __init__(self, size: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("whitening", torch.eye(size))
+        # Filled by `fitted` or from a file; torch.eye on the meta device would import torch's compiler.
+        self.register_buffer("whitening", torch.zeros(size, size))
         self.register_buffer("limit", torch.ones(()))
 
     @classmethod

@@ -19,15 +19,14 @@ from torch import nn
 from tarkib.errors import TarkibError
 from tarkib.models.mert_config import MertConfig
 from tarkib.models.mert_convolutions import FeatureEncoder
-from tarkib.models.mert_layers import Encoder, FeatureProjection
+from tarkib.models.mert_layers import Encoder, FeatureProjection, NormedWeight
 from tarkib.runtime.streams import Stream, generator
 
 
 class MertModel(nn.Module):
     """MERT with L = `layer_count` hidden states of width H = `hidden_size`; `source` is set by `load_backbone`.
 
-    It starts at random, from torch's global generator. Keys of its state are those of published checkpoints, but for
-    the names that torch now has for weight normalisation.
+    Keys of its state are those of published checkpoints, but for the names that torch now has for weight normalisation.
     """
 
     source: dict[str, Any]
@@ -42,12 +41,20 @@ class MertModel(nn.Module):
         if config.mask_time_prob > 0 or config.mask_feature_prob > 0:
             self.masked_spec_embed = nn.Parameter(torch.rand(config.hidden_size))
         self.encoder = Encoder(config)
+        # On the meta device, for weights of a file, drawing would import torch's compiler: three seconds.
+        if not self.encoder.layer_norm.weight.is_meta:
+            self.draw_weights()
+
+    def draw_weights(self) -> None:
+        """Start at random, from torch's global generator."""
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=config.initializer_range)
-            elif isinstance(module, nn.Conv1d) and not nn.utils.parametrize.is_parametrized(module):
+            if isinstance(module, NormedWeight):
+                module.draw()
+            elif isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight)
-            if isinstance(module, nn.Linear | nn.Conv1d) and module.bias is not None:
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Conv1d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
     def forward(self, samples: torch.Tensor, masked: torch.Tensor | None = None) -> torch.Tensor:

@@ -4,6 +4,7 @@ The layers are HuBERT's (Hsu et al., "HuBERT: Self-supervised speech representat
 hidden units", 2021), their keys as in its published checkpoints. Frames are `[B, T, H]`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -39,23 +40,55 @@ class FeatureProjection(nn.Module):
         return self.dropout(self.projection(features))
 
 
+class NormedWeight(nn.Module):
+    """A convolution's weight `[C', C, kernel]` by weight normalisation: for each tap a length and a direction.
+
+    torch.nn.utils.parametrizations has the same, but computes as it is made: see `MertModel.draw_weights`.
+    """
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.original0, self.original1 = nn.Parameter(torch.empty(1, 1, shape[2])), nn.Parameter(torch.empty(shape))
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Start at random as a convolution of torch does."""
+        nn.init.kaiming_uniform_(self.original1, a=math.sqrt(5))
+        self.original0.copy_(self.original1.norm(dim=(0, 1), keepdim=True))
+
+    def forward(self) -> torch.Tensor:
+        """The weight."""
+        return torch._weight_norm(self.original1, self.original0, 2)
+
+
+class _NormedConvolution(nn.Module):
+    """A grouped convolution over time with as many frames out as in; keys as torch's parametrizations have them."""
+
+    def __init__(self, width: int, kernel: int, groups: int):
+        super().__init__()
+        self.kernel, self.groups = kernel, groups
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.parametrizations = nn.ModuleDict({"weight": NormedWeight(width, width // groups, kernel)})
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        weight = self.parametrizations["weight"]()
+        found = functional.conv1d(features, weight, self.bias, padding=self.kernel // 2, groups=self.groups)
+        # A kernel of even size gives a frame too many.
+        return found if self.kernel % 2 else found[..., :-1]
+
+
 class _PositionalConvolution(nn.Module):
-    """What is added to frames as their position: a grouped convolution over half a second or more, and GELU."""
+    """What is added to frames as their position: a convolution over a second or more, and an activation."""
 
     def __init__(self, config: MertConfig):
         super().__init__()
-        width, kernel = config.hidden_size, config.num_conv_pos_embeddings
-        groups = config.num_conv_pos_embedding_groups
-        conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups)
-        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+        self.conv = _NormedConvolution(
+            config.hidden_size, config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
+        )
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        positions = self.conv(frames.transpose(1, 2))
-        if self.conv.kernel_size[0] % 2 == 0:
-            # A frame too many.
-            positions = positions[..., :-1]
-        return self.activation(positions).transpose(1, 2)
+        return self.activation(self.conv(frames.transpose(1, 2))).transpose(1, 2)
 
 
 class _Attention(nn.Module):
