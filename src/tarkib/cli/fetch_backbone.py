@@ -19,7 +19,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fetch, check and print what it is."""
-    # torch and transformers take seconds to import; the other commands do without.
+    # torch takes seconds to import; the other commands do without.
     from tarkib.models.backbone import PUBLISHED, cached, load_backbone, snapshot
     from tarkib.models.checkpoint import find_weights
 

@@ -31,7 +31,7 @@ HOP_S = 1.0
 
 REQUIREMENTS = (
     *("filelock", "mlflow", "numpy", "pandas", "psutil", "pyarrow", "pydantic", "pydantic_core", "ruamel.yaml"),
-    *("safetensors", "scipy", "soundfile", "soxr", "torch", "torchaudio", "tqdm", "transformers"),
+    *("safetensors", "soundfile", "soxr", "torch", "tqdm"),
 )
 """The packages that a prediction needs."""
 
