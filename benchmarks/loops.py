@@ -91,7 +91,6 @@ class Setting:
     tf32: bool = False
     freeze_convolutions: bool = False
     checkpointing: bool = False
-    compile: bool = False
     lora: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager:
@@ -225,11 +224,7 @@ def _learner(
 def ours(setting: Setting, shape: Shape, device: torch.device) -> Step:
     """This project's classifier, trained as `tarkib.training` trains it, without what stands around a step."""
     classifier = _classifier(setting, shape, device)
-    logits_of = classifier
-    if setting.compile:
-        classifier.prepare_for_compile()
-        logits_of = torch.compile(classifier)
-    learn = _learner(setting, classifier, logits_of)
+    learn = _learner(setting, classifier, classifier)
     batches = _batches(setting, shape, device)
     return lambda: learn(*(tensor.to(device, non_blocking=True) for tensor in next(batches)))
 
@@ -278,6 +273,4 @@ SETTINGS = (
     Setting("… LoRA, rank 16 on q and v", ours, flop=None, lora=True),
     Setting("… frozen: hidden states of each clip, once", extraction, flop="forward", once=True),
     Setting("… frozen: the head on them", head, flop=None),
-    # Last, since compiling takes a minute or two: where time runs out, this is what is missing.
-    Setting("… torch.compile", ours, compile=True),
 )

@@ -173,7 +173,7 @@ def _child(sender: Connection, function: Callable[..., Any], arguments: Sequence
         sender.send(Result(reason=f"{error.name} is not installed"))
     except torch.OutOfMemoryError:
         sender.send(Result(reason="the device's memory is too small"))
-    except Exception as error:  # whatever a compiler or a kernel raises is the row's reason, and others go on
+    except Exception as error:  # whatever a kernel raises is the row's reason, and others go on
         print(f"{function.__name__}: {error!r}", file=sys.stderr)
         sender.send(Result(reason=f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"))
 

@@ -171,7 +171,6 @@ class Run(_Section):
     devices: Text
     checkpoint_steps: Count
     gradient_checkpointing: Flag
-    compile: Flag
     tracking_uri: Text | None
 
 

@@ -14,13 +14,10 @@ from small_training import (
     classifier,
     fit,
     mert,
-    plain_mert,
     same,
     train_until_killed,
     weights,
 )
-from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
@@ -232,22 +229,6 @@ def test_gradient_checkpointing_changes_no_weight(tmp_path):
     assert same(weights(saving), weights(plain))
     # 15 steps, in which the layer runs forward twice, and 3 times 4 validation batches; at the end all 5 + 4 batches.
     assert len(calls) == 2 * 15 + 3 * 4 + 5 + 4
-
-
-def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
-    graphs = []
-
-    def compile_without_a_compiler(model):
-        graphs.append(CompileCounter())
-        nn.Module.compile(model, backend=graphs[-1])
-
-    monkeypatch.setattr(InstrumentClassifier, "compile", compile_without_a_compiler)
-    plain = fit(plain_mert(), tmp_path / "plain")
-    assert not graphs
-    compiled = fit(plain_mert(), tmp_path / "compiled", compile=True)
-    assert graphs[0].frame_count > 0
-    assert same(weights(compiled.model), weights(plain.model))
-    assert compiled.history == plain.history
 
 
 def test_a_loss_that_is_not_finite_names_step_clips_and_the_last_good_checkpoint(tmp_path):

@@ -44,12 +44,11 @@ class ComputeConfig:
     loaders: int | None = None
     checkpoint_steps: int = 0
     gradient_checkpointing: bool = False
-    compile: bool = False
 
     @classmethod
     def of(cls, run: Run) -> "ComputeConfig":
         """The configuration in the section `run` of the parameters."""
-        return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing, run.compile)
+        return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing)
 
     def settle(self, batch_size: int) -> tuple["ComputeConfig", Devices]:
         """Resolve the devices and the number of loaders; raises as `devices.choose` does."""
@@ -58,13 +57,9 @@ class ComputeConfig:
         return replace(self, loaders=min(_MAX_LOADERS, cores) if self.loaders is None else self.loaders), chosen
 
     def prepare(self, model: Any) -> None:
-        """Set up a network for gradient checkpointing and torch.compile; TarkibError where it supports neither."""
+        """Set up a network for gradient checkpointing; TarkibError where it does not support it."""
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable()
-        if self.compile:
-            model.prepare_for_compile()
-            # In place: the Trainer's own switch leaves environment variables behind, and its wrapper renames weights.
-            model.compile()
 
     def arguments(self, folder: Path, chosen: Devices, batch_size: int, **learning: Any) -> TrainingArguments:
         """The Trainer's arguments: checkpoints in `folder`, a batch shared by all devices, and what it learns by."""

@@ -126,7 +126,7 @@ def train(
                 pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
             train_set, validation_set = pooled
             network, chosen = PooledHead(model), Devices(chosen.kind, 1)
-            machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
+            machine = replace(machine, loaders=0, gradient_checkpointing=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
         # A head alone is too small for several threads: on a busy machine they wait for each other ten times as long.
         with compute.threads(1) if model.frozen else nullcontext():
