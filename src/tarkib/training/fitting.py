@@ -27,14 +27,14 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
-from tarkib.training import augmentation, compute
+from tarkib.training import augmentation, compute, devices, processes
 from tarkib.training import checkpoints as kept
 from tarkib.training.augmentation import AugmentedSet, FollowEpoch
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
 from tarkib.training.prediction import PooledHead, PooledSet, predict
-from tarkib.training.trainer import Progress, ResumableTrainer
+from tarkib.training.trainer import Progress, ResumableTrainer, trainer_arguments
 
 _OVERFITTED = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
@@ -106,6 +106,10 @@ def train(
     """
     machine, chosen = machine.settle(params.batch_size)
     model = build()
+    if model.frozen and devices.launched():
+        raise TarkibError(
+            "model.finetune: frozen trains the head alone, in one process; run the train stage without a launcher"
+        )
     network: Any = model
     identity = {
         **(identity or {}),
@@ -130,7 +134,7 @@ def train(
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
         # A head alone is too small for several threads: on a busy machine they wait for each other ten times as long.
         with compute.threads(1) if model.frozen else nullcontext():
-            log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
+            log, best_step = processes.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
         sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
         near, states = (
@@ -165,7 +169,8 @@ def _fit(
         # It is unused, and several processes would wait for its gradient.
         mask.requires_grad_(False)
     machine.prepare(model)
-    arguments = machine.arguments(
+    arguments = trainer_arguments(
+        machine,
         folder,
         chosen,
         params.batch_size,

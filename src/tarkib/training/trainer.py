@@ -17,17 +17,49 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
 from tarkib.runtime.text import some
-from tarkib.training import checkpoints
-from tarkib.training.compute import say
+from tarkib.training import checkpoints, devices
+from tarkib.training.compute import ComputeConfig, say
+from tarkib.training.devices import Devices
 
 _CHECK_EVERY = 16
 """Steps between checks of the losses: each check waits for the GPU."""
+
+
+def trainer_arguments(
+    machine: ComputeConfig, folder: Path, chosen: Devices, batch_size: int, **learning: Any
+) -> TrainingArguments:
+    """The Trainer's arguments: checkpoints in `folder`, a batch shared by all devices, and what it learns by."""
+    on_gpu = chosen.kind == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch_size // chosen.count,
+        per_device_eval_batch_size=batch_size // chosen.count,
+        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        bf16=devices.has_bfloat16(torch.device(chosen.kind)),
+        use_cpu=not on_gpu,
+        ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
+        ddp_find_unused_parameters=False,
+        save_strategy="epoch",
+        dataloader_num_workers=machine.loaders or 0,
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,
+        log_level="error",
+        report_to=[],
+        disable_tqdm=True,
+        **learning,
+    )
+    if arguments.n_gpu > 1:
+        # Several GPUs in one process would multiply the batch, and their threads record no hidden states.
+        arguments._n_gpu = 1
+    return arguments
 
 
 class ResumableTrainer(Trainer):
