@@ -49,9 +49,7 @@ def choose(text: str, batch_size: int | None = None) -> Devices:
     if batch_size is not None and launched():
         return _launched(text, kind, gpus, batch_size)
     if kind == "cuda" and count > gpus:
-        raise TarkibError(
-            f"run.devices: {text}, but torch finds {gpus or 'no'} GPU{'s' * (gpus > 1)} here; set it to auto or cpu"
-        )
+        raise TarkibError(f"run.devices: {text}, but torch finds {_counted(gpus)} here; set it to auto or cpu")
     if batch_size is None:
         return Devices(kind, 1)
     if batch_size % count:
@@ -65,10 +63,14 @@ def _launched(text: str, kind: str, gpus: int, batch_size: int) -> Devices:
     if text not in ("auto", kind, f"{kind} x {chosen.count}"):
         raise TarkibError(f"run.devices: {text}, but the launcher has started {chosen.count} processes; set it to auto")
     if kind == "cuda" and chosen.here > gpus:
-        raise TarkibError(f"the launcher has started {chosen.here} processes on this machine, which has {gpus} GPUs")
+        raise TarkibError(f"the launcher has started {chosen.here} processes here, where torch finds {_counted(gpus)}")
     if batch_size % chosen.count:
         raise TarkibError(f"batch_size is {batch_size}; make it a multiple of the launcher's {chosen.count} processes")
     return chosen
+
+
+def _counted(gpus: int) -> str:
+    return f"{gpus or 'no'} GPU{'s' * (gpus > 1)}"
 
 
 def first(text: str) -> torch.device:
