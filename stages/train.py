@@ -10,7 +10,7 @@ from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.project import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of
 from tarkib.tracking import card, runs
-from tarkib.training import fitting, processes, selection
+from tarkib.training import fitting, processes, selection, trainer
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet
 
@@ -33,7 +33,7 @@ def main() -> None:
             checkpoints=project.cache("training"),
             cache=Cache(project.cache("hidden_states")),
             machine=ComputeConfig.of(settings.run),
-            callbacks=[tracked],
+            callbacks=[trainer.LogTo(tracked.log)],
             identity=identity,
         )
         classes = selection.class_table(train_set, validation_set, result)

@@ -29,12 +29,12 @@ from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
 from tarkib.training import augmentation, compute, devices, processes
 from tarkib.training import checkpoints as kept
-from tarkib.training.augmentation import AugmentedSet, FollowEpoch
+from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
 from tarkib.training.prediction import PooledHead, PooledSet, predict
-from tarkib.training.trainer import Progress, ResumableTrainer, trainer_arguments
+from tarkib.training.trainer import FollowEpoch, Progress, ResumableTrainer, trainer_arguments
 
 _OVERFITTED = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""

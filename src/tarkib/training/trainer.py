@@ -6,7 +6,7 @@ The classifier and the pre-training of a backbone each use a subclass of `Resuma
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
 from tarkib.runtime.text import some
 from tarkib.training import checkpoints, devices
+from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, say
 from tarkib.training.devices import Devices
 
@@ -193,6 +194,30 @@ class _SaveWithinEpoch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_per_epoch(args, state):
             control.should_save = True
+
+
+class FollowEpoch(TrainerCallback):
+    """Tells an `AugmentedSet` the epoch, which a resumed training knows from its step; 0 after the training."""
+
+    def __init__(self, clips: AugmentedSet):
+        self.clips = clips
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clips.epoch = int(state.global_step * args.num_train_epochs // state.max_steps)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clips.epoch = 0
+
+
+class LogTo(TrainerCallback):
+    """Calls `log` with what the Trainer reports, by name, and the step; in the first of several processes alone."""
+
+    def __init__(self, log: Callable[[dict[str, Any], int], None]):
+        self.log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        if state.is_world_process_zero:
+            self.log(values["logs"], state.global_step)
 
 
 class Progress(TrainerCallback):
