@@ -87,7 +87,7 @@ def reachable(module: str) -> set[str]:
 
 
 def test_recognising_and_tracking_need_no_trainer():
-    """Importing transformers' Trainer takes seconds."""
+    """Importing the Trainer takes seconds."""
     using = {name for name, path in MODULES.items() if "\nfrom transformers import" in path.read_text()}
     assert {name for name in using if room(name) == "training"} == {
         "tarkib.training.fitting",
