@@ -49,13 +49,14 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from small_training import Watch, plain_mert
+from small_training import Watch, plain_mert, wait_for_checkpoints
 
 class Kill(Watch):
     parent = os.getpid()
-    def on_step_begin(self, *args, **options):
-        super().on_step_begin(*args, **options)
+    def on_step_begin(self, args, *others, **options):
+        super().on_step_begin(args, *others, **options)
         if self.steps[-1] == 5 and os.environ["RANK"] == "0":
+            wait_for_checkpoints(Path(args.output_dir))
             launcher = os.getppid()
             os.kill({victim}, signal.SIGKILL)
             # It takes a moment to end, and with it this process, which must not train meanwhile.

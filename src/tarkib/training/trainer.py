@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
@@ -66,9 +70,10 @@ def trainer_arguments(
 class ResumableTrainer(Trainer):
     """A Trainer that also saves checkpoints within an epoch, and stops where the loss or a weight is not finite.
 
-    A checkpoint is marked complete only once all of it is written; a full disk leaves the one before. `compute_loss`
-    must return the mean over the batch. An epoch's training loss, `loss` in the log, covers all its steps, also those
-    before a kill. Where the training set's items hold `index`, errors name the failing batch's clips.
+    Checkpoints are written beside the training, one at a time, from a copy in the host's memory; one is marked complete
+    only once all of it is written, and a full disk leaves the one before. `compute_loss` must return the mean over the
+    batch. An epoch's training loss, `loss` in the log, covers all its steps, also those before a kill. Where the
+    training set's items hold `index`, errors name the failing batch's clips.
 
     Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. `names` are those of the training
     set's items; `remedy` ends the error of a loss that is not finite.
@@ -88,13 +93,20 @@ class ResumableTrainer(Trainer):
         # Step, loss and clips of the batches not checked yet; the sum of the epoch's losses.
         self._unchecked: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        # The large files of a checkpoint, with what writes them; the checkpoint that is being written.
+        self._files: list[Callable[[], None]] = []
+        self._writer, self._written = ThreadPoolExecutor(1, "checkpoint"), Future[None]()
+        self._written.set_result(None)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from a checkpoint's folder on where one is given."""
         if resume_from_checkpoint is not None:
             self._sum += checkpoints.loss_sum(resume_from_checkpoint)
             resume_from_checkpoint = str(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with self._writer:
+            output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._written.result()
+        return output
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         loader = super()._get_dataloader(*args, **kwargs)
@@ -105,6 +117,8 @@ class ResumableTrainer(Trainer):
         """Train on one batch, and check the losses every few steps."""
         if len(self._unchecked) >= _CHECK_EVERY:
             self._check_losses()
+        if self._written.done():
+            self._written.result()
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._sum += loss
         self._unchecked.append((self.state.global_step + 1, loss, inputs.get("index")))
@@ -146,23 +160,47 @@ class ResumableTrainer(Trainer):
         raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", clips)
 
     def _not_finite(self, problem: str, clips: str = "") -> TarkibError:
+        self._written.result()
         last = checkpoints.newest(self.folder) or "none yet"
         return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint of finite weights, completely or not at all."""
+        """Begin to write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
+        self._written.result()
         with self._writing(step):
             super()._save_checkpoint(model, trial)
         # The other processes write their generators' states into it.
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            with self._writing(step):
-                checkpoints.finish(self.folder, step, self.state.best_global_step, loss_sum)
+            files, self._files = self._files, []
+            self._written = self._writer.submit(self._finish, files, step, self.state.best_global_step, loss_sum)
+
+    def _finish(self, files: list[Callable[[], None]], step: int, best_step: int | None, loss_sum: float) -> None:
+        """Write the large files of a checkpoint, and mark it as complete."""
+        with self._writing(step):
+            for write in files:
+                write()
+            checkpoints.finish(self.folder, step, best_step, loss_sum)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Keep a copy of the weights, which `_finish` writes."""
+        if self.args.should_save:
+            path = Path(str(output_dir)) / SAFE_WEIGHTS_NAME
+            path.parent.mkdir(parents=True, exist_ok=True)
+            weights = _on_host(cast(nn.Module, self.model).state_dict())
+            self._files.append(partial(save_file, weights, path, metadata={"format": "pt"}))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write the schedule, and keep a copy of the optimiser's state, which `_finish` writes."""
+        if self.args.should_save:
+            torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER_NAME)
+            state = _on_host(cast(Any, self.optimizer).state_dict())
+            self._files.append(partial(torch.save, state, Path(output_dir) / OPTIMIZER_NAME))
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -179,6 +217,15 @@ class ResumableTrainer(Trainer):
                 f"{checkpoint}: cannot be written ({' '.join(str(error).split())}); make room where the disk is full, "
                 f"and run again: it goes on from {last.name if last else 'the beginning'}"
             ) from error
+
+
+def _on_host(values: Any) -> Any:
+    """Nested dicts and lists with each tensor copied to the host's memory."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().to("cpu", copy=True)
+    if isinstance(values, dict):
+        return {name: _on_host(value) for name, value in values.items()}
+    return [_on_host(value) for value in values] if isinstance(values, list) else values
 
 
 def _steps_per_epoch(args: Any, state: Any) -> int:
