@@ -171,6 +171,7 @@ class Run(_Section):
     devices: Text
     checkpoint_steps: Count
     gradient_checkpointing: Flag
+    cuda_graphs: Flag
     tracking_uri: Text | None
 
 

@@ -130,6 +130,8 @@ def _fit(
 ) -> list[dict[str, float]]:
     """Train to the last step, whose checkpoint stays in `folder`; returns the Trainer's log."""
     machine.prepare(model)
+    if machine.cuda_graphs:
+        say("run.cuda_graphs has no effect on a pre-training")
     arguments = trainer_arguments(
         machine,
         folder,

@@ -36,11 +36,12 @@ class ComputeConfig:
     loaders: int | None = None
     checkpoint_steps: int = 0
     gradient_checkpointing: bool = False
+    cuda_graphs: bool = False
 
     @classmethod
     def of(cls, run: Run) -> "ComputeConfig":
         """The configuration in the section `run` of the parameters."""
-        return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing)
+        return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing, run.cuda_graphs)
 
     def settle(self, batch_size: int) -> tuple["ComputeConfig", Devices]:
         """Resolve the devices and the number of loaders; raises as `devices.choose` does."""

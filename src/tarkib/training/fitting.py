@@ -27,7 +27,7 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
-from tarkib.training import augmentation, compute, devices, processes
+from tarkib.training import augmentation, compute, devices, graphs, processes
 from tarkib.training import checkpoints as kept
 from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, enough_memory, say
@@ -198,6 +198,7 @@ def _fit(
             eval_dataset=validation_set,
             callbacks=[Progress(), *following, *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
+            recorder=graphs.recorder(machine, chosen, params.accumulate, model),
             names=train_set.ids,
             params=params,
         )
@@ -239,7 +240,9 @@ class _ClassifierTrainer(ResumableTrainer):
         logits = model(inputs["samples"]).float()
         smoothing = self.params.label_smoothing
         labels = inputs["labels"] * (1 - smoothing) + smoothing / 2
-        return binary_cross_entropy_with_logits(logits, labels, pos_weight=self.pos_weight.to(logits.device))
+        # Made there: a CUDA graph copies nothing from the host.
+        pos_weight = torch.full((), float(self.params.pos_weight), device=logits.device)
+        return binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight)
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         """No loss, the logits and the labels of a validation batch."""

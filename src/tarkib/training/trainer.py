@@ -31,6 +31,7 @@ from tarkib.training import checkpoints, devices
 from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, say
 from tarkib.training.devices import Devices
+from tarkib.training.graphs import GraphedStep, Recorder
 
 _CHECK_EVERY = 16
 """Steps between checks of the losses: each check waits for the GPU."""
@@ -75,21 +76,30 @@ class ResumableTrainer(Trainer):
     batch. An epoch's training loss, `loss` in the log, covers all its steps, also those before a kill. Where the
     training set's items hold `index`, errors name the failing batch's clips.
 
-    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. `names` are those of the training
-    set's items; `remedy` ends the error of a loss that is not finite.
+    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. With a `recorder` a step is a CUDA
+    graph, if it can be recorded: then `compute_loss` may not copy anything from the host. `names` are those of the
+    training set's items; `remedy` ends the error of a loss that is not finite.
     """
 
     # Losses are means over a batch: the Trainer divides by the number of accumulated batches.
     loss_is_scaled_for_ga = False
 
     def __init__(
-        self, *args: Any, checkpoint_steps: int = 0, names: Sequence[Any] | None = None, remedy: str, **kwargs: Any
+        self,
+        *args: Any,
+        checkpoint_steps: int = 0,
+        recorder: Recorder | None = None,
+        names: Sequence[Any] | None = None,
+        remedy: str,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(_SaveWithinEpoch(checkpoint_steps))
         self.folder = Path(str(self.args.output_dir))
         self.names, self.remedy = names, remedy
+        self._recorder, self._graph = recorder, cast(GraphedStep | None, None)
+        self._norm: torch.Tensor | None = None
         # Step, loss and clips of the batches not checked yet; the sum of the epoch's losses.
         self._unchecked: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
@@ -119,10 +129,23 @@ class ResumableTrainer(Trainer):
             self._check_losses()
         if self._written.done():
             self._written.result()
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        loss = self._graphed(model, inputs) if self._recorder else super().training_step(model, inputs, *args, **kwargs)
         self._sum += loss
         self._unchecked.append((self.state.global_step + 1, loss, inputs.get("index")))
         return loss
+
+    def _graphed(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Train on one batch, the optimiser's step included: where the Trainer makes its own, no gradient is left."""
+        if self._graph is None:
+            optimizer = cast(Any, self.optimizer).optimizer  # accelerate's holds torch's
+            loss_of = cast(Any, partial(self.compute_loss, model))
+            self._graph = GraphedStep(cast(Recorder, self._recorder), loss_of, optimizer, self.args.max_grad_norm)
+        model.train()
+        loss, self._norm = self._graph(self._prepare_inputs(inputs))
+        return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        return super()._get_grad_norm(model, grad_norm) if self._norm is None else self._norm
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the validation set."""
