@@ -55,7 +55,10 @@ class Recorder:
 
 
 class GraphedStep:
-    """Forward, backward, clipping, and the optimiser's step, for batches that are on the device."""
+    """Forward, backward, clipping, and the optimiser's step, for batches that are on the device.
+
+    `refused` tells that the step could not be recorded, and is made as usual for good.
+    """
 
     def __init__(
         self,
@@ -70,11 +73,11 @@ class GraphedStep:
         self._batch: dict[str, torch.Tensor] = {}
         self._rates: list[torch.Tensor] = []
         self._graph: tuple[Callable[[], None], Made] | None = None
-        self._refused = False
+        self.refused = False
 
     def __call__(self, batch: Batch) -> Made:
         """Train on a batch; the optimiser's gradients are None before and after."""
-        if self._refused:
+        if self.refused:
             return self._step(batch)
         if self._usual < _USUAL_STEPS:
             self._usual += 1
@@ -103,7 +106,7 @@ class GraphedStep:
         try:
             self._graph = self._recorder.record(step)
         except RuntimeError as error:
-            self._refused = True
+            self.refused = True
             self._optimizer.zero_grad(set_to_none=True)
             say(f"run.cuda_graphs has no effect: {str(error).strip().partition(chr(10))[0]}")
 
