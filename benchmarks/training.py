@@ -1,10 +1,12 @@
 """How fast the classifier trains in each setting, beside the original's loop and a plain one, in one run.
 
     python -m benchmarks.training            # MERT-v1-330M with random weights; within ten minutes on one H100 or H200
+    python -m benchmarks.training --minutes 4    # the first rows of the table, which are the most important
     python -m benchmarks.training --tiny     # a small MERT, without a GPU: that everything runs, nothing about speed
     python -m benchmarks.training --profile  # where the time of a step goes
 
-Prints, and writes into docs/performance.md. Needs torch, transformers and numpy (peft for LoRA), no data, no network.
+Prints, and writes into docs/performance.md. Needs torch, transformers and numpy (peft for LoRA, and all of Tarkib's
+libraries for the rows of the whole training), no data, no network.
 
 Every setting runs in a process of its own, so that neither memory nor kernels of one are left for the next. After the
 first steps, which are not counted, a GPU is waited for every few steps only, as in training; the figure is the median.
@@ -38,6 +40,7 @@ CLIPS, EPOCHS = 50_000, 10
 """of the paper"""
 
 _WARM_UP, _BLOCK = 5, 5  # steps that are not counted; steps between two waits for a GPU
+_EPOCH = 4  # times as many steps has an epoch of the whole training
 _GRACE_S = 10.0  # for a process to end once it has reported its figures
 _GIB, _MIB = 2**30, 2**20
 
@@ -58,9 +61,15 @@ def _device() -> torch.device:
 def measure(setting: Setting, shape: Shape, steps: int, seconds: float) -> Result:
     """Make steps of a setting, `steps` at most and for about `seconds`, in a process that has done nothing else."""
     device = _device()
+    if setting.graph and device.type != "cuda":
+        return Result(reason="needs a GPU")
     torch.set_float32_matmul_precision("high" if setting.tf32 else "highest")
     torch.manual_seed(1)
     before = 0 if device.type == "cuda" else _status("VmRSS")
+    if setting.whole:
+        from benchmarks import whole
+
+        return Result(whole.step_s(setting, shape, device, _EPOCH * steps), _peak(device, before))
     step = setting.loop(setting, shape, device)
     block, wait = _pace(device)
     for _ in range(min(_WARM_UP, steps)):
@@ -76,8 +85,12 @@ def measure(setting: Setting, shape: Shape, steps: int, seconds: float) -> Resul
         times.append((time.perf_counter() - start) / block)
     if not torch.isfinite(made).all():
         return Result(reason="what it made is not finite")
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM") - before
-    return Result(statistics.median(times), peak)
+    return Result(statistics.median(times), _peak(device, before))
+
+
+def _peak(device: torch.device, before: int) -> int:
+    """Bytes of a GPU, or by which this process has grown since it had `before`."""
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM") - before
 
 
 def _pace(device: torch.device) -> tuple[int, Callable[[], object]]:
@@ -144,6 +157,8 @@ def profile(setting: Setting, shape: Shape, steps: int) -> str:
 
 def _alone(function: Callable[..., Any], *arguments: object, timeout: float) -> Any:
     """What a function gives in a process of its own; a Result with the reason where it fails or takes too long."""
+    if timeout <= 0:
+        return Result(reason="no time was left for it")
     # A forked process has everything imported, but cannot use a GPU that its parent has asked for.
     context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -151,7 +166,7 @@ def _alone(function: Callable[..., Any], *arguments: object, timeout: float) -> 
     process.start()
     sender.close()
     try:
-        if not receiver.poll(max(timeout, 0.0)):
+        if not receiver.poll(timeout):
             return Result(reason="no time was left for it")
         given = receiver.recv()
         process.join(_GRACE_S)
@@ -173,7 +188,7 @@ def _child(sender: Connection, function: Callable[..., Any], arguments: Sequence
         sender.send(Result(reason=f"{error.name} is not installed"))
     except torch.OutOfMemoryError:
         sender.send(Result(reason="the device's memory is too small"))
-    except Exception as error:  # whatever a compiler or a kernel raises is the row's reason, and others go on
+    except Exception as error:  # whatever a kernel raises is the row's reason, and others go on
         print(f"{function.__name__}: {error!r}", file=sys.stderr)
         sender.send(Result(reason=f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"))
 
@@ -249,7 +264,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="of each setting, at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="for the steps of each setting, about")
     parser.add_argument("--rounds", type=int, default=1, help="runs of every setting in turn; their median is reported")
-    parser.add_argument("--minutes", type=float, default=9.5, help="for all; what then has not begun is left out")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all; the most important rows come first")
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="TEXT", help="leave out settings with it in the title"
     )

@@ -12,6 +12,7 @@ from tarkib.models import checkpoint
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.text import counted
+from tarkib.training import processes
 from tarkib.training.compute import ComputeConfig
 
 BACKBONE = Path("models/backbone")
@@ -19,6 +20,8 @@ BACKBONE = Path("models/backbone")
 
 def main() -> None:
     """Cut the recordings, pre-train the backbone, and store it."""
+    if processes.follow():
+        return
     settings = params.load()
     cache = project.cache("pretraining")
     corpus = pretraining.cut(

@@ -10,13 +10,15 @@ from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.project import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of
 from tarkib.tracking import card, runs
-from tarkib.training import fitting, selection
+from tarkib.training import fitting, processes, selection, trainer
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet
 
 
 def main() -> None:
     """Fit, choose the best epoch and the thresholds by validation, and store."""
+    if processes.follow():
+        return
     settings = params.load()
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     data = fingerprint.of_files([MIXTURES])
@@ -31,7 +33,7 @@ def main() -> None:
             checkpoints=project.cache("training"),
             cache=Cache(project.cache("hidden_states")),
             machine=ComputeConfig.of(settings.run),
-            callbacks=[tracked],
+            callbacks=[trainer.LogTo(tracked.log)],
             identity=identity,
         )
         classes = selection.class_table(train_set, validation_set, result)

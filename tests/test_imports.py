@@ -84,3 +84,14 @@ def reachable(module: str) -> set[str]:
         reached |= new
         new = {further for name in new for further in IMPORTS.get(name, ())} - reached
     return reached
+
+
+def test_recognising_and_tracking_need_no_trainer():
+    """Importing the Trainer takes seconds."""
+    using = {name for name, path in MODULES.items() if "\nfrom transformers import" in path.read_text()}
+    assert {name for name in using if room(name) == "training"} == {
+        "tarkib.training.fitting",
+        "tarkib.training.trainer",
+    }
+    for start in (name for name in MODULES if room(name) in ("recognition", "tracking")):
+        assert {name for name in reachable(start) & using if room(name) != "models"} == set()

@@ -171,7 +171,7 @@ class Run(_Section):
     devices: Text
     checkpoint_steps: Count
     gradient_checkpointing: Flag
-    compile: Flag
+    cuda_graphs: Flag
     tracking_uri: Text | None
 
 

@@ -5,19 +5,16 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_mert import change, model_params, noise, published, tiny
+from small_mert import change, model_params, noise, published
 from transformers import HubertConfig
 
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, build, load
-from tarkib.models.checkpoint import save_mert
 from tarkib.models.familiarity import Familiarity
-from tarkib.models.mert import MertModel
 from tarkib.vocabulary import INSTRUMENTS
 
 CLIPS = noise(4, 12_000, seed=3)
@@ -130,12 +127,11 @@ def test_a_classifier_on_a_checkpoint_loads_without_the_checkpoint(tmp_path):
     assert torch.equal(logits(load(tmp_path / "model")), logits(classifier))
 
 
-def step(classifier: InstrumentClassifier, forward: Any = None) -> tuple[float, dict[str, torch.Tensor]]:
+def step(classifier: InstrumentClassifier) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of one training step on two clips."""
     targets = torch.from_numpy(np.random.default_rng(4).integers(0, 2, (2, 10)).astype(np.float32))
     torch.manual_seed(3)
-    found = (classifier if forward is None else forward)(CLIPS[:2])
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(found, targets)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(classifier(CLIPS[:2]), targets)
     loss.backward()
     return float(loss.detach()), {name: p.grad for name, p in classifier.named_parameters() if p.grad is not None}
 
@@ -169,26 +165,6 @@ def test_recomputed_activations_give_the_same_gradients_from_less_memory(tmp_pat
     assert_same_step(steps[1], steps[0], atol=1e-7)
     # Layers keep their input alone for the backward pass.
     assert counts[1] < 0.9 * counts[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("changed", [{}, {"recompute": True}, {"finetune": "lora", "freeze_convolutions": True}])
-def test_a_training_step_is_one_graph(tmp_path, changed):
-    # One layer: a compiler takes its time for each.
-    save_mert(tmp_path, MertModel(tiny(num_hidden_layers=1)), "")
-    torch._dynamo.reset()
-    changed = dict(changed)
-    recompute, steps = changed.pop("recompute", False), []
-    for compiled in (False, True):
-        classifier = build(model_params(backbone=str(tmp_path), head_dropout=0.0, **changed), seed=0).train()
-        if recompute:
-            classifier.gradient_checkpointing_enable()
-        classifier.prepare_for_compile()
-        # This backend needs no compiler; fullgraph refuses anything that does not fit into one graph.
-        steps.append(
-            step(classifier, torch.compile(classifier, backend="aot_eager", fullgraph=True) if compiled else None)
-        )
-    assert_same_step(steps[1], steps[0], atol=1e-6)
 
 
 def test_merged_adapters_change_queries_and_values_alone(tmp_path):
@@ -351,14 +327,11 @@ def test_weights_with_an_absurd_header(saved, size, header):
         ({"finetune": "lora"}, r"model\.finetune: mel-cnn has no attention"),
         ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn has no part to freeze alone"),
         ({}, r"run\.gradient_checkpointing: mel-cnn has none; set it to false"),
-        ({"backbone": "mert-tiny", "spec_augment": True}, r"run\.compile: model\.spec_augment cannot be compiled"),
     ],
 )
 def test_settings_that_do_not_go_together(changed, message):
     def build_and_prepare() -> None:
-        classifier = build(model_params(**{"backbone": "mel-cnn", **changed}), seed=0)
-        classifier.prepare_for_compile()
-        classifier.gradient_checkpointing_enable()
+        build(model_params(**{"backbone": "mel-cnn", **changed}), seed=0).gradient_checkpointing_enable()
 
     with pytest.raises(TarkibError, match=message):
         build_and_prepare()

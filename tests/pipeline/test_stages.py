@@ -86,7 +86,9 @@ def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same_bytes(finish
     set_parameters(folder, run={"workers": 2})
     printed = run_stage(folder, stage, forked=(stage, call) != ("train", 4)).stdout
     if stage == "train":
-        assert f"going on from the checkpoint of step {3 if call == 4 else 4} of 4" in printed
+        # That of step 3 may not have been written yet.
+        steps = (2, 3) if call == 4 else (4,)
+        assert any(f"going on from the checkpoint of step {step} of 4" in printed for step in steps)
         assert not list((folder / ".cache/training").rglob("checkpoint-*"))
         assert "to choose one, validation must have at least 4 recordings" in printed
     assert checksums(folder, *OUTPUTS[stage]) == checksums(finished, *OUTPUTS[stage])

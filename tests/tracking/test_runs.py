@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -37,8 +36,7 @@ def project(root: Path) -> Path:
 
 def log(run: runs.Run, step: int) -> None:
     """What the trainer reports at a step."""
-    state = SimpleNamespace(is_world_process_zero=True, global_step=step)
-    run.on_log(None, state, None, logs={"eval_loss": 1 / step, "epoch": step})
+    run.log({"eval_loss": 1 / step, "epoch": step}, step)
 
 
 def only_run() -> mlflow.entities.Run:
@@ -225,14 +223,12 @@ def test_a_locked_database_is_one_line(project, defaults):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from types import SimpleNamespace
 from tarkib import params
 from tarkib.tracking import runs
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with runs.training(params.load(Path("params.yaml")), "fingerprint", {}) as run:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    state = SimpleNamespace(is_world_process_zero=True, global_step=1)
-    run.on_log(None, state, None, logs={"eval_loss": 1.0})
+    run.log({"eval_loss": 1.0}, 1)
 print("trained")
 """
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tarkib.models.mert import MertModel
 from tarkib.models.mert_config import MertConfig
 from tarkib.params import Train
 from tarkib.runtime.cache import Cache
+from tarkib.training import checkpoints, trainer
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import ClipSet
 from tarkib.training.fitting import TrainingResult, train
@@ -142,10 +144,17 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[key], second[key]) for key in first) and first.keys() == second.keys()
 
 
+def wait_for_checkpoints(folder: Path) -> None:
+    """Until all of a training are complete."""
+    while not all(map(checkpoints._is_complete, checkpoints._checkpoints(folder))):
+        os.sched_yield()
+
+
 class Watch(TrainerCallback):
     """Keeps steps, learning rates, logs and the weights after each epoch.
 
-    In step `kill` it kills the process, in step `stop` it interrupts it; from epoch `spoil` on it zeroes the head.
+    In step `kill` it kills the process once checkpoints are written, in step `stop` it interrupts it; from epoch
+    `spoil` on it zeroes the head.
     """
 
     def __init__(self, spoil: int | None = None, kill: int | None = None, stop: int | None = None):
@@ -159,6 +168,7 @@ class Watch(TrainerCallback):
         self.steps.append(state.global_step + 1)
         self.rates.append([group["lr"] for group in optimizer.param_groups])
         if self.steps[-1] == self.kill:
+            wait_for_checkpoints(Path(args.output_dir))
             os.kill(os.getpid(), signal.SIGKILL)
         if self.steps[-1] == self.stop:
             raise KeyboardInterrupt
@@ -179,3 +189,26 @@ def train_until_killed(folder: Path, step: int, accumulate: int) -> None:
     """Train `mert`, and kill this process before a step."""
     torch.set_num_threads(1)
     fit(mert(), folder, epochs=3, accumulate=accumulate, checkpoint_steps=2, callbacks=[Watch(kill=step)])
+
+
+def train_while_writing(folder: Path) -> None:
+    """Train `mert`, write the weights of step 4 only after step 5, and kill this process before anything else."""
+    save, trained = trainer.save_file, threading.Event()
+
+    def late(weights: dict, path: Path, **options: object) -> None:
+        if path.parent.name == "checkpoint-4":
+            trained.wait()
+        save(weights, path, **options)
+
+    class Kill(Watch):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == 5:
+                trained.set()
+
+        def on_evaluate(self, args, *others, **_):
+            wait_for_checkpoints(Path(args.output_dir))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.save_file = late
+    torch.set_num_threads(1)
+    fit(mert(), folder, checkpoint_steps=2, callbacks=[Kill()])

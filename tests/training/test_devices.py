@@ -52,3 +52,29 @@ def test_devices_that_are_not_there(gpus, text, here, message):
     gpus(here)
     with pytest.raises(TarkibError, match=message):
         devices.choose(text, 16)
+
+
+@pytest.mark.parametrize(("text", "chosen"), [("auto", "cuda"), ("cuda", "cuda"), ("cuda x 4", "cuda"), ("cpu", "cpu")])
+def test_a_training_uses_the_processes_of_a_launcher(gpus, monkeypatch, text, chosen):
+    gpus(2)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    found = devices.choose(text, 16)
+    assert (found, found.here) == (Devices(chosen, 4), 2)
+    assert devices.choose(chosen) == Devices(chosen, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "batch_size", "message"),
+    [
+        ("cuda x 2", 2, 16, r"run\.devices: cuda x 2, but the launcher has started 4 processes; set it to auto"),
+        ("auto", 1, 16, r"the launcher has started 2 processes here, where torch finds 1 GPU$"),
+        ("auto", 2, 18, r"batch_size is 18; make it a multiple of the launcher's 4 processes"),
+    ],
+)
+def test_what_a_launcher_has_started_must_fit(gpus, monkeypatch, text, here, batch_size, message):
+    gpus(here)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(TarkibError, match=message):
+        devices.choose(text, batch_size)

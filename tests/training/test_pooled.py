@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 from small_training import Clips, classifier, fit, mert, weights
 
+from tarkib.errors import TarkibError
 from tarkib.runtime.cache import Cache
 from tarkib.training import pooled
 from tarkib.training.compute import ComputeConfig
@@ -98,3 +100,10 @@ def test_a_frozen_training_learns_as_the_whole_network_would(tmp_path, monkeypat
     whole = fit(model, tmp_path / "whole").model
     for first, second in zip(shortcut.head.parameters(), whole.head.parameters(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-3, rtol=1e-2)
+
+
+def test_a_head_alone_is_not_trained_under_a_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    with pytest.raises(TarkibError, match=r"model\.finetune: frozen .* run the train stage without a launcher"):
+        fit(frozen(), tmp_path)

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from small_training import Clips, classifier, fit, plain_mert, same, settings, w
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
-from tarkib.training import compute
+from tarkib.training import processes
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.fitting import TrainingResult, train
 
@@ -48,13 +49,14 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from small_training import Watch, plain_mert
+from small_training import Watch, plain_mert, wait_for_checkpoints
 
 class Kill(Watch):
     parent = os.getpid()
-    def on_step_begin(self, *args, **options):
-        super().on_step_begin(*args, **options)
+    def on_step_begin(self, args, *others, **options):
+        super().on_step_begin(args, *others, **options)
         if self.steps[-1] == 5 and os.environ["RANK"] == "0":
+            wait_for_checkpoints(Path(args.output_dir))
             launcher = os.getppid()
             os.kill({victim}, signal.SIGKILL)
             # It takes a moment to end, and with it this process, which must not train meanwhile.
@@ -83,10 +85,75 @@ def test_a_killed_process_ends_all_and_the_training_resumes(tmp_path, capfd, two
     assert same(weights(result.model), weights(two.model))
 
 
+LAUNCHED = """
+import os, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+from small_training import classifier, plain_mert, weights
+from tarkib.runtime import program
+from tarkib.training import processes
+
+def main():
+    if processes.follow():
+        return
+    from test_processes import in_processes
+    spoilt = {spoilt}
+    result = in_processes(plain_mert if spoilt is None else classifier, Path({folder!r}), spoilt=spoilt)
+    torch.save((weights(result.model), result.history), {folder!r} + f"/result-{{os.environ['RANK']}}")
+
+if __name__ == "__main__":
+    program.start()
+    raise SystemExit(program.guard(main))
+"""
+
+
+def launch(folder: Path, spoilt: int | None = None) -> list[tuple[int, str]]:
+    """Train under two launchers, as on two machines; their exit codes and what they printed."""
+    script = folder / "launched.py"
+    script.write_text(LAUNCHED.format(here=str(Path(__file__).parent), folder=str(folder), spoilt=spoilt))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", port]
+    launchers = [
+        subprocess.Popen(
+            [*command, "--node-rank", str(number), str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for number in range(2)
+    ]
+    printed = [launcher.communicate()[0] for launcher in launchers]
+    return [(launcher.returncode, text) for launcher, text in zip(launchers, printed, strict=True)]
+
+
+def test_two_launchers_on_two_machines_train_together(tmp_path, two):
+    codes, printed = zip(*launch(tmp_path), strict=True)
+    assert codes == (0, 0), printed
+    # The first process alone reports and stores.
+    assert ["epoch 3/3" in text for text in printed] == [True, False]
+    assert [path.name for path in tmp_path.glob("result-*")] == ["result-0"]
+    learnt, history = torch.load(tmp_path / "result-0", weights_only=False)
+    assert history == two.history
+    assert same(learnt, weights(two.model))
+
+
+def test_an_error_under_launchers_ends_all(tmp_path):
+    codes, printed = zip(*launch(tmp_path, spoilt=17), strict=True)
+    assert 0 not in codes
+    assert sum("error: the loss is not finite (nan) at step" in text for text in printed) == 1
+    assert not any("defect of Tarkib" in text for text in printed)
+    assert not list(tmp_path.glob("result-*"))
+
+
 INTERRUPTED = """
 import os, sys
 from tarkib.runtime import program
-from tarkib.training import compute
+from tarkib.training import processes
 
 def work(model, fifo):
     file = open(fifo, "w")
@@ -96,7 +163,7 @@ def work(model, fifo):
 
 if __name__ == "__main__":
     program.start()
-    raise SystemExit(program.guard(lambda: compute.fit(2, None, int, work, sys.argv[1])))
+    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1])))
 """
 
 
@@ -131,4 +198,4 @@ def defect(model):
 
 def test_an_unforeseen_error_is_named():
     with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
-        compute.fit(2, None, int, defect)
+        processes.fit(2, None, int, defect)

@@ -1,3 +1,4 @@
+import errno
 import math
 import multiprocessing
 import os
@@ -14,13 +15,11 @@ from small_training import (
     classifier,
     fit,
     mert,
-    plain_mert,
     same,
     train_until_killed,
+    train_while_writing,
     weights,
 )
-from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
@@ -106,6 +105,33 @@ def test_a_killed_and_resumed_training_ends_like_an_undisturbed_one(tmp_path, ca
     assert result.history == expected.history
     assert result.best_epoch == expected.best_epoch
     np.testing.assert_array_equal(result.validation_logits, expected.validation_logits)
+
+
+def test_a_training_goes_on_while_its_checkpoint_is_written(tmp_path):
+    expected, watch = fit(mert(), tmp_path / "whole"), Watch()
+    process = FORKS.Process(target=train_while_writing, args=(tmp_path / "killed",), daemon=True)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    result = fit(mert(), tmp_path / "killed", checkpoint_steps=2, callbacks=[watch])
+    assert watch.steps[0] == 5
+    assert same(weights(result.model), weights(expected.model))
+    assert result.history == expected.history
+
+
+@pytest.mark.parametrize(("step", "last"), [(4, "checkpoint-2"), (15, "checkpoint-14")])
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, monkeypatch, step, last):
+    finish = checkpoints.finish
+
+    def fail(folder, number, *args):
+        if number == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finish(folder, number, *args)
+
+    monkeypatch.setattr(checkpoints, "finish", fail)
+    message = rf"checkpoint-{step}: cannot be written \(.*No space left.*it goes on from {last}$"
+    with pytest.raises(TarkibError, match=message):
+        fit(classifier(), tmp_path, checkpoint_steps=2)
 
 
 @pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt"])
@@ -232,22 +258,6 @@ def test_gradient_checkpointing_changes_no_weight(tmp_path):
     assert same(weights(saving), weights(plain))
     # 15 steps, in which the layer runs forward twice, and 3 times 4 validation batches; at the end all 5 + 4 batches.
     assert len(calls) == 2 * 15 + 3 * 4 + 5 + 4
-
-
-def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
-    graphs = []
-
-    def compile_without_a_compiler(model):
-        graphs.append(CompileCounter())
-        nn.Module.compile(model, backend=graphs[-1])
-
-    monkeypatch.setattr(InstrumentClassifier, "compile", compile_without_a_compiler)
-    plain = fit(plain_mert(), tmp_path / "plain")
-    assert not graphs
-    compiled = fit(plain_mert(), tmp_path / "compiled", compile=True)
-    assert graphs[0].frame_count > 0
-    assert same(weights(compiled.model), weights(plain.model))
-    assert compiled.history == plain.history
 
 
 def test_a_loss_that_is_not_finite_names_step_clips_and_the_last_good_checkpoint(tmp_path):

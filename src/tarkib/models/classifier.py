@@ -100,11 +100,6 @@ class InstrumentClassifier(nn.Module):
             raise TarkibError(f"run.gradient_checkpointing: {self.source.get('name')} has none; set it to false")
         self.backbone.recompute_activations()
 
-    def prepare_for_compile(self) -> None:
-        """See `MertModel.prepare_for_compile`."""
-        if isinstance(self.backbone, MertModel):
-            self.backbone.prepare_for_compile()
-
     def save(
         self,
         folder: Path | str,

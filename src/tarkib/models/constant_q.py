@@ -105,7 +105,7 @@ def _kernels(frequencies: torch.Tensor, quality: float) -> torch.Tensor:
 def _fast_length(least: int, block: int) -> int:
     """The smallest multiple of `block` from `least` on whose other factors are 2, 3 and 5: the FFT is fast for these.
 
-    scipy.fft.next_fast_len would do it, but torch.compile cannot trace it.
+    scipy.fft.next_fast_len would do it, but recognition does without scipy, which takes long to load.
     """
     multiple = -(-least // block)
     while 30 ** multiple.bit_length() % multiple:

@@ -84,11 +84,6 @@ class MertModel(nn.Module):
         """Recompute the layers' activations in the backward pass (gradient checkpointing): less memory, more time."""
         self.encoder.recompute = self.feature_extractor.recompute = True
 
-    def prepare_for_compile(self) -> None:
-        """TarkibError if spec augment, which NumPy draws, is on."""
-        if self.config.apply_spec_augment:
-            raise TarkibError("run.compile: model.spec_augment cannot be compiled; set one of the two to false")
-
     def enable_spec_augment(self, seed: int) -> None:
         """Mask spans of frames in training (SpecAugment, Park et al. 2019) by the configuration's `mask_time_*`.
 

@@ -183,10 +183,6 @@ class MaskedPrediction(nn.Module):
         """See `MertModel.recompute_activations`."""
         self.backbone.recompute_activations()
 
-    def prepare_for_compile(self) -> None:
-        """See `MertModel.prepare_for_compile`."""
-        self.backbone.prepare_for_compile()
-
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Mean of each row's chosen values, `[B]`; 0 if there are none."""

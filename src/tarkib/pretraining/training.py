@@ -24,9 +24,9 @@ from tarkib.params import Pretrain
 from tarkib.pretraining.corpus import Corpus, Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction, Scores, Teachers
 from tarkib.training import checkpoints as kept
-from tarkib.training import compute, devices
+from tarkib.training import devices, processes
 from tarkib.training.compute import ComputeConfig, enough_memory, say
-from tarkib.training.trainer import ResumableTrainer
+from tarkib.training.trainer import ResumableTrainer, trainer_arguments
 
 _EVALUATIONS = 20
 _MAX_HELD_OUT_CLIPS = 64
@@ -90,7 +90,7 @@ def pretrain(
     with kept.open_run(checkpoints, identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
         arguments = (train_set, held_set, params, folder, machine, chosen, latest)
-        log = compute.fit(chosen.count, model, build, _fit, *arguments)
+        log = processes.fit(chosen.count, model, build, _fit, *arguments)
         model.load_state_dict(kept.weights(folder, params.steps))
     history = [
         {"step": row["step"], **{name: row[f"eval_{name}"] for name in Scores._fields}}
@@ -130,7 +130,10 @@ def _fit(
 ) -> list[dict[str, float]]:
     """Train to the last step, whose checkpoint stays in `folder`; returns the Trainer's log."""
     machine.prepare(model)
-    arguments = machine.arguments(
+    if machine.cuda_graphs:
+        say("run.cuda_graphs has no effect on a pre-training")
+    arguments = trainer_arguments(
+        machine,
         folder,
         chosen,
         params.batch_size,

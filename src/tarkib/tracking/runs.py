@@ -18,7 +18,6 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric
 from mlflow.tracking.context import registry as context
-from transformers import TrainerCallback
 
 from tarkib.errors import TarkibError
 from tarkib.params import Params
@@ -31,8 +30,8 @@ from tarkib.tracking.registry import TRAINING_TAG, WEIGHTS_TAG, Evaluation
 _REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
 
 
-class Run(TrainerCallback):
-    """A training's run; as a callback it logs losses and validation scores by epoch and step. Picklable.
+class Run:
+    """A training's run, to which losses and validation scores are logged. Picklable.
 
     What the store does not take goes into a journal, which is sent when the training ends: with transformers' own
     MLflowCallback a failing store would end the training.
@@ -41,12 +40,11 @@ class Run(TrainerCallback):
     def __init__(self, run_id: str) -> None:
         self.run_id, self.uri = run_id, mlflow.get_tracking_uri()
 
-    def on_log(self, args: Any, state: Any, control: Any, **values: Any) -> None:
-        """Log the numbers that the trainer reports; of several processes only the first logs."""
-        if state.is_world_process_zero:
-            numbers = {name: value for name, value in values["logs"].items() if isinstance(value, int | float)}
-            now = int(time.time() * 1000)
-            self._log(metrics=[[name, value, now, state.global_step] for name, value in numbers.items()])
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Log the numbers among some values after a step."""
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        now = int(time.time() * 1000)
+        self._log(metrics=[[name, value, now, step] for name, value in numbers.items()])
 
     def note_weights(self, sha256: str) -> None:
         """Tag the run with the weights that it produced, by which the evaluate stage finds it."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import fft
-from transformers import TrainerCallback
 
 from tarkib.audio import SAMPLE_RATE, amplitude
 from tarkib.models.mert import normalise
@@ -94,7 +93,7 @@ _GAP_S = 0.005
 class AugmentedSet(ClipSet):
     """A data set with each clip augmented, float32 of mean 0 and RMS 1.
 
-    `epoch` (from 0) decides what the clips get; `FollowEpoch` sets it in a training.
+    `epoch` (from 0) decides what the clips get; `trainer.FollowEpoch` sets it in a training.
     """
 
     def __init__(self, clips: ClipSet, strength: Strength, seed: int):
@@ -115,19 +114,6 @@ class AugmentedSet(ClipSet):
         rng = generator(self.seed, Stream.AUGMENTATION, self.epoch, index)
         samples = augmented(normalise(item["samples"]).numpy(), self.strength, rng)
         return {**item, "samples": normalise(torch.from_numpy(samples))}
-
-
-class FollowEpoch(TrainerCallback):
-    """Tells an `AugmentedSet` the epoch, which a resumed training knows from its step; 0 after the training."""
-
-    def __init__(self, clips: AugmentedSet):
-        self.clips = clips
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.clips.epoch = int(state.global_step * args.num_train_epochs // state.max_steps)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.clips.epoch = 0
 
 
 def of(clips: ClipSet, name: str, seed: int) -> ClipSet:

@@ -1,9 +1,11 @@
 """Where networks run: what `run.devices` asks for, and what this machine has.
 
 `auto` means every GPU of this machine, else the CPU; `cpu` or `cuda` one device; `cuda x 4` or `cpu x 2` that many
-processes, each with its share of every batch. CUDA_VISIBLE_DEVICES selects among the GPUs.
+processes, each with its share of every batch. CUDA_VISIBLE_DEVICES selects among the GPUs. Where a launcher such as
+torchrun has started several processes, on one machine or more, a training has as many devices, of the kind asked for.
 """
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +16,19 @@ from tarkib.params import DEVICES
 
 @dataclass(frozen=True)
 class Devices:
-    """One or more devices of a kind, `cpu` or `cuda`; each has its own process."""
+    """One or more devices of a kind, `cpu` or `cuda`; each has its own process. `here` counts those of this machine."""
 
     kind: str
     count: int
+
+    @property
+    def here(self) -> int:
+        return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else self.count
+
+
+def launched() -> bool:
+    """Whether a launcher has started this process and others beside it."""
+    return "LOCAL_WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def choose(text: str, batch_size: int | None = None) -> Devices:
@@ -35,15 +46,31 @@ def choose(text: str, batch_size: int | None = None) -> Devices:
     else:
         kind = "cuda" if gpus else "cpu"
         count = max((n for n in range(1, gpus + 1) if batch_size is None or batch_size % n == 0), default=1)
+    if batch_size is not None and launched():
+        return _launched(text, kind, gpus, batch_size)
     if kind == "cuda" and count > gpus:
-        raise TarkibError(
-            f"run.devices: {text}, but torch finds {gpus or 'no'} GPU{'s' * (gpus > 1)} here; set it to auto or cpu"
-        )
+        raise TarkibError(f"run.devices: {text}, but torch finds {_counted(gpus)} here; set it to auto or cpu")
     if batch_size is None:
         return Devices(kind, 1)
     if batch_size % count:
         raise TarkibError(f"run.devices: {text}, but batch_size is {batch_size}; make it a multiple of {count}")
     return Devices(kind, count)
+
+
+def _launched(text: str, kind: str, gpus: int, batch_size: int) -> Devices:
+    """As many devices as the launcher has started processes."""
+    chosen = Devices(kind, int(os.environ["WORLD_SIZE"]))
+    if text not in ("auto", kind, f"{kind} x {chosen.count}"):
+        raise TarkibError(f"run.devices: {text}, but the launcher has started {chosen.count} processes; set it to auto")
+    if kind == "cuda" and chosen.here > gpus:
+        raise TarkibError(f"the launcher has started {chosen.here} processes here, where torch finds {_counted(gpus)}")
+    if batch_size % chosen.count:
+        raise TarkibError(f"batch_size is {batch_size}; make it a multiple of the launcher's {chosen.count} processes")
+    return chosen
+
+
+def _counted(gpus: int) -> str:
+    return f"{gpus or 'no'} GPU{'s' * (gpus > 1)}"
 
 
 def first(text: str) -> torch.device:

@@ -27,15 +27,15 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Train
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
-from tarkib.training import augmentation, compute
+from tarkib.training import augmentation, compute, devices, graphs, processes
 from tarkib.training import checkpoints as kept
-from tarkib.training.augmentation import AugmentedSet, FollowEpoch
+from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
 from tarkib.training.pooled import PooledHead, PooledSet
 from tarkib.training.prediction import predict
-from tarkib.training.trainer import Progress, ResumableTrainer
+from tarkib.training.trainer import FollowEpoch, Progress, ResumableTrainer, trainer_arguments
 
 _OVERFITTED = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
@@ -107,6 +107,10 @@ def train(
     """
     machine, chosen = machine.settle(params.batch_size)
     model = build()
+    if model.frozen and devices.launched():
+        raise TarkibError(
+            "model.finetune: frozen trains the head alone, in one process; run the train stage without a launcher"
+        )
     network: Any = model
     identity = {
         **(identity or {}),
@@ -127,11 +131,11 @@ def train(
                 pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
             train_set, validation_set = pooled
             network, chosen = PooledHead(model), Devices(chosen.kind, 1)
-            machine = replace(machine, loaders=0, gradient_checkpointing=False, compile=False)
+            machine = replace(machine, loaders=0, gradient_checkpointing=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
         # A head alone is too small for several threads: on a busy machine they wait for each other ten times as long.
         with compute.threads(1) if model.frozen else nullcontext():
-            log, best_step = compute.fit(chosen.count, network, build, _fit, *arguments)
+            log, best_step = processes.fit(chosen.count, network, build, _fit, *arguments)
         network.load_state_dict(kept.weights(folder, best_step))
         sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
         near, states = (
@@ -166,7 +170,8 @@ def _fit(
         # It is unused, and several processes would wait for its gradient.
         mask.requires_grad_(False)
     machine.prepare(model)
-    arguments = machine.arguments(
+    arguments = trainer_arguments(
+        machine,
         folder,
         chosen,
         params.batch_size,
@@ -194,6 +199,7 @@ def _fit(
             eval_dataset=validation_set,
             callbacks=[Progress(), *following, *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
+            recorder=graphs.recorder(machine, chosen, params.accumulate, model),
             names=train_set.ids,
             params=params,
         )
@@ -235,7 +241,9 @@ class _ClassifierTrainer(ResumableTrainer):
         logits = model(inputs["samples"]).float()
         smoothing = self.params.label_smoothing
         labels = inputs["labels"] * (1 - smoothing) + smoothing / 2
-        return binary_cross_entropy_with_logits(logits, labels, pos_weight=self.pos_weight.to(logits.device))
+        # Made there: a CUDA graph copies nothing from the host.
+        pos_weight = torch.full((), float(self.params.pos_weight), device=logits.device)
+        return binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight)
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         """No loss, the logits and the labels of a validation batch."""

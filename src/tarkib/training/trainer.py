@@ -6,7 +6,8 @@ The classifier and the pre-training of a backbone each use a subclass of `Resuma
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,54 +15,108 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from tarkib.errors import TarkibError
 from tarkib.runtime import parent_watch
 from tarkib.runtime.text import some
-from tarkib.training import checkpoints
-from tarkib.training.compute import say
+from tarkib.training import checkpoints, devices
+from tarkib.training.augmentation import AugmentedSet
+from tarkib.training.compute import ComputeConfig, say
+from tarkib.training.devices import Devices
+from tarkib.training.graphs import GraphedStep, Recorder
 
 _CHECK_EVERY = 16
 """Steps between checks of the losses: each check waits for the GPU."""
 
 
+def trainer_arguments(
+    machine: ComputeConfig, folder: Path, chosen: Devices, batch_size: int, **learning: Any
+) -> TrainingArguments:
+    """The Trainer's arguments: checkpoints in `folder`, a batch shared by all devices, and what it learns by."""
+    on_gpu = chosen.kind == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch_size // chosen.count,
+        per_device_eval_batch_size=batch_size // chosen.count,
+        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        bf16=devices.has_bfloat16(torch.device(chosen.kind)),
+        use_cpu=not on_gpu,
+        ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
+        ddp_find_unused_parameters=False,
+        save_strategy="epoch",
+        dataloader_num_workers=machine.loaders or 0,
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,
+        log_level="error",
+        report_to=[],
+        disable_tqdm=True,
+        **learning,
+    )
+    if arguments.n_gpu > 1:
+        # Several GPUs in one process would multiply the batch, and their threads record no hidden states.
+        arguments._n_gpu = 1
+    return arguments
+
+
 class ResumableTrainer(Trainer):
     """A Trainer that also saves checkpoints within an epoch, and stops where the loss or a weight is not finite.
 
-    A checkpoint is marked complete only once all of it is written; a full disk leaves the one before. `compute_loss`
-    must return the mean over the batch. An epoch's training loss, `loss` in the log, covers all its steps, also those
-    before a kill. Where the training set's items hold `index`, errors name the failing batch's clips.
+    Checkpoints are written beside the training, one at a time, from a copy in the host's memory; one is marked complete
+    only once all of it is written, and a full disk leaves the one before. `compute_loss` must return the mean over the
+    batch. An epoch's training loss, `loss` in the log, covers all its steps, also those before a kill. Where the
+    training set's items hold `index`, errors name the failing batch's clips.
 
-    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. `names` are those of the training
-    set's items; `remedy` ends the error of a loss that is not finite.
+    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. With a `recorder` a step is a CUDA
+    graph, if it can be recorded: then `compute_loss` may not copy anything from the host. `names` are those of the
+    training set's items; `remedy` ends the error of a loss that is not finite.
     """
 
     # Losses are means over a batch: the Trainer divides by the number of accumulated batches.
     loss_is_scaled_for_ga = False
 
     def __init__(
-        self, *args: Any, checkpoint_steps: int = 0, names: Sequence[Any] | None = None, remedy: str, **kwargs: Any
+        self,
+        *args: Any,
+        checkpoint_steps: int = 0,
+        recorder: Recorder | None = None,
+        names: Sequence[Any] | None = None,
+        remedy: str,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(_SaveWithinEpoch(checkpoint_steps))
         self.folder = Path(str(self.args.output_dir))
         self.names, self.remedy = names, remedy
+        self._recorder, self._graph = recorder, cast(GraphedStep | None, None)
+        self._norm: torch.Tensor | None = None
         # Step, loss and clips of the batches not checked yet; the sum of the epoch's losses.
         self._unchecked: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        # The large files of a checkpoint, with what writes them; the checkpoint that is being written.
+        self._files: list[Callable[[], None]] = []
+        self._writer, self._written = ThreadPoolExecutor(1, "checkpoint"), Future[None]()
+        self._written.set_result(None)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from a checkpoint's folder on where one is given."""
         if resume_from_checkpoint is not None:
             self._sum += checkpoints.loss_sum(resume_from_checkpoint)
             resume_from_checkpoint = str(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with self._writer:
+            output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._written.result()
+        return output
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         loader = super()._get_dataloader(*args, **kwargs)
@@ -72,10 +127,25 @@ class ResumableTrainer(Trainer):
         """Train on one batch, and check the losses every few steps."""
         if len(self._unchecked) >= _CHECK_EVERY:
             self._check_losses()
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        if self._written.done():
+            self._written.result()
+        loss = self._graphed(model, inputs) if self._recorder else super().training_step(model, inputs, *args, **kwargs)
         self._sum += loss
         self._unchecked.append((self.state.global_step + 1, loss, inputs.get("index")))
         return loss
+
+    def _graphed(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Train on one batch, the optimiser's step included: where the Trainer makes its own, no gradient is left."""
+        if self._graph is None:
+            optimizer = cast(Any, self.optimizer).optimizer  # accelerate's holds torch's
+            loss_of = cast(Any, partial(self.compute_loss, model))
+            self._graph = GraphedStep(cast(Recorder, self._recorder), loss_of, optimizer, self.args.max_grad_norm)
+        model.train()
+        loss, self._norm = self._graph(self._prepare_inputs(inputs))
+        return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        return super()._get_grad_norm(model, grad_norm) if self._norm is None else self._norm
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the validation set."""
@@ -113,23 +183,47 @@ class ResumableTrainer(Trainer):
         raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", clips)
 
     def _not_finite(self, problem: str, clips: str = "") -> TarkibError:
+        self._written.result()
         last = checkpoints.newest(self.folder) or "none yet"
         return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint of finite weights, completely or not at all."""
+        """Begin to write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
+        self._written.result()
         with self._writing(step):
             super()._save_checkpoint(model, trial)
         # The other processes write their generators' states into it.
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            with self._writing(step):
-                checkpoints.finish(self.folder, step, self.state.best_global_step, loss_sum)
+            files, self._files = self._files, []
+            self._written = self._writer.submit(self._finish, files, step, self.state.best_global_step, loss_sum)
+
+    def _finish(self, files: list[Callable[[], None]], step: int, best_step: int | None, loss_sum: float) -> None:
+        """Write the large files of a checkpoint, and mark it as complete."""
+        with self._writing(step):
+            for write in files:
+                write()
+            checkpoints.finish(self.folder, step, best_step, loss_sum)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Keep a copy of the weights, which `_finish` writes."""
+        if self.args.should_save:
+            path = Path(str(output_dir)) / SAFE_WEIGHTS_NAME
+            path.parent.mkdir(parents=True, exist_ok=True)
+            weights = _on_host(cast(nn.Module, self.model).state_dict())
+            self._files.append(partial(save_file, weights, path, metadata={"format": "pt"}))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write the schedule, and keep a copy of the optimiser's state, which `_finish` writes."""
+        if self.args.should_save:
+            torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER_NAME)
+            state = _on_host(cast(Any, self.optimizer).state_dict())
+            self._files.append(partial(torch.save, state, Path(output_dir) / OPTIMIZER_NAME))
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -148,6 +242,15 @@ class ResumableTrainer(Trainer):
             ) from error
 
 
+def _on_host(values: Any) -> Any:
+    """Nested dicts and lists with each tensor copied to the host's memory."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().to("cpu", copy=True)
+    if isinstance(values, dict):
+        return {name: _on_host(value) for name, value in values.items()}
+    return [_on_host(value) for value in values] if isinstance(values, list) else values
+
+
 def _steps_per_epoch(args: Any, state: Any) -> int:
     return round(state.max_steps / args.num_train_epochs)
 
@@ -161,6 +264,30 @@ class _SaveWithinEpoch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.steps and state.global_step % self.steps == 0 and state.global_step % _steps_per_epoch(args, state):
             control.should_save = True
+
+
+class FollowEpoch(TrainerCallback):
+    """Tells an `AugmentedSet` the epoch, which a resumed training knows from its step; 0 after the training."""
+
+    def __init__(self, clips: AugmentedSet):
+        self.clips = clips
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clips.epoch = int(state.global_step * args.num_train_epochs // state.max_steps)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clips.epoch = 0
+
+
+class LogTo(TrainerCallback):
+    """Calls `log` with what the Trainer reports, by name, and the step; in the first of several processes alone."""
+
+    def __init__(self, log: Callable[[dict[str, Any], int], None]):
+        self.log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        if state.is_world_process_zero:
+            self.log(values["logs"], state.global_step)
 
 
 class Progress(TrainerCallback):

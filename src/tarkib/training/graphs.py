@@ -1,0 +1,160 @@
+"""A training step as one CUDA graph: the GPU gets all of its kernels at once, which the host starts one by one else.
+
+The first steps are made as usual, which sets up what a graph may not, and so are those on a batch of another size, such
+as an epoch's last one. All numbers stay where they are in the GPU's memory, weights and optimiser's state too; only the
+batch and the learning rates are copied there.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from tarkib.training.compute import ComputeConfig, say
+from tarkib.training.devices import Devices
+
+_USUAL_STEPS = 3
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class Made(NamedTuple):
+    """What a step gives: the batch's loss, and the norm of the gradients before they were clipped; shapes ()."""
+
+    loss: torch.Tensor
+    norm: torch.Tensor
+
+
+class Recorder:
+    """Runs functions on a CUDA stream of its own, and records one there as a graph."""
+
+    def __init__(self) -> None:
+        self.stream = torch.cuda.Stream()
+
+    def run(self, function: Callable[[], Made]) -> Made:
+        """Call a function."""
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self.stream):
+            made = function()
+        torch.cuda.synchronize()
+        return made
+
+    def record(self, function: Callable[[], Made]) -> tuple[Callable[[], None], Made]:
+        """What computes anew what a function gives, and where; recording computes nothing."""
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Other threads, such as the one that pins batches, may call CUDA meanwhile.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                made = function()
+        finally:
+            torch.cuda.set_stream(before)  # which a failure there leaves out
+        return graph.replay, made
+
+
+class GraphedStep:
+    """Forward, backward, clipping, and the optimiser's step, for batches that are on the device.
+
+    `refused` tells that the step could not be recorded, and is made as usual for good.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        loss_of: Callable[[Batch], torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+        max_norm: float,
+    ) -> None:
+        self._recorder, self._loss_of, self._optimizer = recorder, loss_of, optimizer
+        self._max_norm = max_norm or math.inf
+        self._usual = 0
+        self._batch: dict[str, torch.Tensor] = {}
+        self._rates: list[torch.Tensor] = []
+        self._graph: tuple[Callable[[], None], Made] | None = None
+        self.refused = False
+
+    def __call__(self, batch: Batch) -> Made:
+        """Train on a batch; the optimiser's gradients are None before and after."""
+        if self.refused:
+            return self._step(batch)
+        if self._usual < _USUAL_STEPS:
+            self._usual += 1
+            return self._recorder.run(lambda: self._step(batch))
+        if self._graph is None:
+            self._record(batch)
+        if self._graph is None or _shapes(batch) != _shapes(self._batch):
+            return self._step(batch)
+        for name, tensor in batch.items():
+            self._batch[name].copy_(tensor)
+        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        replay, made = self._graph
+        replay()
+        return Made(made.loss.clone(), made.norm.clone())
+
+    def _record(self, batch: Batch) -> None:
+        self._batch = {name: tensor.clone() for name, tensor in batch.items()}
+        groups = self._optimizer.param_groups
+        self._rates = [torch.full((), float(group["lr"]), device=group["params"][0].device) for group in groups]
+
+        def step() -> Made:
+            with _with_rates(groups, self._rates):
+                return self._step(self._batch)
+
+        try:
+            self._graph = self._recorder.record(step)
+        except RuntimeError as error:
+            self.refused = True
+            self._optimizer.zero_grad(set_to_none=True)
+            say(f"run.cuda_graphs has no effect: {str(error).strip().partition(chr(10))[0]}")
+
+    def _step(self, batch: Batch) -> Made:
+        loss = self._loss_of(batch)
+        loss.backward()
+        parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self._max_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return Made(loss.detach(), norm)
+
+
+def refusal(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any) -> str:
+    """Why a training's steps cannot be a graph; empty if they can."""
+    config = getattr(getattr(model, "backbone", None), "config", None)
+    reasons = {
+        "it needs a GPU": chosen.kind != "cuda",
+        "it needs a single GPU": chosen.count > 1,
+        "train.accumulate is not 1": accumulate > 1,
+        "run.gradient_checkpointing is true": machine.gradient_checkpointing,
+        "model.spec_augment is true": getattr(config, "apply_spec_augment", False),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def recorder(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any) -> Recorder | None:
+    """What records the steps of a training; None, and a line, if `run.cuda_graphs` is true but they cannot be."""
+    if not machine.cuda_graphs:
+        return None
+    if reason := refusal(machine, chosen, accumulate, model):
+        say(f"run.cuda_graphs has no effect: {reason}")
+        return None
+    return Recorder()
+
+
+def _shapes(batch: Batch) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in batch.items()}
+
+
+@contextmanager
+def _with_rates(groups: Sequence[dict[str, Any]], rates: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Let an optimiser read its learning rates from tensors; schedules and checkpoints keep plain numbers."""
+    before = [{name: group[name] for name in ("lr", "capturable")} for group in groups]
+    for group, rate in zip(groups, rates, strict=True):
+        group.update(lr=rate, capturable=True)
+    try:
+        yield
+    finally:
+        for group, values in zip(groups, before, strict=True):
+            group.update(values)
