@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -50,7 +51,7 @@ def test_the_text_holds_every_class_and_every_figure():
     assert "the probability of each of: tar, ney. No training material: daf;" in body
     assert "10 mixtures of solo recordings, mixed in mode `bpm`, to learn from, and 5 of other" in body
     assert "| tar | 7 | 3 | 5 | 0.25 | 0.900 |" in body
-    assert "| daf | 0 | 0 | 0 | 0.50 | – |" in body
+    assert "| daf | 0 | 0 | 0 | – | – |" in body
     assert "| ROC-AUC, macro | 0.850 | – |" in body
     assert "The stage `evaluate` scores it on music that was never mixed" in body
     assert "validation. The threshold of ney is 0.5: to choose one, validation must have at least 4 recordings" in body
@@ -63,6 +64,11 @@ def test_what_was_learnt_from_synthetic_recordings_alone_is_named():
     assert "**Synthetic**" not in about(RANDOM).body()  # a card of an earlier version
     some = {"tar": 2, "ney": 1, "daf": 0}
     classes = [{**row, "synthetic_recordings": some[row["instrument"]]} for row in rows]
+    (remark,) = about(RANDOM, classes=classes).remarks_on(Path("data/demo/test"))
+    assert "data/demo/test is the synthetic orchestra's" in remark
+    assert "recordings of your own (tar); label a test set" in remark
+    assert about(RANDOM, classes=classes).remarks_on(Path("data/test")) == []
+    assert about(RANDOM).remarks_on(Path("data/demo/test")) == []
     body = about(RANDOM, classes=classes).body()
     assert "- **Synthetic**: ney: learnt from recordings of Tarkib's built-in orchestra alone, and from no real" in body
     assert "\n\n- **Synthetic**" not in body

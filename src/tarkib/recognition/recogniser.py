@@ -19,8 +19,10 @@ from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.models.checkpoint import read_json
 from tarkib.recognition import hub
+from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
-from tarkib.runtime import mlflow_store
+from tarkib.runtime import mlflow_store, project
+from tarkib.runtime.text import printable
 from tarkib.training.prediction import predict
 
 SILENCE_DBFS = -60.0
@@ -33,11 +35,11 @@ HOPS = (0.1, CLIP_SECONDS)
 class Recogniser:
     """A trained classifier, as `models.load` returns it, for whole recordings.
 
-    `device` is as in `run.devices`; a single one is used.
+    `device` is as in `run.devices`; a single one is used. `origin` says which model it is.
     """
 
-    def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto") -> None:
-        self.classifier, self.device = classifier, device
+    def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto", origin: Origin | None = None) -> None:
+        self.classifier, self.device, self.origin = classifier, device, origin
         self.labels: tuple[str, ...] = classifier.labels
         self.trained_classes: tuple[str, ...] = classifier.trained_classes
         self.thresholds: dict[str, float] = classifier.thresholds
@@ -51,17 +53,16 @@ class Recogniser:
         directory. Raises TarkibError where the model is missing or damaged, or cannot be downloaded.
         """
         uri = str(source)
-        is_uri = uri.startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/"))
-        folder = _download(uri) if is_uri else hub.download(uri) if uri.startswith(hub.SCHEME) else Path(source)
-        if not folder.is_dir():
-            problem = "is a file" if folder.exists() else "no such model; run dvc repro (or dvc pull)"
-            raise TarkibError(f"{source}: {problem}; name a classifier's folder, such as models/classifier")
+        folder = project.model_folder(source) or (hub.download(uri) if uri.startswith(hub.SCHEME) else _download(uri))
         inner = folder / "artifacts" / "classifier"
         folder = inner if inner.is_dir() else folder
         config = folder / "config.json"
         if config.exists() and isinstance(content := read_json(config), dict) and "model_type" in content:
             raise TarkibError(f"{source}: a backbone, not a classifier; name the folder that the stage train wrote")
-        return cls(load(folder), device=device)
+        return cls(load(folder), device=device, origin=read(folder))
+
+    def __repr__(self) -> str:
+        return f"Recogniser({self.origin or 'a classifier that was not loaded from a folder'})"
 
     def __call__(
         self,
@@ -82,9 +83,22 @@ class Recogniser:
         batch_size : windows per batch.
         progress : called at each window with the second at which it starts.
 
-        Raises TarkibError, whose message does not repeat the file's name, for a recording that is empty or cannot be
-        decoded.
+        Raises TarkibError, which names the file, for a recording that is empty or cannot be decoded.
         """
+        try:
+            return self.recognise(sound, hop_s, batch_size, progress)
+        except TarkibError as error:
+            name = f"{printable(Path(sound))}: " if isinstance(sound, str | os.PathLike) else ""
+            raise TarkibError(f"{name}{error}") from error
+
+    def recognise(
+        self,
+        sound: Path | str | tuple[np.ndarray, int],
+        hop_s: float = 1.0,
+        batch_size: int = 16,
+        progress: Callable[[float], None] | None = None,
+    ) -> Recognition:
+        """Recognise as a call does, with errors that leave it to the caller to name the file."""
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         blocks = _blocks(sound)
@@ -105,6 +119,7 @@ class Recogniser:
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
             remarks=tuple(blocks.remarks) if isinstance(blocks, audio.Stream) else (),
+            origin=self.origin,
         )
 
     def _logits_and_distance(self, samples: torch.Tensor) -> torch.Tensor:
