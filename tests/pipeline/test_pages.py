@@ -1,4 +1,4 @@
-"""README and the pages that it leads to: their links lead somewhere, and their commands run when they are pasted.
+"""README, the pages that it leads to and the notebook: links lead somewhere, and commands run as they are.
 
 Blocks with `sh` alone are run, in the order of the page; another word after it says what a test has not: a network, a
 GPU, time, or somebody who ends a server.
@@ -85,3 +85,10 @@ def test_commands_run_when_they_are_pasted(project, page):
     if page == "docs/train.md":
         # The way back leads to what was committed, with its data and model.
         assert "up to date" in project.run("dvc", "status")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(project):
+    project.run("jupyter", "execute", "examples/first_steps.ipynb")
+    assert "first" in project.run("dvc", "exp", "list", "--name-only", "--all-commits").split()
+    assert project.run("git", "status", "--porcelain") == ""

@@ -24,7 +24,7 @@ from tarkib.models import InstrumentClassifier
 from tarkib.recognition import Recogniser
 from tarkib.runtime.outputs import atomic_file
 
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 """How far a logit of the file may be from PyTorch's, a probability at most a quarter of it; else no file is kept.
 
 Those of musicnn differ by 3e-6 between runtimes, those of a small MuQ by 3e-5.
