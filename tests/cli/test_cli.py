@@ -5,14 +5,16 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import noise, write
+from conftest import REPOSITORY, noise, write
 
-from tarkib.cli import annotate, main
+from tarkib.annotation import evidence
+from tarkib.cli import main
 from tarkib.demo import orchestra
 
 
@@ -111,7 +113,7 @@ def test_results_before_an_interrupt_are_printed(tmp_path, capsys, monkeypatch, 
     files = [str(write(tmp_path / name, noise(6.0))) for name in ("a.wav", "b.wav")]
     main(["annotate", *(files[:done] or ["absent.wav"]), "--format", kind])
     expected = capsys.readouterr().out
-    listen, calls = annotate.evidence.extract, []
+    listen, calls = evidence.extract, []
 
     def interrupted(blocks):
         calls.append(blocks)
@@ -119,7 +121,7 @@ def test_results_before_an_interrupt_are_printed(tmp_path, capsys, monkeypatch, 
             raise KeyboardInterrupt
         return listen(blocks)
 
-    monkeypatch.setattr(annotate.evidence, "extract", interrupted)
+    monkeypatch.setattr(evidence, "extract", interrupted)
     assert main(["annotate", *files, "--format", kind]) == 130
     assert capsys.readouterr().out == expected
 
@@ -138,6 +140,42 @@ def test_wrong_arguments_are_refused(capsys, options, message):
         main(["annotate", "song.flac", *options])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"), [("predct", "did you mean predict?"), ("xylophone", "choose from predict, annotate, compare")]
+)
+def test_a_mistyped_command(capsys, typed, remedy):
+    with pytest.raises(SystemExit) as ended:
+        main(["--debug", typed, "song.flac"])
+    assert ended.value.code == 2
+    assert f"{typed!r} is no command; {remedy}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "message"),
+    [
+        ("--version", 0, f"tarkib {metadata.version('tarkib')}"),
+        ("annotate --format xml song.flac", 2, "invalid choice: 'xml'"),
+        ("predict absent.flac --model absent", 1, "absent.flac: No such file or directory"),
+        ("predict README.md --model absent", 1, "absent: no such model; run dvc repro"),
+        ("annotate absent.flac", 1, "absent.flac: No such file or directory"),
+        ("preview absent", 1, "absent: no such folder"),
+        ("verify absent", 1, "absent: no such folder"),
+        ("export absent --to onnx model.onnx", 1, "absent: no such model"),
+        ("app --label absent", 1, "--label absent: no such folder"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_slow_is_loaded(typed, code, message):
+    run = "import sys; from tarkib.cli import main; code = main(sys.argv[1:])"
+    loaded = "print({'torch', 'scipy', 'pandas', 'matplotlib', 'mlflow'} & set(sys.modules))"
+    program = f"import atexit, sys; atexit.register(lambda: {loaded})\n{run}; sys.exit(code)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *typed.split()], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert ended.returncode == code
+    assert message in ended.stdout + ended.stderr
+    assert ended.stdout.endswith("set()\n")
 
 
 @pytest.mark.slow

@@ -11,17 +11,19 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from tarkib import audio, params, vocabulary
-from tarkib.annotation import evidence
-from tarkib.annotation.conclusion import Annotation, Conclusion, Conflict, Labels, annotate, conclude, conflicts
+from tarkib import audio, vocabulary
 from tarkib.cli import written
 from tarkib.cli.options import number
 from tarkib.runtime.text import clock, note_name, printable
+
+if TYPE_CHECKING:
+    from tarkib.annotation.conclusion import Annotation, Conclusion, Conflict, Labels
+    from tarkib.annotation.evidence import Evidence
+    from tarkib.params import Annotate
 
 _SAME_TEMPO = 0.02  # slices whose tempi differ by less share a line of the table
 
@@ -31,10 +33,10 @@ class _Report(NamedTuple):
 
     file: Path
     seconds: float
-    conclusion: Conclusion
+    conclusion: "Conclusion"
     starts_s: list[float]
-    slices: list[Annotation]
-    conflicts: list[Conflict]
+    slices: list["Annotation"]
+    conflicts: list["Conflict"]
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +57,22 @@ def _choice(read: Callable[[str], str | None], names: Sequence[str]) -> dict[str
 
 def run(options: argparse.Namespace) -> int:
     """Annotate each recording and print its results at once; 1 where one cannot be used."""
-    file = options.params or Path("params.yaml")
-    settings = params.load(file).annotate if options.params or file.is_file() else params.Annotate()
-    labels = Labels(options.instrument, options.dastgah, options.tonic, options.bpm)
     pictures = {file: options.plot and written.picture_of(file.name, options.plot) for file in options.files}
     written.check(options.plot, len(options.files), ((file, path) for file, path in pictures.items() if path))
     failed: list[Path] = []
+    files = [file for file in options.files if written.exists(file, failed)]
     with written.Documents(options.format) as documents:
-        for file in options.files:
+        if not files:
+            return 1
+        # Once there is something to analyse: they take a second to load.
+        from tarkib import params
+        from tarkib.annotation import evidence
+        from tarkib.annotation.conclusion import Labels
+
+        file = options.params or Path("params.yaml")
+        settings = params.load(file).annotate if options.params or file.is_file() else params.Annotate()
+        labels = Labels(options.instrument, options.dastgah, options.tonic, options.bpm)
+        for file in files:
             with written.one_of_many(file, failed):
                 stream = audio.Stream(file)
                 found = evidence.extract(stream)
@@ -79,7 +89,9 @@ def run(options: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
-def _report(file: Path, found: evidence.Evidence, labels: Labels, settings: params.Annotate) -> _Report:
+def _report(file: Path, found: "Evidence", labels: "Labels", settings: "Annotate") -> _Report:
+    from tarkib.annotation.conclusion import annotate, conclude, conflicts
+
     conclusion = conclude(found, labels, settings)
     starts_s = np.arange(0.0, max(found.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist()
     contradictions = conflicts(found, conclusion, labels, settings)
@@ -109,7 +121,7 @@ def _lines(report: _Report) -> Iterator[str]:
         yield f"  look at  {span:>13}  {conflict.what} {sounds}"
 
 
-def _stretches(report: _Report) -> Iterator[tuple[float, float, list[Annotation]]]:
+def _stretches(report: _Report) -> Iterator[tuple[float, float, list["Annotation"]]]:
     """Start, end and slices of stretches with one tempo."""
     # NaN, which differs from all numbers, is a slice without a metre.
     bpm = np.array([piece.bpm or np.nan for piece in report.slices])
@@ -121,6 +133,8 @@ def _stretches(report: _Report) -> Iterator[tuple[float, float, list[Annotation]
 
 
 def _csv(report: _Report) -> str:
+    import pandas as pd
+
     rows = [
         {"file": str(report.file), "start_s": start_s, **{name: _cell(value) for name, value in asdict(piece).items()}}
         for start_s, piece in zip(report.starts_s, report.slices, strict=True)

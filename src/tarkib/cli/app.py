@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tarkib.cli.options import add_model, whole_number
 from tarkib.errors import TarkibError
+from tarkib.runtime import progress
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
         raise TarkibError(f"--label {options.label}: no such folder; make it and put five-second excerpts into it")
     if options.port > 65_535:
         raise TarkibError(f"--port {options.port}: ports end at 65535")
+    progress.note("loading the page and its model …")
     from tarkib.app import server
     from tarkib.app.recognition import Limits
 

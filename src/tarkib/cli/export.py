@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from tarkib.export import FORMATS, export
+from tarkib.runtime import project
 from tarkib.runtime.text import counted
 
 _ONNX = "onnx"
@@ -25,6 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and print what was written and how to load it."""
     if options.to == _ONNX:
+        project.model_folder(options.source)  # raises before torch is loaded
         from tarkib.export import onnx
 
         model = onnx.export(options.source, options.out, overwrite=options.overwrite)

@@ -17,6 +17,7 @@ from tarkib.cli import written
 from tarkib.cli.options import add_model, number, whole_number
 from tarkib.errors import TarkibError
 from tarkib.recordings import folders
+from tarkib.runtime import progress, project
 from tarkib.runtime.text import counted, printable
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def run(options: argparse.Namespace) -> int:
         print(f"{skipped} of {counted(len(tasks), 'recording')} skipped: files are there already", file=sys.stderr)
     if not left:
         return 0
+    failed: list[Path] = []
+    readable = [task for task in left if task.problem or written.exists(task.file, failed)]
+    if readable:
+        _recognise(readable, options, failed)
+    if failed:
+        print(f"{len(failed)} of {counted(len(left), 'recording')} could not be read or written", file=sys.stderr)
+    return int(len(failed) == len(tasks))
+
+
+def _recognise(tasks: list[_Task], options: argparse.Namespace, failed: list[Path]) -> None:
+    project.model_folder(options.model)
+    progress.note("loading the model …")
     from tarkib.recognition import Recogniser, formats
     from tarkib.training import devices
 
@@ -68,11 +81,10 @@ def run(options: argparse.Namespace) -> int:
         # The parameter of the pipeline with the same values is not what was given here.
         raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error
     recogniser = Recogniser.load(options.model, device=options.device)
-    failed: list[Path] = []
     with written.Documents("" if options.out else options.format) as documents:
-        for place, task in enumerate(left, start=1):
+        for place, task in enumerate(tasks, start=1):
             with written.one_of_many(task.file, failed):
-                found = _recognised(recogniser, task, options, f"{place}/{len(left)} {printable(task.file.name)}")
+                found = _recognised(recogniser, task, options, f"{place}/{len(tasks)} {printable(task.file.name)}")
                 text = getattr(formats, options.format)(found, str(task.file))
                 if task.document:
                     with written.whole(task.document) as partial:
@@ -86,9 +98,6 @@ def run(options: argparse.Namespace) -> int:
                 if found.remark and (options.format != "table" or options.out):
                     print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
                 documents.add(f"{printable(task.document)}\n" if task.document else text)
-    if failed:
-        print(f"{len(failed)} of {counted(len(left), 'recording')} could not be read or written", file=sys.stderr)
-    return int(len(failed) == len(tasks))
 
 
 def _recognised(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":

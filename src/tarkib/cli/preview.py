@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tarkib.cli import written
 from tarkib.cli.options import whole_number
+from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES
 
 
@@ -25,6 +26,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
+    if not options.dataset.is_dir():
+        raise TarkibError(f"{options.dataset}: no such folder; run dvc repro (or dvc checkout)")
     from tarkib.preview import dataset, page
 
     read = dataset.read(options.dataset, options.split, options.mode, options.slices)

@@ -8,11 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tarkib import params, tables
-from tarkib.audio.clips import ClipStore
 from tarkib.cli.options import whole_number
 from tarkib.errors import TarkibError
-from tarkib.mixing import measurement, rendering, verification
 from tarkib.runtime.text import counted
 
 
@@ -32,6 +29,11 @@ def run(options: argparse.Namespace) -> int:
     slices = options.slices or folder.parent / "slices"
     if not folder.is_dir():
         raise TarkibError(f"{folder}: no such folder; run dvc repro (or dvc checkout)")
+    # Once there is something to check: they take a second to load.
+    from tarkib import params, tables
+    from tarkib.audio.clips import ClipStore
+    from tarkib.mixing import measurement, rendering, verification
+
     augment = params.load(options.params).augment
     slice_rows = tables.SLICES.read(slices / "slices.parquet")
     annotations = tables.ANNOTATIONS.read(options.annotations or folder.parent / "annotations.parquet")

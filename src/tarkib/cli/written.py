@@ -52,6 +52,14 @@ def one_of_many(recording: Path, failed: list[Path]) -> Iterator[None]:
         failed.append(recording)
 
 
+def exists(recording: Path, failed: list[Path]) -> bool:
+    """Whether a recording exists, asked before anything is loaded that takes long; where not, as `one_of_many`."""
+    with one_of_many(recording, failed):
+        recording.stat()
+        return True
+    return False
+
+
 def picture_of(name: Path | str, plot: Path) -> Path:
     """The picture of a recording: the PNG file that ``--plot`` names, else one in the folder that it names.
 

@@ -20,7 +20,7 @@ from tarkib.models import InstrumentClassifier, load
 from tarkib.models.checkpoint import read_json
 from tarkib.recognition import hub
 from tarkib.recognition.result import Recognition
-from tarkib.runtime import mlflow_store
+from tarkib.runtime import mlflow_store, project
 from tarkib.training.prediction import predict
 
 SILENCE_DBFS = -60.0
@@ -51,11 +51,7 @@ class Recogniser:
         directory. Raises TarkibError where the model is missing or damaged, or cannot be downloaded.
         """
         uri = str(source)
-        is_uri = uri.startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/"))
-        folder = _download(uri) if is_uri else hub.download(uri) if uri.startswith(hub.SCHEME) else Path(source)
-        if not folder.is_dir():
-            problem = "is a file" if folder.exists() else "no such model; run dvc repro (or dvc pull)"
-            raise TarkibError(f"{source}: {problem}; name a classifier's folder, such as models/classifier")
+        folder = project.model_folder(source) or (hub.download(uri) if uri.startswith(hub.SCHEME) else _download(uri))
         inner = folder / "artifacts" / "classifier"
         folder = inner if inner.is_dir() else folder
         config = folder / "config.json"

@@ -18,3 +18,9 @@ def progress(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
         yield item
         if done * 10 // total > (done - 1) * 10 // total:
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+
+def note(what: str) -> None:
+    """Say on a terminal what takes long and has no progress to show."""
+    if sys.stderr.isatty():
+        print(what, file=sys.stderr, flush=True)

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from tarkib.errors import TarkibError
+
 DEMO = Path("data/demo")
 SLICES = Path("data/slices")
 ANNOTATIONS = Path("data/annotations.parquet")
@@ -27,6 +29,17 @@ def root() -> Path:
 def cache(name: str) -> Path:
     """A folder of cached work, shared by all experiments; deleting it costs only time."""
     return root() / ".cache" / name
+
+
+def model_folder(source: Path | str) -> Path | None:
+    """The folder of a classifier, None for an address of MLflow or of the hub; TarkibError where it does not exist."""
+    if str(source).startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/", "hf://")):
+        return None
+    folder = Path(source)
+    if not folder.is_dir():
+        problem = "is a file" if folder.exists() else "no such model; run dvc repro (or dvc pull)"
+        raise TarkibError(f"{source}: {problem}; name a classifier's folder, such as models/classifier")
+    return folder
 
 
 def code_of(stage: str) -> str:
