@@ -155,11 +155,14 @@ def test_results_are_downloaded_and_converted_sound_is_played(opened, tmp_path):
     recognise(page, write(tmp_path / "song.v2.aiff", tone(6.0), RATE))
     assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(6.0, abs=0.01)
     texts = {}
-    for kind in ("csv", "json"):
+    for kind in ("csv", "json", "jams", "png"):
         with page.expect_download() as download:
             page.locator(f"#{kind}").click()
         assert download.value.suggested_filename == f"song.v2.{kind}"
-        texts[kind] = Path(download.value.path()).read_text()
+        texts[kind] = Path(download.value.path()).read_text(errors="replace")
+    assert texts["png"][1:4] == "PNG"
+    assert json.loads(texts["jams"])["annotations"][0]["data"][0]["value"] == "ney"
+    assert "Model: unknown backbone" in page.inner_text("main")
     assert texts["csv"].splitlines()[1].startswith("song.v2.aiff,ney,0.000,6.000,")
     content = json.loads(texts["json"])
     assert (content["file"], len(content["windows"])) == ("song.v2.aiff", 2)

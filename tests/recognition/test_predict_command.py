@@ -63,6 +63,7 @@ def test_a_folder_with_other_files(songs, model, capsys):
     assert "ney        100%  0:00-0:07" in printed.out
     assert "files without a recording's ending, left out: 1" in printed.err
     assert "4 of 7 recordings could not be read" in printed.err
+    assert "model: mel-cnn (full), here since " in printed.err
     # Only where nothing can be read the exit code is 1.
     assert main(["predict", *(str(songs / name) for name in BAD), "--model", model]) == 1
 
@@ -78,7 +79,8 @@ def test_control_characters_of_names_never_reach_the_terminal(tmp_path, model, c
     assert "good \\u001b[2J\\u009b31m" in printed.out
     assert "bad \\u001b]0;title\\u0007\\u000aok.wav: " in printed.err
     if kind == "json":
-        assert json.loads(printed.out)[0]["file"] == str(tmp_path / good)
+        (content,) = json.loads(printed.out)
+        assert (content["file"], content["model"]["backbone"]) == (str(tmp_path / good), "mel-cnn")
 
 
 @pytest.mark.parametrize(("kind", "places"), [("table", (0, 1)), ("csv", (1, 0)), ("json", (1, 1))])

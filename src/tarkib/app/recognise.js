@@ -87,8 +87,10 @@ if (find("#recording")) {
     find("audio").src = address(sound, event.media_type ?? "audio/flac");
     timeline(find(".recognition"));
     const stem = file.name.replace(/\.[^.]*$/, "");
-    Object.assign(find("#csv"), { href: address(event.csv, "text/csv"), download: `${stem}.csv` });
-    Object.assign(find("#json"), { href: address(event.json, "application/json"), download: `${stem}.json` });
+    for (const [kind, type] of [["csv", "text/csv"], ["json", "application/json"], ["jams", "application/json"]]) {
+      Object.assign(find(`#${kind}`), { href: address(event[kind], type), download: `${stem}.${kind}` });
+    }
+    Object.assign(find("#png"), { href: `data:image/png;base64,${event.png}`, download: `${stem}.png` });
     find(".downloads").hidden = false;
   };
   const recognise = async (file) => {

@@ -5,6 +5,7 @@ over the page; `recognise.js` moves the playhead and seeks.
 """
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import soundfile
 
 from tarkib import audio
 from tarkib.errors import TarkibError
-from tarkib.recognition import Recogniser, Recognition, formats
+from tarkib.recognition import Recogniser, Recognition, formats, timeline
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.program import unforeseen
 from tarkib.runtime.text import printable
@@ -67,7 +68,8 @@ async def events(
     """Recognise a recording in a worker's thread, and delete its folder.
 
     The events are lines of JSON: the seconds that are `done` and the `total` that the header states (0 where it does
-    not); at last the result as `html`, `csv` and `json`, with its `media_type` where browsers play it, or an `error`.
+    not); at last the result as `html`, `csv`, `json`, `jams` and `png` (base64), with its `media_type` where browsers
+    play it, or an `error`.
     Recognition stops when the caller closes this generator.
     """
     loop, queue, left = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any]](), threading.Event()
@@ -92,8 +94,11 @@ async def events(
             found = recogniser(path, progress=advance)
             limits.check(seconds=found.seconds)
             html = template.render(title=name, **context(found))
-            texts = {"csv": formats.csv(found, name), "json": formats.json(found, name)}
-            result = {"html": html, "media_type": media_type(path), **texts}
+            texts = {kind: getattr(formats, kind)(found, name) for kind in ("csv", "json", "jams")}
+            picture = path.parent / "timeline.png"
+            timeline.draw(found, picture, name)
+            png = base64.b64encode(picture.read_bytes()).decode()
+            result = {"html": html, "media_type": media_type(path), "png": png, **texts}
         except Exception as error:
             # The path on this machine means nothing to the person who uploaded the file.
             result = {"error": f"{name}: {message(error).replace(str(path), name)}"}

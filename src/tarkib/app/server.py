@@ -83,7 +83,8 @@ class App:
 
     def _recognition_page(self, _: Request) -> Response:
         endings = ", ".join(sorted(suffix[1:] for suffix in audio.SUFFIXES))
-        return self._page("recognise", missing=self._missing, limits=self._limits, endings=endings)
+        model = self._recogniser and self._recogniser.origin
+        return self._page("recognise", missing=self._missing, model=model, limits=self._limits, endings=endings)
 
     def _page(self, name: str, **context: Any) -> Response:
         css, script = pages.asset(__package__, "page.css"), pages.asset(__package__, f"{name}.js")

@@ -81,6 +81,7 @@ def _recognise(tasks: list[_Task], options: argparse.Namespace, failed: list[Pat
         # The parameter of the pipeline with the same values is not what was given here.
         raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error
     recogniser = Recogniser.load(options.model, device=options.device)
+    print(f"model: {recogniser.origin}", file=sys.stderr)
     with written.Documents("" if options.out else options.format) as documents:
         for place, task in enumerate(tasks, start=1):
             with written.one_of_many(task.file, failed):

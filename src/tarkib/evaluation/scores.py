@@ -31,9 +31,9 @@ class Scores:
 
     figures : columns value, value_low, value_high; one row for each of `HEADLINE`, the other `_at_half` figures, and
         `CALIBRATION`.
-    classes : one row a class: positives, negatives and predicted (numbers of labelled clips), threshold, left_out (why
-        the class is in no macro figure, or None), precision, recall, and f1, f1_at_half, roc_auc and average_precision,
-        each with its interval in `<name>_low` and `<name>_high`.
+    classes : one row a class: positives, negatives and predicted (numbers of labelled clips), threshold (NaN for one
+        that was not trained), left_out (why the class is in no macro figure, or None), precision, recall, and f1,
+        f1_at_half, roc_auc and average_precision, each with its interval in `<name>_low` and `<name>_high`.
     polyphony : one row for each number of instruments that play in a clip: clips, and accuracy, exact_match, f1_micro.
     all_negative_accuracy : accuracy of predicting no instrument.
     targets, probabilities : what was scored, shape (n, c); targets are NaN where not labelled or not trained.
@@ -174,7 +174,7 @@ def score(
         "positives": (tp + fn).astype(int),
         "negatives": (fp + tn).astype(int),
         "predicted": (tp + fp).astype(int),
-        "threshold": np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(INSTRUMENTS)),
+        "threshold": np.where(trained, thresholds, np.nan),
         "left_out": [name or None for name in reason.tolist()],
         "precision": np.where(reason == "", metrics.divide(tp, tp + fp), np.nan),
         "recall": np.where(reason == "", metrics.divide(tp, tp + fn), np.nan),

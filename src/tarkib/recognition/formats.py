@@ -4,6 +4,7 @@ Each function takes a recognition and the recording's name, and returns a whole 
 millisecond; probabilities in 0..1, to four decimals, null for a class that the classifier was not trained on.
 """
 
+import dataclasses
 import json as json_module
 import math
 from importlib import metadata
@@ -34,16 +35,22 @@ def csv(recognition: Recognition, name: str) -> str:
 
 
 def json(recognition: Recognition, name: str) -> str:
-    """Segments, the windows' probabilities, thresholds, remarks."""
+    """Segments, the windows' probabilities, thresholds (null for an untrained class), remarks, facts of the model."""
     return _dumped(
         {
             "file": name,
             "seconds": round(recognition.seconds, 3),
             "remarks": list(recognition.remarks),
             "unfamiliar": recognition.unfamiliar,
+            "model": _model(recognition),
             "window_s": CLIP_SECONDS,
             "hop_s": recognition.hop_s,
-            "thresholds": dict(zip(recognition.labels, recognition.thresholds.round(6).tolist(), strict=True)),
+            "thresholds": {
+                name: round(float(threshold), 6) if trained else None
+                for name, threshold, trained in zip(
+                    recognition.labels, recognition.thresholds, recognition.trained, strict=True
+                )
+            },
             "segments": [_rounded(vars(segment)) for segment in recognition.segments],
             "windows": [
                 _rounded({**row, "distance": float(distance)})
@@ -60,7 +67,7 @@ def jams(recognition: Recognition, name: str) -> str:
         "namespace": "tag_open",
         "annotation_metadata": {
             "annotation_tools": f"Tarkib {metadata.version('tarkib')}",
-            "annotation_rules": _RULES,
+            "annotation_rules": f"{_RULES}; model: {recognition.origin}" if recognition.origin else _RULES,
             "data_source": "program",
         },
         "data": [
@@ -85,6 +92,11 @@ def jams(recognition: Recognition, name: str) -> str:
         "jams_version": "0.3.5",
     }
     return _dumped({"file_metadata": file, "annotations": [annotation], "sandbox": {}})
+
+
+def _model(recognition: Recognition) -> dict[str, Any] | None:
+    origin = recognition.origin
+    return origin and {**dataclasses.asdict(origin), "warning": origin.warning}
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
 from tarkib.models.checkpoint import read_json
 from tarkib.recognition import hub
+from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
 from tarkib.runtime import mlflow_store, project
 from tarkib.training.prediction import predict
@@ -33,11 +34,11 @@ HOPS = (0.1, CLIP_SECONDS)
 class Recogniser:
     """A trained classifier, as `models.load` returns it, for whole recordings.
 
-    `device` is as in `run.devices`; a single one is used.
+    `device` is as in `run.devices`; a single one is used. `origin` says which model it is.
     """
 
-    def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto") -> None:
-        self.classifier, self.device = classifier, device
+    def __init__(self, classifier: InstrumentClassifier, *, device: str = "auto", origin: Origin | None = None) -> None:
+        self.classifier, self.device, self.origin = classifier, device, origin
         self.labels: tuple[str, ...] = classifier.labels
         self.trained_classes: tuple[str, ...] = classifier.trained_classes
         self.thresholds: dict[str, float] = classifier.thresholds
@@ -57,7 +58,10 @@ class Recogniser:
         config = folder / "config.json"
         if config.exists() and isinstance(content := read_json(config), dict) and "model_type" in content:
             raise TarkibError(f"{source}: a backbone, not a classifier; name the folder that the stage train wrote")
-        return cls(load(folder), device=device)
+        return cls(load(folder), device=device, origin=read(folder))
+
+    def __repr__(self) -> str:
+        return f"Recogniser({self.origin or 'a classifier that was not loaded from a folder'})"
 
     def __call__(
         self,
@@ -101,6 +105,7 @@ class Recogniser:
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
             remarks=tuple(blocks.remarks) if isinstance(blocks, audio.Stream) else (),
+            origin=self.origin,
         )
 
     def _logits_and_distance(self, samples: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
+from tarkib.recognition.origin import Origin
 from tarkib.runtime.text import clock, counted, some
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Recognition:
     Shapes: `starts_s` and `silent` (w,); `window_probabilities` (w, 10), float32; `labels`, `thresholds` (from which a
     class counts as present) and `trained` (whether the classifier was trained on it) (10,). `distances` (w,) say how
     far each window is from the training clips: above 1 is unlike them; NaN where it is silent or unknown (see
-    `models.familiarity`). `remarks` are oddities of the file.
+    `models.familiarity`). `remarks` are oddities of the file, `origin` the facts of the model where they are known.
     """
 
     seconds: float
@@ -54,6 +55,7 @@ class Recognition:
     thresholds: np.ndarray
     trained: np.ndarray
     remarks: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def ends_s(self) -> np.ndarray:

@@ -1,0 +1,84 @@
+"""Which model answers: its backbone, what it was trained on, how well it does, and since when it is there.
+
+Read from the files beside the weights; a model card that is missing or of an earlier version says less.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tarkib.models.checkpoint import read_json
+from tarkib.runtime import yaml12
+
+SYNTHETIC = "learnt from a synthetic orchestra alone, it is often wrong about real recordings"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Facts of a classifier.
+
+    `since` is when its files came to the folder, by a training, `dvc checkout` or a download. `mode` and `mixtures` are
+    of the training data; `own` and `demo` the instruments learnt from one's own recordings and from the orchestra's
+    alone. `roc_auc` is macro, on the test set where the card has it (MLflow's), else on the validation mixtures.
+    """
+
+    backbone: str
+    finetune: str
+    weights_sha256: str
+    since: str
+    mode: str = ""
+    mixtures: int = 0
+    own: tuple[str, ...] = ()
+    demo: tuple[str, ...] = ()
+    roc_auc: float | None = None
+    scored_on: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What to know before one believes it; usually empty."""
+        return SYNTHETIC if self.demo and not self.own else ""
+
+    def __str__(self) -> str:
+        """One line: backbone, training, score, when; and the warning."""
+        parts = [f"{self.backbone} ({self.finetune})"]
+        if self.mixtures:
+            parts.append(f"trained on {self.mixtures:,} mixtures of mode {self.mode}{self._material()}")
+        if self.roc_auc is not None:
+            parts.append(f"ROC-AUC {self.roc_auc:.3f} on {self.scored_on}")
+        parts.append(f"here since {self.since}")
+        return ", ".join(parts) + (f"; {self.warning}" if self.warning else "")
+
+    def _material(self) -> str:
+        if self.own and self.demo:
+            return f" (own recordings of {', '.join(self.own)}; the orchestra's of {', '.join(self.demo)})"
+        return " of the orchestra" if self.demo else " of own recordings" if self.own else ""
+
+
+def read(folder: Path) -> Origin:
+    """The facts of a classifier's folder that `models.load` has read."""
+    config = read_json(folder / "config.json")
+    source, weights = config["backbone"]["source"], folder / "model.safetensors"
+    since = datetime.fromtimestamp(weights.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    backbone, finetune = str(source.get("name", "unknown backbone")), str(source.get("finetune", "unknown"))
+    return Origin(backbone, finetune, config["weights_sha256"], since, **_trained(folder / "README.md"))
+
+
+def _trained(card: Path) -> dict[str, Any]:
+    try:
+        facts = yaml12.read(card.read_text(encoding="utf-8").split("---\n", 2)[1])["tarkib"]
+        rows = [row for row in facts["classes"] if row["mixtures"] and "synthetic_recordings" in row]
+        scores, scored_on = facts.get("test"), str(facts.get("test_set") or "the test set")
+        if not scores:
+            scores, scored_on = facts["validation"], f"{int(facts['validation_mixtures']):,} validation mixtures"
+        roc_auc = scores.get("roc_auc")
+        return {
+            "mode": str(facts["mode"]),
+            "mixtures": int(facts["train_mixtures"]),
+            "own": tuple(row["instrument"] for row in rows if row["synthetic_recordings"] < row["recordings"]),
+            "demo": tuple(row["instrument"] for row in rows if row["synthetic_recordings"] == row["recordings"]),
+            "roc_auc": None if roc_auc is None else float(roc_auc),
+            "scored_on": scored_on,
+        }
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return {}
