@@ -33,6 +33,7 @@ def main() -> None:
     with atomic_file(SUSPECTS) as partial:
         pd.DataFrame(label_conflicts, columns=jobs.CONFLICT_COLUMNS).to_csv(partial, index=False, float_format="%.3f")
     print(*jobs.summary(rows, label_conflicts, (result.problem for result in results), SUSPECTS), sep="\n")
+    print(*jobs.material(slice_rows, rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tarkib.runtime import fingerprint, versioning
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.project import CLASSIFIER, EVALUATION_PLOTS, METRICS, OVERVIEW, PREDICTIONS
 from tarkib.runtime.streams import Stream, generator
-from tarkib.tracking import runs
+from tarkib.tracking import card, runs
 from tarkib.training.datasets import WindowSet
 from tarkib.training.prediction import predict
 
@@ -26,6 +26,7 @@ def main() -> None:
     model = models.load(CLASSIFIER)
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
+    test.notes.extend(card.read(CLASSIFIER).remarks_on(Path(settings.data.test)))
     windows = WindowSet(excerpts)
     probabilities = windows.by_excerpt(expit(predict(model, windows, _BATCH, settings.run.devices)))
     scored = scores.score(

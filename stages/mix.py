@@ -26,7 +26,11 @@ def main() -> None:
         if split not in sources:
             raise TarkibError(f"no {split} slices; record more performers, or change slice.validation_share")
         drawn, parts = recipes.draw(split, sources[split], settings.augment)
-        print(*recipes.left_out(split, sources[split]), counted(len(drawn), f"{split} mixture"), sep="\n")
+        print(
+            *recipes.left_out(split, sources[split], settings.augment),
+            counted(len(drawn), f"{split} mixture"),
+            sep="\n",
+        )
         mixtures += drawn
         components += parts
     with atomic_dir(MIXTURES) as folder:

@@ -94,6 +94,7 @@ class Annotate(_Section):
 class Augment(_Section):
     seed: Seed
     mode: Mode
+    comparable: Flag
     ensembles: Literal["uniform", "traditional"]
     train_mixtures: Count
     validation_mixtures: Count

@@ -285,6 +285,8 @@ def test_other_parameters_and_commits_do_not_count_if_they_change_nothing(clean,
     assert overridden.fixed["train.learning_rate"] == 1e-4
     # The pipeline declares the whole section `augment`.
     assert provenance.read({"augment.reverb": "true"}).digest != before.digest
+    with pytest.raises(TarkibError, match="comparable: false lets each mode mix other instruments"):
+        provenance.read({"augment.comparable": "false"})
     # A learning rate is a number, however it is written.
     augment, train = {"seed": 5, "mode": "random"}, {"learning_rate": "15e-4"}
     _change(clean / "params.yaml", run={"workers": 7}, pretrain={"steps": 3}, augment=augment, train=train)

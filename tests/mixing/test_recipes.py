@@ -188,12 +188,20 @@ def test_an_instrument_without_a_dastgah_is_left_out_of_all_modes_and_named(defa
     for mode in ("random", "dastgah"):
         mixtures, _ = drawn(defaults, 100, sources, mode=mode)
         assert {name for row in mixtures for name in row["instruments"]} == set(INSTRUMENTS) - {"santur"}
-    left_out, counted = recipes.left_out("train", sources)
-    assert "santur: no train slice has a dastgah, so it is left out of the mixing" in left_out
+    left_out, counted = recipes.left_out("train", sources, defaults.augment)
+    assert "santur: no train slice has a dastgah, so left out of the mixing" in left_out
     assert counted.startswith("56 of 560 train slices have no dastgah")
-    assert recipes.left_out("train", SOURCES) == []
+    assert recipes.left_out("train", SOURCES, defaults.augment) == []
     with pytest.raises(TarkibError, match=r"mode dastgah: no train slice has a dastgah \(santur\)"):
         drawn(defaults, 10, [one for one in sources if one.instrument == "santur"], mode="dastgah")
+
+
+def test_random_mixes_instruments_without_a_dastgah_where_modes_need_not_be_comparable(defaults):
+    sources = [dataclasses.replace(one, dastgah=None) for one in SOURCES]
+    mixtures, _ = drawn(defaults, 100, sources, mode="random", comparable=False)
+    assert {name for row in mixtures for name in row["instruments"]} == set(INSTRUMENTS)
+    mixtures, _ = drawn(defaults, 20, sources, mode="bpm", comparable=False)
+    assert {name for row in mixtures for name in row["instruments"]} == set(PERCUSSION)
 
 
 def test_more_mixtures_than_the_material_allows(defaults):

@@ -87,7 +87,7 @@ def die(number: int, marker: Path | None = None) -> int:
 def test_results_and_errors_come_through_as_they_are(mapped, engine, workers, capfd):
     assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
     lines = capfd.readouterr().err.splitlines()
-    assert (len(lines), lines[-1]) == (10, "jobs: 20 of 20")
+    assert (len(lines), lines[-1]) == (4, "jobs: 20 of 20")
     assert mapped(engine, workers, square, []) == []
     assert set(mapped(engine, workers, threads, range(2))) == {1}
     with pytest.raises(TarkibError, match=r"^job 3 is wrong$") as caught:

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -63,6 +64,11 @@ def test_what_was_learnt_from_synthetic_recordings_alone_is_named():
     assert "**Synthetic**" not in about(RANDOM).body()  # a card of an earlier version
     some = {"tar": 2, "ney": 1, "daf": 0}
     classes = [{**row, "synthetic_recordings": some[row["instrument"]]} for row in rows]
+    (remark,) = about(RANDOM, classes=classes).remarks_on(Path("data/demo/test"))
+    assert "data/demo/test is the synthetic orchestra's" in remark
+    assert "recordings of your own (tar); label a test set" in remark
+    assert about(RANDOM, classes=classes).remarks_on(Path("data/test")) == []
+    assert about(RANDOM).remarks_on(Path("data/demo/test")) == []
     body = about(RANDOM, classes=classes).body()
     assert "- **Synthetic**: ney: learnt from recordings of Tarkib's built-in orchestra alone, and from no real" in body
     assert "\n\n- **Synthetic**" not in body

@@ -1,6 +1,6 @@
 """Annotating recordings one by one, for the table of their slices."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from tarkib.params import Annotate
 from tarkib.runtime.cache import Cache
 from tarkib.runtime.text import clock, counted, printable
 from tarkib.tables import Roots
+from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
 CONFLICT_COLUMNS = ("origin", "path", *Conflict._fields)
 
@@ -71,6 +72,31 @@ def annotate_recording(job: Job) -> Result:
     found = conflicts(recording, conclusion, job.labels, job.params)
     place = {"origin": job.row["origin"], "path": printable(job.row["path"])}
     return Result(rows, [{**place, **one._asdict()} for one in found], job.cache.problem)
+
+
+def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
+    """A table of the slices that can be mixed, by instrument, and what to do where modes would lose some.
+
+    `rows` are the annotations of the slices.
+    """
+    dastgahs = {row["slice_id"]: row["dastgah"] for row in rows}
+    every = Counter((row["split"], row["instrument"]) for row in slices)
+    known = Counter((row["split"], row["instrument"]) for row in slices if dastgahs[row["slice_id"]])
+    lines = [f"{'slices to mix':<14}{'training':>10}{'with dastgah':>14}{'validation':>12}{'with dastgah':>14}"]
+    for name in INSTRUMENTS:
+        cells = [
+            (every[split, name], "any" if name in PERCUSSION else known[split, name])
+            for split in ("train", "validation")
+        ]
+        if any(count for count, _ in cells):
+            lines.append(f"{name:<14}{cells[0][0]:>10}{cells[0][1]:>14}{cells[1][0]:>12}{cells[1][1]:>14}")
+    lines.append("mode random can mix all of them, the other modes only those with a dastgah (percussion needs none)")
+    pitched = (name for name in INSTRUMENTS if name not in PERCUSSION)
+    if lost := [name for name in pitched if every["train", name] and not known["train", name]]:
+        folders = "put recordings into <instrument>/<dastgah>/ folders"
+        instead = "or mix without dastgahs: augment.mode=random, augment.comparable=false"
+        lines.append(f"{', '.join(lost)}: not one with a dastgah, so they would be left out; {folders}, {instead}")
+    return lines
 
 
 def summary(

@@ -105,6 +105,10 @@ def _values(overrides: Mapping[str, str]) -> dict[str, Any]:
             raise TarkibError(f"-S {name}={bounded(text)}: not a YAML value; quote it if it is text") from error
         content.setdefault(section, {})[key] = value  # `params.parse` reports an unknown section
     sections = asdict(params.parse(content, "-S"))
+    if not sections["augment"]["comparable"]:
+        raise TarkibError(
+            "augment.comparable: false lets each mode mix other instruments; set it to true to compare them"
+        )
     return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 

@@ -2,7 +2,8 @@
 
 Ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i), its slices from one seeded with
 the mode too. All four modes are drawn side by side, and an ensemble counts only if each of them finds new slices for
-it, so the mode is the only thing that differs between two modes. No two mixtures of a mode use the same slices.
+it, so the mode is the only thing that differs between two modes (unless `augment.comparable` is off: then the chosen
+mode alone counts). No two mixtures of a mode use the same slices.
 
 A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast from `offset_s` on, in seconds of the
 recording from the slice's start; before 0 and after the slice's end are the neighbouring slices, if there are any.
@@ -36,6 +37,10 @@ _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
 _EVEN_DRAWS, _UNEVEN_DRAWS = 200, 2_000  # of slices
 _EVEN_CHOICE = 3  # slices of which an even draw takes the least used
+_REMEDY = (
+    "put recordings into <instrument>/<dastgah>/ folders, or mix all of them with augment.mode=random and "
+    "augment.comparable=false"
+)
 _MAX_ENUMERATED = 20_000  # selections that are tried one by one if drawing finds none
 
 
@@ -129,11 +134,12 @@ class _Pools:
 class _Material:
     """The sources of one split, by instrument and dastgah.
 
-    Where a mode relates dastgahs, a pitched source without a dastgah cannot be drawn. An instrument that some mode
+    Where a mode relates dastgahs, a pitched source without a dastgah cannot be drawn. An instrument that one of `modes`
     cannot use is not `playable`: it is drawn in none, or the modes' ensembles would differ.
     """
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+    def __init__(self, sources: Iterable[Source], params: Augment) -> None:
+        self.modes = MODES if params.comparable else {params.mode: MODES[params.mode]}
         self.by_instrument: dict[str, list[Source]] = defaultdict(list)
         self.by_dastgah: dict[str, dict[str | None, list[Source]]] = defaultdict(lambda: defaultdict(list))
         for source in sources:
@@ -141,19 +147,17 @@ class _Material:
             if source.dastgah or not source.pitched:
                 self.by_dastgah[source.instrument][source.dastgah].append(source)
         self.instruments = tuple(name for name in INSTRUMENTS if name in self.by_instrument)
-        self.playable = tuple(name for name in self.instruments if self.by_dastgah[name])
+        needs_dastgah = any(mode.dastgah != "free" for mode in self.modes.values())
+        self.playable = tuple(name for name in self.instruments if self.by_dastgah[name] or not needs_dastgah)
         self.pools = cache(lambda instruments, mode: _Pools(self, instruments, mode))
 
 
-def left_out(split: str, sources: Sequence[Source]) -> list[str]:
+def left_out(split: str, sources: Sequence[Source], params: Augment) -> list[str]:
     """Sentences for the user on slices that are not mixed."""
-    material = _Material(sources)
-    sentences = [
-        f"{name}: no {split} slice has a dastgah, so it is left out of the mixing; put its recordings into "
-        f"{name}/<dastgah>/ folders"
-        for name in material.instruments
-        if name not in material.playable
-    ]
+    material = _Material(sources, params)
+    sentences = []
+    if names := [name for name in material.instruments if name not in material.playable]:
+        sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so left out of the mixing; {_REMEDY}")
     if without := sum(source.pitched and source.dastgah is None for source in sources):
         sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: only mode random can use them")
     return sentences
@@ -165,11 +169,10 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
     As many as `params` says; validation mixtures, which only serve model selection, may be fewer if there are no more
     distinct ones. Raises TarkibError if the material does not suffice; names the instruments and the mode.
     """
-    material, number = _Material(sources), _SPLIT_NUMBERS[split]
+    material, number = _Material(sources, params), _SPLIT_NUMBERS[split]
     if not material.playable:
         raise TarkibError(
-            f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); "
-            "put recordings into <instrument>/<dastgah>/ folders"
+            f"mode {params.mode}: no {split} slice has a dastgah ({', '.join(material.instruments)}); {_REMEDY}"
         )
     drawing = _Drawing(material, params)
     count = params.train_mixtures if split == "train" else params.validation_mixtures
@@ -178,14 +181,16 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
     for index in range(count):
         rng = generator(params.seed, Stream.MIX_INSTRUMENTS, number, index)
         rngs = {
-            name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number) for name, mode in MODES.items()
+            name: generator(params.seed, Stream.MIX_SLICES, number, index, mode.number)
+            for name, mode in material.modes.items()
         }
         if (selection := drawing.select(rng, rngs)) is None:
             if split == "train" or not index:
                 slices = ", ".join(f"{len(material.by_instrument[name])} of {name}" for name in material.playable)
                 scarcest = Counter(drawing.exhausted.values()).most_common(1)[0][0]
+                where = "every mode" if params.comparable else f"mode {params.mode}"
                 raise TarkibError(
-                    f"augment.{split}_mixtures: only {index} of {count} distinct mixtures can be made in every mode "
+                    f"augment.{split}_mixtures: only {index} of {count} distinct mixtures can be made in {where} "
                     f"from these {split} slices ({slices}); mode {scarcest} allows the fewest. Ask for fewer, add "
                     "recordings of the rarest instruments, widen augment.max_stretch or lower augment.tempo_tolerance"
                 )
@@ -217,7 +222,7 @@ class _Drawing:
             if instruments in self.exhausted:
                 continue
             selections: dict[str, Selection] = {}
-            for name, mode in MODES.items():
+            for name, mode in self.material.modes.items():
                 if (selection := self._of_mode(instruments, mode, rngs[name])) is None:
                     self.exhausted[instruments] = name
                     break

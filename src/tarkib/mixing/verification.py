@@ -60,10 +60,15 @@ def verify(
     annotated, by_id = ({row["slice_id"]: row for row in rows} for rows in (annotations, slices))
     known, parts_of = annotated.keys() & by_id.keys(), by_mixture(components)
     positions = {(row["recording_id"], row["number"]) for row in slices}
-    # Instruments that every mode can use: drums, and those that have a slice with a dastgah.
+    # Instruments that all modes in question can use: drums, and those that have a slice with a dastgah.
+    free = not params.comparable and params.mode == "random"
     playable = defaultdict(set)
     for row in slices:
-        if row["instrument"] in PERCUSSION or (row["slice_id"] in known and annotated[row["slice_id"]]["dastgah"]):
+        if (
+            free
+            or row["instrument"] in PERCUSSION
+            or (row["slice_id"] in known and annotated[row["slice_id"]]["dastgah"])
+        ):
             playable[row["split"]].add(row["instrument"])
     checks = {"": list(_of_data_set(mixtures, parts_of, slices, params))}
     for mixture in mixtures:

@@ -10,13 +10,16 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items on with a progress bar on a terminal, or a line at each tenth in a log."""
+    """Pass items on with a progress bar on a terminal, or a line at each quarter in a log."""
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=what, unit="job")
+        with tqdm(total=total, desc=what, unit="job", leave=False) as bar:
+            for item in items:
+                yield item
+                bar.update()
         return
     for done, item in enumerate(items, start=1):
         yield item
-        if done * 10 // total > (done - 1) * 10 // total:
+        if total > 1 and done * 4 // total > (done - 1) * 4 // total:
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 

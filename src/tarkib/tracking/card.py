@@ -19,6 +19,7 @@ from tarkib.evaluation import metrics
 from tarkib.models.backbone import MUSICNN, PACKAGED
 from tarkib.models.musicnn import NOTICE
 from tarkib.runtime import yaml12
+from tarkib.runtime.project import DEMO
 
 NAME = "README.md"
 
@@ -93,6 +94,17 @@ class Card:
         """The classes that were learnt from the built-in orchestra alone; cards of earlier versions do not say."""
         rows = [row for row in self.classes if row["mixtures"]]
         return [row["instrument"] for row in rows if row.get("synthetic_recordings") == row["recordings"]]
+
+    def remarks_on(self, test: Path) -> list[str]:
+        """Say where the orchestra's test set is to judge what was learnt from recordings of one's own."""
+        known = [row for row in self.classes if row["mixtures"] and "synthetic_recordings" in row]
+        own = [row["instrument"] for row in known if row["synthetic_recordings"] < row["recordings"]]
+        if not own or test.resolve() != (DEMO / "test").resolve():
+            return []
+        return [
+            f"{test} is the synthetic orchestra's: scores on it say little of real music, and of what was learnt from "
+            f"recordings of your own ({', '.join(own)}); label a test set: tarkib app --label data/test"
+        ]
 
     def with_test(self, figures: Mapping[str, float | None], test_set: str = "") -> "Card":
         """The same card with the scores of a test set."""
