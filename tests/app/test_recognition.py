@@ -33,13 +33,16 @@ def section(found: Recognition) -> str:
 
 def test_recognition_stops_when_the_page_is_left(tmp_path):
     path = write(tmp_path / "upload" / "recording.wav", tone(150.0), RATE)
-    recogniser, seconds = Recogniser.load(write_classifier(tmp_path / "model"), device="cpu"), []
+    seconds: list[float] = []
 
-    def counted(file: Path, progress: Callable[[float], None]) -> Recognition:
-        return recogniser(file, progress=lambda done: (seconds.append(done), progress(done)))
+    class Counting(Recogniser):
+        def recognise(self, sound: Path, *, progress: Callable[[float], None]) -> Recognition:
+            return super().recognise(sound, progress=lambda done: (seconds.append(done), progress(done)))
+
+    recogniser = Counting.load(write_classifier(tmp_path / "model"), device="cpu")
 
     async def leave_after_the_first_event(worker: ThreadPoolExecutor) -> None:
-        events = recognition.events(counted, "a.wav", path, Limits(1, 1), worker, template())
+        events = recognition.events(recogniser, "a.wav", path, Limits(1, 1), worker, template())
         await anext(events)
         await events.aclose()
 

@@ -107,7 +107,8 @@ def test_bins_are_as_narrow_as_there_is_room_for():
     assert total == 3
     assert [*tempi] == [*(f"{n}–{n + 20}" for n in range(100, 220, 20)), "free"]
     assert tempi["200–220"] == tempi["100–120"] == tempi["free"] == 1
-    assert read["Stretch"][0] == {"1.15–1.20": 1, "1.20–1.25": 0, "1.25–1.30": 1, "not stretched": 1}
+    assert read["Stretch"][0] == {"1.15–1.20": 1, "1.20–1.25": 1, "not stretched": 1}
+    assert counts(mixture_of({"stretch": 1.25}))["Stretch"][0] == {"1.25–1.30": 1, "not stretched": 0}
 
 
 def test_each_dastgah_of_a_mixture_counts_once_and_percussion_has_none():

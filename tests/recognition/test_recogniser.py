@@ -155,9 +155,9 @@ def test_classes_without_training_are_unknown():
         (([1, -1, 1], RATE), "samples are int64; give floating-point numbers within -1..1, int16 or int32"),
         ((np.full(RATE, 20_000.0), RATE), r"peaks at 2e\+04 at 0\.00 s, 86 dB above full scale"),
         ((np.ones(9), 0), "its header gives a sample rate of 0 Hz"),
-        ("absent.wav", "no such file"),
+        ("absent.wav", "^absent.wav: no such file"),
         (".", "is a folder"),
-        ("pipe.wav", r"is not a regular file \(a FIFO\)"),
+        ("pipe.wav", r"^pipe.wav: is not a regular file \(a FIFO\)"),
     ],
 )
 def test_bad_sound_is_refused(tmp_path, monkeypatch, sound, words):

@@ -91,7 +91,7 @@ async def events(
             limits.check(size=path.stat().st_size)
             total = audio.seconds(path)
             limits.check(seconds=total)
-            found = recogniser(path, progress=advance)
+            found = recogniser.recognise(path, progress=advance)
             limits.check(seconds=found.seconds)
             html = template.render(title=name, **context(found))
             texts = {kind: getattr(formats, kind)(found, name) for kind in ("csv", "json", "jams")}

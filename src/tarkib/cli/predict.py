@@ -110,7 +110,7 @@ def _recognised(recogniser: "Recogniser", task: _Task, options: argparse.Namespa
         def advance(seconds: float) -> None:
             bar.update(int(seconds) - bar.n)
 
-        return recogniser(task.file, hop_s=options.hop, batch_size=options.batch_size, progress=advance)
+        return recogniser.recognise(task.file, options.hop, options.batch_size, advance)
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[_Task]:

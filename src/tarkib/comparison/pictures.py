@@ -1,7 +1,7 @@
 """The report's pictures as PNG, on light or dark ground; equal numbers give equal bytes.
 
 A difference is a mark with its interval over test recordings. The mark is filled if the difference is supported
-(`tarkib.comparison.words`), and by instrument, where nothing is corrected for, if the interval excludes 0.
+(`tarkib.comparison.words`), so never by instrument, where nothing is corrected for.
 """
 
 import io
@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tarkib.comparison.analysis import HEADLINE, Comparison
-from tarkib.comparison.words import Support, excludes_0, support, value
+from tarkib.comparison.words import Support, support, value
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.params import MODES
 from tarkib.runtime import plotting
@@ -60,7 +60,7 @@ def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
             _differences(left, comparison, "headline", paper)
             _differences(right, comparison, "class_roc_auc", paper)
             left.set(title="All instruments", xlabel=f"{left.get_xlabel()}; filled: supported; dotted: over seeds")
-            right.set(title="ROC-AUC by instrument", xlabel=f"{right.get_xlabel()}; filled: the interval excludes 0")
+            right.set(title="ROC-AUC by instrument", xlabel=f"{right.get_xlabel()}; not corrected for their number")
             size = f"{counted(comparison.clips, 'clip')} of {counted(comparison.recordings, 'recording')}"
             title = f"Differences to {comparison.reference} on {size}, with 95 % intervals over recordings"
             figure.suptitle(title, fontsize=12)
@@ -112,7 +112,7 @@ def _differences(axes: Axes, comparison: Comparison, name: str, paper: Paper) ->
                 axes.hlines(y + offset, *mean.recordings, color=look["color"], linewidth=1.8)
             if headline and mean.seeds:
                 axes.hlines(y + offset + 0.1, *mean.seeds, color=look["color"], linewidth=1.0, linestyle=(0, (1, 2)))
-            filled = support(mean) > Support.NONE if headline else excludes_0(mean.recordings)
+            filled = headline and support(mean) > Support.NONE
             face = look["color"] if filled else paper.ground
             axes.plot(mean.value, y + offset, **look, markersize=6, markerfacecolor=face)
         if y % 2:

@@ -80,8 +80,10 @@ def _bins(values: Sequence[float | None], step: float, without: str) -> list[tup
     numeric = [value for value in values if value is not None]
     rest = [(without, len(values) - len(numeric))]
     while numeric:
-        # The small part keeps 1.15, which is 22.99… times 0.05, in the bin that begins there.
-        numbers = Counter(math.floor(value / step + 1e-9) for value in numeric)
+        # The small part keeps 1.15, which is 22.99… times 0.05, in the bin that begins there. The last bin has both its
+        # ends, or the greatest stretch would open a bin beyond augment.max_stretch.
+        last = max(math.ceil(max(numeric) / step - 1e-9) - 1, math.floor(min(numeric) / step + 1e-9))
+        numbers = Counter(min(math.floor(value / step + 1e-9), last) for value in numeric)
         if max(numbers) - min(numbers) < _MAX_BINS:
             digits = 0 if step >= 1 else 2
             bins = range(min(numbers), max(numbers) + 1)

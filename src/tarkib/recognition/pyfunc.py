@@ -93,7 +93,7 @@ class ServedRecogniser(PythonModel):
             with _sound(forms[0], row) as sound:
                 if forms == ["path"]:
                     name += f": {bounded(sound)}"
-                recognition = self.recogniser(sound, hop_s=hop_s)
+                recognition = self.recogniser.recognise(sound, hop_s)
         except TarkibError as error:
             raise _refused(f"{name}: {error}") from error
         except OSError as error:

@@ -22,6 +22,7 @@ from tarkib.recognition import hub
 from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
 from tarkib.runtime import mlflow_store, project
+from tarkib.runtime.text import printable
 from tarkib.training.prediction import predict
 
 SILENCE_DBFS = -60.0
@@ -82,9 +83,22 @@ class Recogniser:
         batch_size : windows per batch.
         progress : called at each window with the second at which it starts.
 
-        Raises TarkibError, whose message does not repeat the file's name, for a recording that is empty or cannot be
-        decoded.
+        Raises TarkibError, which names the file, for a recording that is empty or cannot be decoded.
         """
+        try:
+            return self.recognise(sound, hop_s, batch_size, progress)
+        except TarkibError as error:
+            name = f"{printable(Path(sound))}: " if isinstance(sound, str | os.PathLike) else ""
+            raise TarkibError(f"{name}{error}") from error
+
+    def recognise(
+        self,
+        sound: Path | str | tuple[np.ndarray, int],
+        hop_s: float = 1.0,
+        batch_size: int = 16,
+        progress: Callable[[float], None] | None = None,
+    ) -> Recognition:
+        """Recognise as a call does, with errors that leave it to the caller to name the file."""
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         blocks = _blocks(sound)
