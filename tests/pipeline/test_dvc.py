@@ -111,6 +111,7 @@ def test_a_run_is_tracked_and_its_registered_model_predicts(checkout, client):
     assert len(first.data.tags["git.commit"].rstrip("+")) == 40
     assert first.data.metrics["test_accuracy"] == pytest.approx(metrics(checkout)["accuracy"], abs=1e-4)
     assert len(client.get_metric_history(first.info.run_id, "eval_loss")) == 2
+    assert {one.path for one in client.list_artifacts(first.info.run_id)} >= {"README.md", "metrics", "plots"}
     assert len(client.search_model_versions(f"run_id = '{first.info.run_id}'")) == 1
     version = client.get_model_version_by_alias("tarkib", "best")
     run = client.get_run(version.run_id)

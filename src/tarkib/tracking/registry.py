@@ -30,13 +30,19 @@ from tarkib.tracking.card import Card
 
 REGISTERED_MODEL = "tarkib"
 
+ARTIFACTS = (project.TRAINING_PLOTS, project.EVALUATION_PLOTS, project.OVERVIEW, project.METRICS / "details.json")
+"""What a run holds besides its figures and the model card, where it is there."""
+
 # Tags of a run: checksum of its weights; fingerprint of the training's code, data and parameters.
 WEIGHTS_TAG, TRAINING_TAG = "tarkib.weights_sha256", "tarkib.training"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures by name (None where undefined) of the weights in the folder `classifier`, and what led to them."""
+    """Figures by name (None where undefined) of the weights in the folder `classifier`, and what led to them.
+
+    `outputs` holds what `ARTIFACTS` names: it is the project, or a copy that was kept.
+    """
 
     weights_sha256: str
     params: dict[str, str]
@@ -44,6 +50,7 @@ class Evaluation:
     figures: dict[str, float | None]
     classifier: Path
     test_set: str
+    outputs: Path = Path()
 
     @property
     def key(self) -> str:
@@ -89,16 +96,22 @@ def log(evaluation: Evaluation) -> None:
             mlflow.log_metrics(
                 {f"test_{name}": value for name, value in evaluation.figures.items() if value is not None}
             )
-            _update_version(run_id, {run.info.run_id for run in runs}, evaluation)
+            for name in ARTIFACTS:
+                if (path := evaluation.outputs / name).is_dir():
+                    mlflow.log_artifacts(str(path), str(name))
+                elif path.is_file():
+                    mlflow.log_artifact(str(path), str(name.parent))
+            model_card = card.read(evaluation.classifier).with_test(evaluation.figures, evaluation.test_set)
+            mlflow.log_text(model_card.text(), card.NAME)
+            _update_version(run_id, {run.info.run_id for run in runs}, evaluation.classifier, model_card)
 
 
-def _update_version(run_id: str, run_ids: set[str], evaluation: Evaluation) -> None:
+def _update_version(run_id: str, run_ids: set[str], classifier: Path, model_card: Card) -> None:
     """Register the weights, or update their version if it is of this run; `run_ids` are all runs of these weights."""
     client = mlflow.MlflowClient()
     versions = [version for version in _versions(client) if version.run_id in {run_id, *run_ids}]
     if versions and all(version.run_id != run_id for version in versions):
         return
-    model_card = card.read(evaluation.classifier).with_test(evaluation.figures, evaluation.test_set)
     tags = {
         "mode": model_card.mode,
         "seed": str(model_card.seed),
@@ -111,7 +124,7 @@ def _update_version(run_id: str, run_ids: set[str], evaluation: Evaluation) -> N
         },
     }
     try:
-        version = versions[0] if versions else _register(evaluation.classifier, model_card, tags)
+        version = versions[0] if versions else _register(classifier, model_card, tags)
     except MlflowException as error:
         if mlflow_store.status(error) != 404:
             raise

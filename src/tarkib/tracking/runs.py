@@ -186,7 +186,7 @@ def _send_training(run_id: str) -> None:
 def _send_evaluation(path: Path) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        evaluation = Evaluation(**{**content, "classifier": path.parent / "classifier"})
+        evaluation = Evaluation(**{**content, "classifier": path.parent / "classifier", "outputs": path.parent})
     except FileNotFoundError:
         return  # another process has logged it
     except (OSError, ValueError, TypeError) as error:
@@ -201,7 +201,10 @@ def _keep(evaluation: Evaluation) -> None:
     kept().mkdir(parents=True, exist_ok=True)
     with atomic_dir(kept() / evaluation.key) as folder:
         shutil.copytree(evaluation.classifier, folder / "classifier")
-        content = json.dumps({**dataclasses.asdict(evaluation), "classifier": ""})
+        for name in filter(Path.exists, registry.ARTIFACTS):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if name.is_dir() else shutil.copy2)(name, folder / name)
+        content = json.dumps({**dataclasses.asdict(evaluation), "classifier": "", "outputs": ""})
         (folder / "evaluation.json").write_text(content, encoding="utf-8")
 
 
