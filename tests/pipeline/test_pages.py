@@ -78,9 +78,6 @@ def test_commands_run_when_they_are_pasted(project, page):
     for kind, block in blocks(page):
         if kind == "sh":
             project.run("bash", "-euo", "pipefail", "-c", block)
-
-
-@pytest.mark.slow
-def test_the_way_back_leads_to_a_model_of_ones_own(project):
-    assert project.run("git", "status", "--porcelain") == ""
-    assert "up to date" in project.run("dvc", "status")
+    if page == "docs/train.md":
+        # The way back leads to what was committed, with its data and model.
+        assert "up to date" in project.run("dvc", "status")
