@@ -143,7 +143,7 @@ def test_wrong_arguments_are_refused(capsys, options, message):
 
 
 @pytest.mark.parametrize(
-    ("typed", "remedy"), [("predct", "did you mean predict?"), ("xylophone", "choose from predict, annotate, compare")]
+    ("typed", "remedy"), [("predct", "did you mean predict?"), ("xylophone", "choose from predict, annotate, init")]
 )
 def test_a_mistyped_command(capsys, typed, remedy):
     with pytest.raises(SystemExit) as ended:
