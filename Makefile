@@ -36,7 +36,7 @@ repro: backbone
 	dvc repro
 	dvc metrics show
 	@if [ -n "$$(git status --porcelain dvc.lock 2>/dev/null)" ]; then echo 'To come back to this later and to compare with it:' \
-		'git switch -c my-work && git commit --all --message "my baseline"'; fi
+		'git switch -c my-work && git add params.yaml dvc.lock metrics && git commit -m "my baseline"'; fi
 
 compare: backbone
 	tarkib compare
