@@ -8,6 +8,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ _FILES = (
     "requirements-musicnn.lock",
     ".gitignore",
     ".dvcignore",
+    ".dvc/page.html",
 )
 _FOLDERS = ("stages", ".dvc/plots")
 
@@ -45,9 +47,7 @@ def run(options: argparse.Namespace) -> int:
     with atomic_dir(folder) as partial:
         if git and not inside:
             _run("git", "init", "--quiet", at=partial)
-        dvc = sys.executable, "-m", "dvc"
-        _run(*dvc, "init", "--quiet", *_scm(git, inside), at=partial)
-        _run(*dvc, "config", "core.analytics", "false", at=partial)
+        _run(sys.executable, "-m", "dvc", "init", "--quiet", *_scm(git, inside), at=partial)
         _copy(partial)
     print(f"{options.folder}: a project of Tarkib {metadata.version('tarkib')}. Next:\n\n  cd {options.folder}")
     if git:
@@ -80,6 +80,10 @@ def _copy(folder: Path) -> None:
     # Without the files above, which an installed package holds.
     ignored = shutil.ignore_patterns("__pycache__", "project")
     shutil.copytree(Path(tarkib.__file__).parent, folder / "src/tarkib", ignore=ignored)
+    config = ConfigParser()
+    config.read([folder / ".dvc/config", source / ".dvc/config"])  # what `dvc init` wrote, and this project's settings
+    with (folder / ".dvc/config").open("w", encoding="utf-8") as file:
+        config.write(file)
     versions = yaml12.read((folder / "versions.yaml").read_text(encoding="utf-8"))
     installed = {name: metadata.version(name) for name in versions}
     (folder / "versions.yaml").write_text(yaml12.written(installed), encoding="utf-8")
