@@ -61,6 +61,7 @@ def project(fresh: Checkout, recordings: Path) -> Checkout:
     demo = f"import shutil; shutil.copytree({str(recordings)!r}, 'data/demo')"
     (fresh.folder / "stages/demo.py").write_text(demo)
     paper = yaml.safe_load((fresh.folder / "params.yaml").read_text())
+    paper["data"]["fill"] = True  # the recordings are of one instrument
     (fresh.folder / "params/paper.yaml").write_text(yaml.safe_dump(paper))
     set_parameters(fresh.folder, data={"raw": "data/demo/raw", "fill": True, "test": "data/demo/test"})
     fresh.commit("a clone")
