@@ -41,12 +41,12 @@ def note_name(hz: float) -> str:
     """Nearest key of a piano tuned to 440 Hz, and the deviation in cents.
 
     >>> note_name(440.0), note_name(233.4)
-    ('A4', 'B♭3 +2')
+    ('A4', 'B♭3 +2 cents')
     """
     keys = 69 + 12 * math.log2(hz / 440.0)
     nearest = round(keys)
     cents = round(100 * (keys - nearest))
-    return f"{_NOTES[nearest % 12]}{nearest // 12 - 1}" + (f" {cents:+d}" if cents else "")
+    return f"{_NOTES[nearest % 12]}{nearest // 12 - 1}" + (f" {cents:+d} cents" if cents else "")
 
 
 def printable(path: Path | str) -> str:
