@@ -22,7 +22,7 @@ ARG TORCH_INDEX=""
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.11.0 torchaudio==2.11.0
 COPY --from=wheel /wheels /tmp/wheels
-RUN pip install --no-cache-dir --constraint /tmp/requirements.lock /tmp/wheels/*.whl \
+RUN pip install --no-cache-dir --constraint /tmp/requirements.lock "$(echo /tmp/wheels/*.whl)[formats]" \
     && pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/requirements-musicnn.lock
 RUN useradd --create-home --uid 1000 listener
 USER 1000

@@ -35,7 +35,7 @@ backbone: $(BIN)/.installed
 repro: backbone
 	dvc repro
 	dvc metrics show
-	@if [ -n "$$(git status --porcelain dvc.lock 2>/dev/null)" ]; then echo 'To come back to this later and to compare with it:' \
+	@if [ "$$(git branch --show-current 2>/dev/null)" = main ] && [ -n "$$(git status --porcelain dvc.lock)" ]; then echo 'To come back to this later and to compare with it:' \
 		'git switch -c my-work && git add params.yaml dvc.lock metrics && git commit -m "my baseline"'; fi
 
 compare: backbone

@@ -181,9 +181,11 @@ def test_the_material_of_each_mode_is_a_table_and_lost_instruments_are_named():
         ["santur", "4", "0", "0", "0"],
         ["daf", "1", "any", "0", "any"],
     ]
-    assert advice.startswith("santur: not one with a dastgah")
+    assert advice.startswith("santur: in a split none with a dastgah")
     assert "augment.mode=random, augment.comparable=false" in advice
     assert len(jobs.material(slices[:5], rows)) == 3
+    validation = [{**one, "split": "validation"} if one["slice_id"] in (3, 4) else one for one in slices[:5]]
+    assert jobs.material(validation, rows)[-1].startswith("tar: in a split none")
 
 
 def test_recordings_of_equal_paths_are_read_from_their_own_folders(root, tmp_path, extractions):

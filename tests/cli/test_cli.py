@@ -156,6 +156,8 @@ def test_a_mistyped_command(capsys, typed, remedy):
     ("typed", "code", "message"),
     [
         ("--version", 0, f"tarkib {metadata.version('tarkib')}"),
+        ("--hop 2 predict song.flac", 2, "--hop: options come after their command"),
+        ("predict absent.flac --debug --format json", 1, "absent.flac: No such file or directory"),
         ("annotate --format xml song.flac", 2, "invalid choice: 'xml'"),
         ("predict absent.flac --model absent", 1, "absent.flac: No such file or directory"),
         ("predict README.md --model absent", 1, "absent: no such model; run dvc repro"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import REPOSITORY
 
 from tarkib.cli import main
 
@@ -36,6 +37,7 @@ def test_a_wheel_lays_out_a_project_that_runs(wheel, tmp_path, recordings):
     assert said.startswith(f"my solos: a project of Tarkib {metadata.version('tarkib')}.")
     project = Checkout(tmp_path / "my solos")
     project.identify()
+    assert "\n  cd 'my solos'\n" in said
     assert yaml.safe_load((project.folder / "versions.yaml").read_text())["torch"] == metadata.version("torch")
     project.commit("Start")
     assert project.run("git", "status", "--porcelain") == ""
@@ -50,6 +52,7 @@ def test_a_wheel_lays_out_a_project_that_runs(wheel, tmp_path, recordings):
 def test_inside_a_repository_it_becomes_a_part_of_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "--quiet", "."], check=True)
+    shutil.copy(REPOSITORY / ".gitignore", tmp_path)
     assert main(["init", "solos"]) == 0
     assert not (tmp_path / "solos/.git").exists()
     assert "solos/dvc.yaml" in subprocess.check_output(["git", "status", "--porcelain", "-uall"], text=True)
@@ -60,8 +63,15 @@ def test_without_git(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert main(["init", "solos"]) == 0
-    assert "no_scm = True" in (tmp_path / "solos/.dvc/config").read_text()
+    assert "no_scm = true" in (tmp_path / "solos/.dvc/config").read_text()
+    assert subprocess.run(["dvc", "status"], cwd="solos", capture_output=True).returncode == 0
     assert "Git is not installed" in capsys.readouterr().out
+
+
+def test_what_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["init", str(tmp_path / "file/solos")]) == 1
+    assert "file/solos: cannot be made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

@@ -36,6 +36,7 @@ def anchors(page: Path) -> set[str]:
     "page", sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]), ids=lambda p: p.name
 )
 def test_links_lead_to_files_and_headings(page):
+    assert not re.search(r"^(<<<<<<<|>>>>>>>)", page.read_text(), re.MULTILINE), "left by a merge"
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
         if not target.startswith(("https://", "http://")):

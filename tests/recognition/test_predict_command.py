@@ -63,7 +63,7 @@ def test_a_folder_with_other_files(songs, model, capsys):
     assert "ney        100%  0:00-0:07" in printed.out
     assert "files without a recording's ending, left out: 1" in printed.err
     assert "4 of 7 recordings could not be read" in printed.err
-    assert "model: mel-cnn (full), here since " in printed.err
+    assert "model: mel-cnn (full), in this folder since " in printed.err
     # Only where nothing can be read the exit code is 1.
     assert main(["predict", *(str(songs / name) for name in BAD), "--model", model]) == 1
 

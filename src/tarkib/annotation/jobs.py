@@ -16,6 +16,8 @@ from tarkib.runtime.text import clock, counted, printable
 from tarkib.tables import Roots
 from tarkib.vocabulary import INSTRUMENTS, PERCUSSION
 
+_SPLITS = ("train", "validation")
+
 CONFLICT_COLUMNS = ("origin", "path", *Conflict._fields)
 
 _PRINTED = 20  # conflicts
@@ -84,18 +86,17 @@ def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
     known = Counter((row["split"], row["instrument"]) for row in slices if dastgahs[row["slice_id"]])
     lines = [f"{'slices to mix':<14}{'training':>10}{'with dastgah':>14}{'validation':>12}{'with dastgah':>14}"]
     for name in INSTRUMENTS:
-        cells = [
-            (every[split, name], "any" if name in PERCUSSION else known[split, name])
-            for split in ("train", "validation")
-        ]
+        cells = [(every[split, name], "any" if name in PERCUSSION else known[split, name]) for split in _SPLITS]
         if any(count for count, _ in cells):
             lines.append(f"{name:<14}{cells[0][0]:>10}{cells[0][1]:>14}{cells[1][0]:>12}{cells[1][1]:>14}")
-    lines.append("mode random can mix all of them, the other modes only those with a dastgah (percussion needs none)")
+    lines.append("a slice without a dastgah is mixed by mode random alone (percussion needs none)")
     pitched = (name for name in INSTRUMENTS if name not in PERCUSSION)
-    if lost := [name for name in pitched if every["train", name] and not known["train", name]]:
+    if lost := [name for name in pitched if any(every[split, name] and not known[split, name] for split in _SPLITS)]:
         folders = "put recordings into <instrument>/<dastgah>/ folders"
         instead = "or mix without dastgahs: augment.mode=random, augment.comparable=false"
-        lines.append(f"{', '.join(lost)}: not one with a dastgah, so they would be left out; {folders}, {instead}")
+        lines.append(
+            f"{', '.join(lost)}: in a split none with a dastgah, so left out of all modes; {folders}, {instead}"
+        )
     return lines
 
 

@@ -42,18 +42,23 @@ def _run(arguments: Sequence[str]) -> int:
     traceback = f"show the traceback of an unforeseen error, as {program.DEBUG}=1 does"
     parser.add_argument("--debug", action="store_true", help=traceback)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    place = next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+    before, named = arguments[:place], next(iter(arguments[place:]), None)
     for name, summary in _COMMANDS.items():
         subparser = commands.add_parser(name, help=summary)
         if name == named:  # the others need not be loaded
             command = importlib.import_module(f"tarkib.cli.{name.replace('-', '_')}")
             subparser.description = command.__doc__
+            subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=traceback)
             command.declare(subparser)
             subparser.set_defaults(run=command.run)
-    if named is not None and named not in _COMMANDS:
-        near = difflib.get_close_matches(named, _COMMANDS, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(_COMMANDS)}"
-        parser.error(f"{named!r} is no command; {remedy}")
+    if named is not None and not {"-h", "--help", "--version"}.intersection(before):
+        if misplaced := [argument for argument in before if argument != "--debug"]:
+            parser.error(f"{misplaced[0]}: options come after their command, as in tarkib predict song.flac --hop 2")
+        if named not in _COMMANDS:
+            near = difflib.get_close_matches(named, _COMMANDS, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(_COMMANDS)}"
+            parser.error(f"{named!r} is no command; {remedy}")
     options = parser.parse_args(arguments)
     if options.debug:
         os.environ[program.DEBUG] = "1"

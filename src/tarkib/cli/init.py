@@ -5,10 +5,10 @@ the copy of the code in src/, so that later versions of the package change none 
 """
 
 import argparse
+import os
+import shlex
 import shutil
 import subprocess
-import sys
-from configparser import ConfigParser
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,18 +18,22 @@ from tarkib.errors import TarkibError
 from tarkib.runtime import yaml12
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.project import GET_MUSICNN
+from tarkib.runtime.text import printable
 
 _FILES = (
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvc/page.html",
+    ".dvcignore",
+    ".gitignore",
+    "LICENSE",
     "dvc.yaml",
     "params.yaml",
     "params/paper.yaml",
-    "versions.yaml",
     "requirements-musicnn.lock",
-    ".gitignore",
-    ".dvcignore",
-    ".dvc/page.html",
+    "versions.yaml",
 )
-_FOLDERS = ("stages", ".dvc/plots")
+_FOLDERS = (".dvc/plots", "stages")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +43,22 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Lay out the folder and print what to call next."""
     folder = options.folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TarkibError(f"{folder}: is not an empty folder; give the name of a new one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise TarkibError(f"{options.folder}: is not an empty folder; give the name of a new one")
     git = shutil.which("git")
-    inside = bool(git) and _run("git", "rev-parse", "--is-inside-work-tree", at=folder.parent, fails=True) == "true"
-    with atomic_dir(folder) as partial:
-        if git and not inside:
-            _run("git", "init", "--quiet", at=partial)
-        _run(sys.executable, "-m", "dvc", "init", "--quiet", *_scm(git, inside), at=partial)
-        _copy(partial)
-    print(f"{options.folder}: a project of Tarkib {metadata.version('tarkib')}. Next:\n\n  cd {options.folder}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_dir(folder) as partial:
+            _copy(partial)
+            if not git:
+                config = partial / ".dvc/config"
+                config.write_text(config.read_text().replace("[core]\n", "[core]\n    no_scm = true\n"))
+        if git and _git("rev-parse", "--is-inside-work-tree", at=folder).stdout.strip() != "true":
+            _git("init", "--quiet", at=folder).check_returncode()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise TarkibError(f"{options.folder}: cannot be made ({error}); give a folder that you may write to") from error
+    shown = shlex.quote(str(options.folder))
+    print(f"{printable(options.folder)}: a project of Tarkib {metadata.version('tarkib')}. Next:\n\n  cd {shown}")
     if git:
         print('  git add . && git commit -m "Start"')
     if find_spec("musicnn") is None:
@@ -58,13 +67,6 @@ def run(options: argparse.Namespace) -> int:
     if not git:
         print("\nGit is not installed: dvc repro works, experiments (dvc exp run, tarkib compare) need it")
     return 0
-
-
-def _scm(git: str | None, inside: bool) -> list[str]:
-    """How DVC is to work with Git."""
-    if not git:
-        return ["--no-scm"]
-    return ["--subdir"] if inside else []
 
 
 def _copy(folder: Path) -> None:
@@ -76,14 +78,10 @@ def _copy(folder: Path) -> None:
         shutil.copyfile(source / name, target)
     ignored = shutil.ignore_patterns("__pycache__")
     for name in _FOLDERS:
-        shutil.copytree(source / name, folder / name, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(source / name, folder / name, ignore=ignored)
     # Without the files above, which an installed package holds.
     ignored = shutil.ignore_patterns("__pycache__", "project")
     shutil.copytree(Path(tarkib.__file__).parent, folder / "src/tarkib", ignore=ignored)
-    config = ConfigParser()
-    config.read([folder / ".dvc/config", source / ".dvc/config"])  # what `dvc init` wrote, and this project's settings
-    with (folder / ".dvc/config").open("w", encoding="utf-8") as file:
-        config.write(file)
     versions = yaml12.read((folder / "versions.yaml").read_text(encoding="utf-8"))
     installed = {name: metadata.version(name) for name in versions}
     (folder / "versions.yaml").write_text(yaml12.written(installed), encoding="utf-8")
@@ -96,9 +94,5 @@ def _source() -> Path:
     return checkout if (checkout / "dvc.yaml").is_file() else package / "project"
 
 
-def _run(*command: str, at: Path, fails: bool = False) -> str:
-    """Output of a command; TarkibError with its message if it fails, or "" where it may."""
-    result = subprocess.run(command, cwd=at, capture_output=True, text=True)
-    if result.returncode and not fails:
-        raise TarkibError(f"{' '.join(command)}: {result.stderr.strip() or result.stdout.strip()}")
-    return "" if result.returncode else result.stdout.strip()
+def _git(*arguments: str, at: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=at, capture_output=True, text=True)

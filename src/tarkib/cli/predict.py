@@ -61,15 +61,18 @@ def run(options: argparse.Namespace) -> int:
     if not left:
         return 0
     failed: list[Path] = []
-    readable = [task for task in left if task.problem or written.exists(task.file, failed)]
-    if readable:
-        _recognise(readable, options, failed)
+    with written.Documents("" if options.out else options.format) as documents:
+        readable = [task for task in left if task.problem or written.exists(task.file, failed)]
+        if readable:
+            _recognise(readable, options, failed, documents)
     if failed:
         print(f"{len(failed)} of {counted(len(left), 'recording')} could not be read or written", file=sys.stderr)
     return int(len(failed) == len(tasks))
 
 
-def _recognise(tasks: list[_Task], options: argparse.Namespace, failed: list[Path]) -> None:
+def _recognise(
+    tasks: list[_Task], options: argparse.Namespace, failed: list[Path], documents: written.Documents
+) -> None:
     project.model_folder(options.model)
     progress.note("loading the model …")
     from tarkib.recognition import Recogniser, formats
@@ -82,23 +85,22 @@ def _recognise(tasks: list[_Task], options: argparse.Namespace, failed: list[Pat
         raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error
     recogniser = Recogniser.load(options.model, device=options.device)
     print(f"model: {recogniser.origin}", file=sys.stderr)
-    with written.Documents("" if options.out else options.format) as documents:
-        for place, task in enumerate(tasks, start=1):
-            with written.one_of_many(task.file, failed):
-                found = _recognised(recogniser, task, options, f"{place}/{len(tasks)} {printable(task.file.name)}")
-                text = getattr(formats, options.format)(found, str(task.file))
-                if task.document:
-                    with written.whole(task.document) as partial:
-                        partial.write_text(text, encoding="utf-8")
-                if task.picture:
-                    from tarkib.recognition import timeline  # matplotlib takes a second to load
+    for place, task in enumerate(tasks, start=1):
+        with written.one_of_many(task.file, failed):
+            found = _recognised(recogniser, task, options, f"{place}/{len(tasks)} {printable(task.file.name)}")
+            text = getattr(formats, options.format)(found, str(task.file))
+            if task.document:
+                with written.whole(task.document) as partial:
+                    partial.write_text(text, encoding="utf-8")
+            if task.picture:
+                from tarkib.recognition import timeline  # matplotlib takes a second to load
 
-                    with written.whole(task.picture) as partial:
-                        timeline.draw(found, partial, task.file.name)
-                # A table on the terminal states the remark itself.
-                if found.remark and (options.format != "table" or options.out):
-                    print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
-                documents.add(f"{printable(task.document)}\n" if task.document else text)
+                with written.whole(task.picture) as partial:
+                    timeline.draw(found, partial, task.file.name)
+            # A table on the terminal states the remark itself.
+            if found.remark and (options.format != "table" or options.out):
+                print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
+            documents.add(f"{printable(task.document)}\n" if task.document else text)
 
 
 def _recognised(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":

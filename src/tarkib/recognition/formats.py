@@ -96,7 +96,11 @@ def jams(recognition: Recognition, name: str) -> str:
 
 def _model(recognition: Recognition) -> dict[str, Any] | None:
     origin = recognition.origin
-    return {**dataclasses.asdict(origin), "warning": origin.warning} if origin else None
+    if origin is None:
+        return None
+    facts = {**dataclasses.asdict(origin), "warning": origin.warning}
+    del facts["since"]  # equal results of equal models are equal files
+    return facts
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -43,18 +43,18 @@ def upload(folder: Path, address: str, *, private: bool = False) -> str:
     from huggingface_hub import HfApi
 
     name, revision = _parts(address)
+    if revision is not None:
+        raise TarkibError(f"{address}: a commit goes to the main branch; leave @{revision} out")
     load(folder)
     try:
         hub = HfApi()
         hub.create_repo(name, private=private, exist_ok=True)
         message = "A classifier of Tarkib"
-        commit = hub.upload_folder(
-            repo_id=name, folder_path=folder, revision=revision, allow_patterns=_FILES, commit_message=message
-        )
+        commit = hub.upload_folder(repo_id=name, folder_path=folder, allow_patterns=_FILES, commit_message=message)
     except Exception as error:  # as above
         raise TarkibError(
-            f"{address}: cannot be uploaded ({type(error).__name__}: {bounded(error)}); call `hf auth login` with a "
-            "token that may write, and give a name of your own"
+            f"{address}: cannot be uploaded ({type(error).__name__}: {bounded(error)}); check the network, call "
+            "`hf auth login` with a token that may write, and give a name of your own"
         ) from error
     return commit.commit_url
 
@@ -62,5 +62,5 @@ def upload(folder: Path, address: str, *, private: bool = False) -> str:
 def _parts(address: str) -> tuple[str, str | None]:
     match = _ADDRESS.fullmatch(address)
     if not match:
-        raise TarkibError(f"{quoted(address)}: not an address on the hub; write hf://owner/name or hf://owner/name@v1")
+        raise TarkibError(f"{quoted(address)}: not an address on the hub; write hf://owner/name")
     return match["name"], match["revision"]

@@ -3,6 +3,7 @@
 Read from the files beside the weights; a model card that is missing or of an earlier version says less.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,16 +44,16 @@ class Origin:
         """One line: backbone, training, score, when; and the warning."""
         parts = [f"{self.backbone} ({self.finetune})"]
         if self.mixtures:
-            parts.append(f"trained on {self.mixtures:,} mixtures of mode {self.mode}{self._material()}")
+            parts.append(f"trained on {self.mixtures:,} mixtures (mode {self.mode}){self._material()}")
         if self.roc_auc is not None:
             parts.append(f"ROC-AUC {self.roc_auc:.3f} on {self.scored_on}")
-        parts.append(f"here since {self.since}")
+        parts.append(f"in this folder since {self.since}")
         return ", ".join(parts) + (f"; {self.warning}" if self.warning else "")
 
     def _material(self) -> str:
         if self.own and self.demo:
-            return f" (own recordings of {', '.join(self.own)}; the orchestra's of {', '.join(self.demo)})"
-        return " of the orchestra" if self.demo else " of own recordings" if self.own else ""
+            return f" of own recordings ({', '.join(self.own)}) and synthetic ones ({', '.join(self.demo)})"
+        return " of synthetic recordings" if self.demo else " of own recordings" if self.own else ""
 
 
 def read(folder: Path) -> Origin:
@@ -71,14 +72,14 @@ def _trained(card: Path) -> dict[str, Any]:
         scores, scored_on = facts.get("test"), str(facts.get("test_set") or "the test set")
         if not scores:
             scores, scored_on = facts["validation"], f"{int(facts['validation_mixtures']):,} validation mixtures"
-        roc_auc = scores.get("roc_auc")
+        roc_auc = float(scores["roc_auc"]) if scores.get("roc_auc") is not None else math.nan
         return {
             "mode": str(facts["mode"]),
             "mixtures": int(facts["train_mixtures"]),
             "own": tuple(row["instrument"] for row in rows if row["synthetic_recordings"] < row["recordings"]),
             "demo": tuple(row["instrument"] for row in rows if row["synthetic_recordings"] == row["recordings"]),
-            "roc_auc": None if roc_auc is None else float(roc_auc),
+            "roc_auc": roc_auc if math.isfinite(roc_auc) else None,
             "scored_on": scored_on,
         }
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
         return {}

@@ -92,8 +92,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHT
     constants = {"ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_CACHE": str(tmp_path / "hub")}
     for name, value in {**constants, "HF_HUB_OFFLINE": False}.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    # HfApi keeps the address that the constant had when it was imported.
-    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     yield server
     server.shutdown()
@@ -136,6 +134,12 @@ def test_without_a_network_the_copy_in_the_cache_is_used(hub, folder, monkeypatc
     Recogniser.load(ADDRESS)
     with pytest.raises(TarkibError, match="hf://someone/tar: cannot be downloaded"):
         Recogniser.load("hf://someone/tar")
+
+
+def test_a_revision_to_push_to_is_refused(hub, folder, capsys):
+    assert main(["push", str(folder), f"{ADDRESS}@v1"]) == 1
+    assert "leave @v1 out" in capsys.readouterr().err
+    assert hub.created == []
 
 
 @pytest.mark.parametrize("address", ["hf://setar", "someone/setar", "hf://a/b/c", "hf://someone/setar@"])
