@@ -94,9 +94,7 @@ def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
     if lost := [name for name in pitched if any(every[split, name] and not known[split, name] for split in _SPLITS)]:
         folders = "put recordings into <instrument>/<dastgah>/ folders"
         instead = "or mix without dastgahs: augment.mode=random, augment.comparable=false"
-        lines.append(
-            f"{', '.join(lost)}: in a split none with a dastgah, so left out of all modes; {folders}, {instead}"
-        )
+        lines.append(f"{', '.join(lost)}: in a split none with a dastgah, so left out; {folders}, {instead}")
     return lines
 
 
