@@ -93,4 +93,4 @@ def test_commands_run_when_they_are_pasted(project, page):
 def test_the_notebook_runs(project):
     project.run("jupyter", "execute", "examples/first_steps.ipynb")
     assert "first" in project.run("dvc", "exp", "list", "--name-only", "--all-commits").split()
-    assert project.run("git", "status", "--porcelain") == ""
+    assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
