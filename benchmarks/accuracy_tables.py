@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measured import Measured, Slice
+from benchmarks.solos import BUILDING, ONCE
 from benchmarks.tables import machine, markdown, share
 from tarkib.annotation import octaves
 from tarkib.annotation.conclusion import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
@@ -23,6 +24,7 @@ from tarkib.vocabulary import DASTGAHS, PERCUSSION
 
 _LONG_S = 30.0
 _PARAMS = Annotate()
+_DRAWS = 500
 _GROUPS = {"orchestra": "demo orchestra", "raw": "real recordings", "pitchsets": "real pitch sets"}
 
 
@@ -262,20 +264,27 @@ def _claims(some: Sequence[Measured]) -> dict[str, tuple[np.ndarray, np.ndarray]
     }
 
 
+def _errors(confidence: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Expected calibration error, and its mean if each confidence were exactly the probability of being right."""
+    drawn = [expected_calibration_error(confidence, rng.random(len(right)) < confidence) for _ in range(_DRAWS)]
+    return expected_calibration_error(confidence, right), float(np.mean(drawn))
+
+
 def _calibration(by_group: dict[str, list[Measured]]) -> str:
-    orchestra = _claims(by_group["orchestra"])
-    real = _claims([one for name in ("tempo", "raw", "pitchsets") for one in by_group[name]])
-    errors = [
-        [
-            kind,
-            len(orchestra[kind][0]),
-            expected_calibration_error(*orchestra[kind]),
-            len(real[kind][0]),
-            expected_calibration_error(*real[kind]) if len(real[kind][0]) else None,
-        ]
-        for kind in orchestra
-    ]
-    header = ["confidence of the", "orchestra, n", "expected calibration error", "real, n", "error"]
+    real = [one for name in ("tempo", "raw", "pitchsets") for one in by_group[name]]
+    groups = {"orchestra": by_group["orchestra"]}
+    groups |= {f"real, {half}": [one for one in real if one.known.half == half] for half in (BUILDING, ONCE)}
+    claims = {title: _claims(some) for title, some in groups.items()}
+    orchestra, rng = claims["orchestra"], np.random.default_rng(1)
+    errors = []
+    for kind in orchestra:
+        row: list[object] = [kind]
+        for of_kind in (claim[kind] for claim in claims.values()):
+            row += [len(of_kind[0]), *(_errors(*of_kind, rng) if len(of_kind[0]) else (None, None))]
+        errors.append(row)
+    header = ["confidence of the"]
+    for title in claims:
+        header += [f"{title}, n", "expected calibration error", "by chance"]
     bins = [[f"{k / 10:.1f}–{(k + 1) / 10:.1f}"] for k in range(10)]
     for claim in orchestra.values():
         for row, one in zip(bins, reliability(*claim), strict=True):
