@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
+from tarkib.annotation.pitch import BIN_CENTS, BINS, MIN_HELD, REFERENCE_HZ, Pitch
 from tarkib.annotation.tempo import CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.vocabulary import DASTGAHS, SCALES
 
@@ -51,7 +51,6 @@ _COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh
 _SAME_TONIC_CENTS = 50.0
 _TEMPERATURE = 0.026  # of the softmax; the likeliest of 0.02 to 0.04 on solos of the demo orchestra, seeds 101 and 102
 _OTHER_DEGREE = {"shur": 0.1}  # share of a family's tonics that lie on another degree though the scale says otherwise
-_MIN_HELD = 0.45  # share of held notes in a melody: drums of orchestra seeds 101 to 103 reach 0.38, melodies 0.56
 _MIN_HELD_LABELLED = 0.02  # with a labelled dastgah, a few notes suffice to look for its tonic
 _MIN_TONES = 2  # of a scale
 _TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
@@ -132,7 +131,7 @@ def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
         return pitch.held_share >= _MIN_HELD_LABELLED
     smooth = scipy.ndimage.gaussian_filter1d(pitch.fundamentals(), _DEGREE_CENTS / BIN_CENTS, mode="wrap")
     tones = (smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1)) & (smooth > _TONE_SHARE * smooth.max())
-    return pitch.held_share >= _MIN_HELD and int(tones.sum()) >= _MIN_TONES
+    return pitch.held_share >= MIN_HELD and int(tones.sum()) >= _MIN_TONES
 
 
 def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
