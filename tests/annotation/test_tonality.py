@@ -51,7 +51,8 @@ def test_an_unknown_dastgah_is_estimated_well_above_chance(solos):
     assert np.mean([one.family == tonality.FAMILY[dastgah] for one, dastgah in estimates]) >= 0.8
     assert np.mean([one.dastgah == dastgah for one, dastgah in estimates if dastgah != "rast-panjgah"]) >= 0.6
     mahur = next(one for one, dastgah in estimates if dastgah == one.dastgah == "mahur")
-    # Mahur leaves rast-panjgah its share.
+    # Mahur leaves rast-panjgah its share, and the family names both.
+    assert mahur.family == "mahur/rast-panjgah"
     assert mahur.dastgah_confidence == pytest.approx(mahur.family_confidence * (1 - tonality.RAST_SHARE), abs=2e-3)
 
 

@@ -1,7 +1,8 @@
 """Onsets of held notes: where the pitch changes.
 
 Bowed, blown and sung notes begin softly, and onset strength by energy misses many of them. A change is the distance
-between the median pitches of the tenths of a second before and after; vibrato and octave errors make none.
+between the median pitches of the tenths of a second before and after; vibrato and octave errors make none, nor do
+passages much quieter than the rest of the recording, which have no pitch (`pitch.Pitch`).
 """
 
 import numpy as np

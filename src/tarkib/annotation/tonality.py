@@ -39,8 +39,15 @@ RADIF_SHARES = {
 RAST_SHARE = 0.3
 """Of the probability of the scale that mahur and rast-panjgah share; an assumption, not a measurement."""
 
-FAMILY = {name: name for name in DASTGAHS} | {"segah": "shur", "nava": "shur", "rast-panjgah": "mahur"}
-"""Dastgahs whose scales are equal or rotations of each other, by the name of the commonest of them."""
+_ONE_SCALE = "mahur/rast-panjgah"
+
+FAMILY = {name: name for name in DASTGAHS} | {
+    "segah": "shur",
+    "nava": "shur",
+    "mahur": _ONE_SCALE,
+    "rast-panjgah": _ONE_SCALE,
+}
+"""Dastgahs whose scales are rotations of each other, by the name of the commonest, or equal, by both names."""
 
 _TONIC_WEIGHT = 1.4  # the other degrees weigh 1
 _SPLIT_DEGREES = {"shur": {650: 0.5, 700: 0.5}}  # the fifth moves; without the lower one, shur reads as segah
