@@ -2,7 +2,9 @@
 
 A tempo is right within 4 % (Acc1), or within 4 % of it, its half, double, third or triple (Acc2), as in Gouyon et al.,
 "An experimental comparison of audio tempo induction algorithms", IEEE TASLP 2006. A tonic is right within 50 cents,
-modulo octave. A confidence is held against what it claims: the tempo modulo octave, the tonic, the dastgah, the family.
+modulo octave. Tempi are scored as the annotations give them: where the confidence is below `min_confidence` there is
+none, and such slices are counted apart. A confidence is held against what it claims: the tempo modulo octave, the
+tonic, the dastgah, the family.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +13,18 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measured import Measured, Slice
+from benchmarks.solos import BUILDING, ONCE
 from benchmarks.tables import machine, markdown, share
 from tarkib.annotation import octaves
 from tarkib.annotation.conclusion import TEMPO_TOLERANCE, TONIC_TOLERANCE_CENTS
 from tarkib.annotation.tonality import FAMILY
 from tarkib.evaluation.metrics import expected_calibration_error, reliability
+from tarkib.params import Annotate
 from tarkib.vocabulary import DASTGAHS, PERCUSSION
 
 _LONG_S = 30.0
+_PARAMS = Annotate()
+_DRAWS = 500
 _GROUPS = {"orchestra": "demo orchestra", "raw": "real recordings", "pitchsets": "real pitch sets"}
 
 
@@ -63,7 +69,9 @@ def _metred(some: Sequence[Measured]) -> list[Slice]:
     return [piece for one in some for piece in one.slices if piece.true_bpm is not None]
 
 
-def _accuracies(pieces: Sequence[Slice], value: Callable[[Slice], float]) -> list[str]:
+def _accuracies(pieces: Sequence[Slice], value: Callable[[Slice], float]) -> list[str | None]:
+    if not pieces:
+        return [None, None]
     return [
         f"{np.mean([right_tempo(value(piece), piece.true_bpm, factors) for piece in pieces]):.1%}"
         for factors in ((1.0,), LEVELS)
@@ -78,6 +86,11 @@ def _theirs(piece: Slice) -> float:
     return piece.librosa_bpm
 
 
+def _kept(pieces: Sequence[Slice]) -> list[Slice]:
+    """Slices that get a tempo; it is null in the others."""
+    return [piece for piece in pieces if piece.confidence >= _PARAMS.min_confidence]
+
+
 def _tempo_table(by_group: dict[str, list[Measured]]) -> str:
     rows = []
     for name, title in (("orchestra", "demo orchestra"), ("tempo", "real, annotated tempo")):
@@ -85,18 +98,24 @@ def _tempo_table(by_group: dict[str, list[Measured]]) -> str:
         metred = _metred(some)
         if not metred:
             continue
-        free = [piece.confidence for one in some for piece in one.slices if piece.true_bpm is None]
+        free = [piece for one in some for piece in one.slices if piece.true_bpm is None]
         auc = None
         if free:
             truth = np.repeat([1, 0], [len(metred), len(free)])
-            auc = float(roc_auc_score(truth, [piece.confidence for piece in metred] + free))
+            auc = float(roc_auc_score(truth, [piece.confidence for piece in metred + free]))
         beats = [one.beat_f for one in some if one.beat_f is not None]
-        ours, theirs = _accuracies(metred, _ours), _accuracies(metred, _theirs)
-        counts = f"{len(metred)} / {len(free)}"
-        rows.append([f"**Tarkib**, {title}", counts, *ours, auc, float(np.mean(beats)) if beats else None])
-        rows.append([f"librosa `beat_track`, {title}", counts, *theirs, None, None])
-    header = ["", "slices metred / free", "Acc1", "Acc2", "metre against free rhythm, AUC", "beats, F at 70 ms"]
+        whole = [*_accuracies(_kept(metred), _ours), *_accuracies(metred, _ours)]
+        told = [_percent(metred), _percent(free)]
+        rows.append([f"**Tarkib**, {title}", *told, *whole, auc, float(np.mean(beats)) if beats else None])
+        theirs = _accuracies(metred, _theirs)
+        rows.append([f"librosa `beat_track`, {title}", None, None, None, None, *theirs, None, None])
+    header = ["", "metred slices with a tempo", "free ones with a tempo", "Acc1 of the tempi", "Acc2 of the tempi"]
+    header += ["Acc1, nulls estimated too", "Acc2", "metre against free rhythm, AUC", "beats, F at 70 ms"]
     return markdown(header, rows)
+
+
+def _percent(pieces: Sequence[Slice]) -> str | None:
+    return f"{len(_kept(pieces))} of {len(pieces)}, {len(_kept(pieces)) / len(pieces):.0%}" if pieces else None
 
 
 def _tempo_by_instrument(orchestra: Sequence[Measured]) -> str:
@@ -105,21 +124,10 @@ def _tempo_by_instrument(orchestra: Sequence[Measured]) -> str:
         some = [one for one in orchestra if one.known.instrument == name]
         pieces = _metred(some)
         beats = [one.beat_f for one in some if one.beat_f is not None]
-        trusted = [piece for piece in pieces if piece.confidence >= 0.5]
-        among = [right_tempo(piece.bpm, piece.true_bpm, OCTAVES) for piece in trusted]
-        accuracies = _accuracies(pieces, _ours)
-        kept = f"{len(trusted) / len(pieces):.0%}"
-        right = f"{np.mean(among):.1%}" if among else None
-        rows.append([name, len(pieces), *accuracies, kept, right, float(np.mean(beats))])
-    header = [
-        "instrument",
-        "metred slices",
-        "Acc1",
-        "Acc2",
-        "confidence 0.5 or more",
-        "of these right modulo octave",
-        "beats, F",
-    ]
+        kept = _kept(pieces)
+        right = f"{np.mean([right_tempo(p.bpm, p.true_bpm, OCTAVES) for p in kept]):.1%}" if kept else None
+        rows.append([name, _percent(pieces), *_accuracies(kept, _ours), right, float(np.mean(beats))])
+    header = ["instrument", "metred slices with a tempo", "Acc1", "Acc2", "right modulo octave", "beats, F"]
     return markdown(header, rows)
 
 
@@ -128,12 +136,14 @@ def _tempo_files(some: Sequence[Measured]) -> str:
     for one in some:
         pieces = one.slices
         if pieces:
-            ours, theirs = (np.median([value(p) for p in pieces]) for value in (_ours, _theirs))
+            kept = _kept(pieces)
+            ours = f"{np.median([piece.bpm for piece in kept]):.1f}" if kept else None
+            theirs = f"{np.median([piece.librosa_bpm for piece in pieces]):.1f}"
             confidence = float(np.mean([piece.confidence for piece in pieces]))
-            counted = [sum(right_tempo(p.bpm, p.true_bpm, factors) for p in pieces) for factors in ((1.0,), LEVELS)]
-            row = [one.known.name, f"{one.known.bpm:g}", len(pieces), *counted]
-            rows.append([*row, f"{ours:.1f}", f"{confidence:.2f}", f"{theirs:.1f}"])
-    header = ["file", "BPM", "slices", "Acc1", "Acc2", "median tempo", "mean confidence", "librosa's median"]
+            counted = [sum(right_tempo(p.bpm, p.true_bpm, factors) for p in kept) for factors in ((1.0,), LEVELS)]
+            row = [one.known.name, f"{one.known.bpm:g}", len(pieces), len(kept), *counted]
+            rows.append([*row, ours, f"{confidence:.2f}", theirs])
+    header = ["file", "BPM", "slices", "with a tempo", "Acc1", "Acc2", "median", "mean confidence", "librosa's median"]
     return markdown(header, rows) if rows else ""
 
 
@@ -254,20 +264,27 @@ def _claims(some: Sequence[Measured]) -> dict[str, tuple[np.ndarray, np.ndarray]
     }
 
 
+def _errors(confidence: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Expected calibration error, and its mean if each confidence were exactly the probability of being right."""
+    drawn = [expected_calibration_error(confidence, rng.random(len(right)) < confidence) for _ in range(_DRAWS)]
+    return expected_calibration_error(confidence, right), float(np.mean(drawn))
+
+
 def _calibration(by_group: dict[str, list[Measured]]) -> str:
-    orchestra = _claims(by_group["orchestra"])
-    real = _claims([one for name in ("tempo", "raw", "pitchsets") for one in by_group[name]])
-    errors = [
-        [
-            kind,
-            len(orchestra[kind][0]),
-            expected_calibration_error(*orchestra[kind]),
-            len(real[kind][0]),
-            expected_calibration_error(*real[kind]) if len(real[kind][0]) else None,
-        ]
-        for kind in orchestra
-    ]
-    header = ["confidence of the", "orchestra, n", "expected calibration error", "real, n", "error"]
+    real = [one for name in ("tempo", "raw", "pitchsets") for one in by_group[name]]
+    groups = {"orchestra": by_group["orchestra"]}
+    groups |= {f"real, {half}": [one for one in real if one.known.half == half] for half in (BUILDING, ONCE)}
+    claims = {title: _claims(some) for title, some in groups.items()}
+    orchestra, rng = claims["orchestra"], np.random.default_rng(1)
+    errors = []
+    for kind in orchestra:
+        row: list[object] = [kind]
+        for of_kind in (claim[kind] for claim in claims.values()):
+            row += [len(of_kind[0]), *(_errors(*of_kind, rng) if len(of_kind[0]) else (None, None))]
+        errors.append(row)
+    header = ["confidence of the"]
+    for title in claims:
+        header += [f"{title}, n", "expected calibration error", "by chance"]
     bins = [[f"{k / 10:.1f}–{(k + 1) / 10:.1f}"] for k in range(10)]
     for claim in orchestra.values():
         for row, one in zip(bins, reliability(*claim), strict=True):

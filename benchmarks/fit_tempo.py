@@ -42,6 +42,7 @@ SIMPLE = 300
 """Number of simple windows, in addition to the orchestra's eight thousand."""
 
 _EVERY_S = 4
+_COLUMNS = RANGES + 1  # of the onset strength: its ranges and the changes of pitch
 _ROUNDS = 400
 _FASTEST = 1.5  # the largest factor by which a window is sped up or slowed down
 _WIDTH_OCTAVES = 0.018  # a tempo that is off by a percent is nearly as right as the right one
@@ -97,11 +98,11 @@ def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float
         else:
             lengths = np.exp(rng.normal(np.log(rng.uniform(0.25, 0.8)), rng.uniform(0.35, 0.9), 200))
             starts = np.cumsum(np.clip(lengths, 0.08, 4.0))
-        onset = np.abs(rng.normal(0, 0.002, (size, RANGES))).astype(np.float32)
+        onset = np.abs(rng.normal(0, 0.002, (size, _COLUMNS))).astype(np.float32)
         level = rng.uniform(0.7, 1.0, len(starts)) * rng.uniform(0.05, 0.3)
         inside = (starts > 0) & (starts < tempo.WINDOW_S - 0.1)
         place = (starts[inside] * FRAME_RATE).astype(int)
-        shape = rng.uniform(0.2, 1.0, (3, RANGES))  # how an onset's three frames rise and fall in each range
+        shape = rng.uniform(0.2, 1.0, (3, _COLUMNS))  # how an onset's three frames rise and fall in each range
         for frame in range(3):
             onset[place + frame] += level[inside, None] * shape[frame]
         features = tempo.levels(tempo._pulses(onset)[:, None], _GRID)
@@ -171,7 +172,11 @@ def write(combs: tempo.Combs) -> None:
 def main() -> None:
     """Fit, and write the file."""
     solos = [one for seed in SEEDS for one in known.of_orchestra(seed, 3)]
-    onsets = list(parallel.map_jobs(onset_of, solos, what="analysing"))
+    fit(solos, list(parallel.map_jobs(onset_of, solos, what="analysing")))
+
+
+def fit(solos: Sequence[Known], onsets: Sequence[np.ndarray]) -> None:
+    """Fit combs and calibration to solos and their onset strength, and write the file."""
     rng = np.random.default_rng(1)
     some = [example for one, onset in zip(solos, onsets, strict=True) for example in examples(one, onset, rng)]
     plain = simple(SIMPLE, rng)

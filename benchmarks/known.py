@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import solos
+from benchmarks.solos import BUILDING, ONCE
 from tarkib import audio
 from tarkib.annotation import tonality
 from tarkib.audio import CLIP_SECONDS
@@ -36,6 +38,8 @@ class Known:
     """False for free rhythm throughout; None where nothing is said of its metre"""
     free_until_s: float = 0.0
     beats_s: tuple[float, ...] = ()
+    half: str = BUILDING
+    """of a real recording, by its player (`solos.halves`): was it looked at while something was fitted, or once"""
 
     def samples(self) -> np.ndarray:
         """The sound, float32 mono at 24,000 Hz."""
@@ -86,6 +90,7 @@ def of_folder(folder: Path) -> list[Known]:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         return []
+    once = {solo.player for solo in solos.halves(solos.read(folder))[ONCE]}
     known = []
     with manifest.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -104,6 +109,7 @@ def of_folder(folder: Path) -> list[Known]:
                     tonic_hz,
                     bpm,
                     True if bpm else None,
+                    half=ONCE if row["performer"] in once else BUILDING,
                 )
             )
     return known

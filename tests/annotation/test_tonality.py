@@ -51,7 +51,8 @@ def test_an_unknown_dastgah_is_estimated_well_above_chance(solos):
     assert np.mean([one.family == tonality.FAMILY[dastgah] for one, dastgah in estimates]) >= 0.8
     assert np.mean([one.dastgah == dastgah for one, dastgah in estimates if dastgah != "rast-panjgah"]) >= 0.6
     mahur = next(one for one, dastgah in estimates if dastgah == one.dastgah == "mahur")
-    # Mahur leaves rast-panjgah its share.
+    # Mahur leaves rast-panjgah its share, and the family names both.
+    assert mahur.family == "mahur/rast-panjgah"
     assert mahur.dastgah_confidence == pytest.approx(mahur.family_confidence * (1 - tonality.RAST_SHARE), abs=2e-3)
 
 
@@ -115,6 +116,21 @@ def test_probabilities_are_those_of_a_softmax_over_every_hypothesis():
     assert tonal.dastgah_confidence == pytest.approx(weight[row].sum(), abs=1e-3)
     near = np.arange(-5, 6) + int(weight[row].argmax())
     assert tonal.tonic_confidence == pytest.approx(weight[:, near % 120].sum(), abs=1e-3)
+
+
+def test_a_tonic_of_shurs_family_is_never_nearly_certain(solos):
+    """Its scales are near rotations of each other; the same softmax, less a tenth."""
+    share = tonality._OTHER_DEGREE["shur"]
+    for dastgah, _, detected in solos:
+        scores = tonality._scores(
+            tonality._normalised(detected.profile() ** tonality._COMPRESSION), (dastgah,), tonality._RADIF_KNOWN, None
+        )[0]
+        weight = np.exp(scores - scores.max())
+        near = np.arange(-5, 6) + int(scores.argmax())
+        plain = weight[near % 120].sum() / weight.sum()
+        kept = 1.0 - share if dastgah in ("shur", "segah", "nava") else 1.0
+        found = tonality.estimate(detected, dastgah).tonic_confidence
+        assert found == pytest.approx(min(plain * kept, 0.999), abs=1.1e-3)
 
 
 def test_a_known_tonic_is_kept_and_decides_between_rotations():

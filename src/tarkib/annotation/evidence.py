@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tarkib.annotation import onset, pitch
+from tarkib.annotation import notes, onset, pitch
 from tarkib.annotation.pitch import Pitch
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
 from tarkib.runtime import fingerprint
 
 _ROOM = Path(__file__).parent
-_CODE = (*(_ROOM / f"{name}.py" for name in ("evidence", "onset", "pitch")), _ROOM.parent / "audio")
+_CODE = (*(_ROOM / f"{name}.py" for name in ("evidence", "notes", "onset", "pitch")), _ROOM.parent / "audio")
 _LIBRARIES = ("numpy", "scipy", "librosa", "soundfile", "soxr")
 _BEFORE, _AFTER = 512, 6_000  # samples by which the frames of a segment reach beyond it
 
@@ -33,7 +33,7 @@ class Evidence:
     seconds: float
     """length of the recording"""
     onset: np.ndarray
-    """onset strength, 100 frames a second, see `onset.Detector.finish`"""
+    """onset strength, 100 frames a second: columns of `onset.Detector.finish`, then of `notes.changes`"""
     pitch: Pitch
 
 
@@ -61,7 +61,9 @@ def extract(blocks: Iterable[np.ndarray]) -> Evidence:
         onsets.add(segment.frames(onset.WINDOW, onset.HOP, before=onset.WINDOW // 2))
         pitches.add(segment.frames(pitch.WINDOW, pitch.HOP), segment.frames(pitch.PEAK_WINDOW, pitch.PEAK_HOP))
         samples = segment.start + segment.remaining
-    return Evidence(samples / SAMPLE_RATE, onsets.finish(), pitches.finish())
+    strength, found = onsets.finish(), pitches.finish()
+    columns = np.concatenate([strength, notes.changes(found, len(strength))[:, None]], axis=1)
+    return Evidence(samples / SAMPLE_RATE, columns, found)
 
 
 def _segments(blocks: Iterable[np.ndarray]) -> Iterator[_Segment]:

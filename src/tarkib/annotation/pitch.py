@@ -21,6 +21,9 @@ BIN_CENTS = 1200.0 / BINS
 WINDOW, HOP = 2048, 480
 PEAK_WINDOW, PEAK_HOP = 8192, 2400
 
+MIN_HELD = 0.45
+"""Share of held notes in a melody: drums of orchestra seeds 101 to 103 reach 0.38, melodies 0.56."""
+
 _FRAME_RATE = SAMPLE_RATE // HOP
 _SHORTEST, _LONGEST = SAMPLE_RATE // 2_200, 1 + SAMPLE_RATE // 65  # periods of 2,200 and 65 Hz, in samples
 _CHOICE = 0.93  # McLeod's k: the first peak at least this share of the highest wins

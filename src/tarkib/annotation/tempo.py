@@ -3,11 +3,12 @@
 Tempi are in beats per minute, one value a second, estimated from the `WINDOW_S` seconds around it (moved inwards at the
 ends); lags are in frames of the onset strength.
 
-Each frequency range of the onset strength, and their sum, is autocorrelated. A comb scores a tempo: a weighted sum of
-the autocorrelations at simple ratios of its period, from a quarter to eight times, where the divisions and bars of a
-metre would show. The combs (log-sum-exp of their scores) and the score of no metre were fitted (`COMBS`). With a
-log-normal prior the scores become probabilities; Viterbi finds the best path. The confidence is the probability of the
-path's tempo and its octaves among all tempi and no metre, so free rhythm gets a low one.
+Each column of the onset strength (three frequency ranges, changes of pitch), and their sum, is autocorrelated. A comb
+scores a tempo: a weighted sum of the autocorrelations at simple ratios of its period, from a quarter to eight times,
+where the divisions and bars of a metre would show. The combs (log-sum-exp of their scores) and the score of no metre
+were fitted (`COMBS`). With a log-normal prior the scores become probabilities; Viterbi finds the best path. The
+confidence is the probability of the path's tempo and its octaves among all tempi and no metre, so free rhythm gets a
+low one.
 
 Beats are those of Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007: the frames of
 the greatest sum of onset strengths less the squared logarithm of each step over the period, which follows our tempo.
@@ -58,7 +59,7 @@ class Combs(NamedTuple):
     """The fitted values of combs.json."""
 
     ratios: np.ndarray  # shape (ratios,): of the tempo's period
-    weights: np.ndarray  # float64 of shape ((1 + ranges) * ratios, combs), rows in the order of `levels`
+    weights: np.ndarray  # float64 of shape ((1 + columns) * ratios, combs), rows in the order of `levels`
     unmetred: float  # score of no metre
     calibration: tuple[float, float]  # offset and factor of the log-odds of a tempo's probability
 
@@ -66,7 +67,7 @@ class Combs(NamedTuple):
 def _read_combs() -> Combs:
     fitted = json.loads(resources.files(__package__).joinpath("combs.json").read_text(encoding="utf-8"))
     ratios = np.array([float(Fraction(ratio)) for ratio in fitted["weights"]])
-    weights = np.array(list(fitted["weights"].values())).transpose(2, 0, 1)  # shape (1 + ranges, ratios, combs)
+    weights = np.array(list(fitted["weights"].values())).transpose(2, 0, 1)  # shape (1 + columns, ratios, combs)
     rows = weights.reshape(-1, weights.shape[2])
     return Combs(ratios, rows, fitted["unmetred"], tuple(fitted["calibration"]))
 
@@ -160,16 +161,16 @@ def scores(onset: np.ndarray, bpm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pulses(onset: np.ndarray) -> np.ndarray:
-    """Onset strength less its moving average: its sum and its ranges, shape (1 + ranges, frames), float32."""
+    """Onset strength less its moving average: its sum and its columns, shape (1 + columns, frames), float32."""
     rows = np.concatenate([onset.sum(axis=1, keepdims=True), onset], axis=1).T.astype(np.float32)
     rows = rows - scipy.ndimage.uniform_filter1d(rows, _AVERAGE, axis=1, mode="nearest")
     return scipy.ndimage.gaussian_filter1d(rows, _SMOOTHING, axis=1, mode="constant")
 
 
 def levels(windows: np.ndarray, bpm: np.ndarray) -> np.ndarray:
-    """Autocorrelations of windows of `_pulses`, shape (1 + ranges, windows, frames), at ratios of each tempo's period.
+    """Autocorrelations of windows of `_pulses`, shape (1 + columns, windows, frames), at ratios of each tempo's period.
 
-    Shape (windows, len(bpm), (1 + ranges) * ratios).
+    Shape (windows, len(bpm), (1 + columns) * ratios).
     """
     count, size = windows.shape[1:]
     # On a logarithmic axis of lags, ratios of a period are shifts.

@@ -9,6 +9,10 @@ it. The weights of the degrees were chosen on real recordings: a heavier tonic h
 that is known, more of the time that the radif spends on each degree helps to find the tonic. Rast-panjgah is never the
 answer: its scale is mahur's and the profile does not separate the two, so mahur, much the commoner, is answered at
 `1 - RAST_SHARE` of their probability.
+
+The scales of shur, segah and nava are near rotations of each other, so the tones alone leave it open which of them is
+the first. In real recordings most wrong tonics are theirs, some with a probability near 1 (a setar in segah, a neutral
+third off): a tenth of the probability of their tonics is taken away.
 """
 
 import functools
@@ -17,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from tarkib.annotation.pitch import BIN_CENTS, BINS, REFERENCE_HZ, Pitch
+from tarkib.annotation.pitch import BIN_CENTS, BINS, MIN_HELD, REFERENCE_HZ, Pitch
 from tarkib.annotation.tempo import CONFIDENCE_DECIMALS, MAX_CONFIDENCE
 from tarkib.vocabulary import DASTGAHS, SCALES
 
@@ -35,8 +39,15 @@ RADIF_SHARES = {
 RAST_SHARE = 0.3
 """Of the probability of the scale that mahur and rast-panjgah share; an assumption, not a measurement."""
 
-FAMILY = {name: name for name in DASTGAHS} | {"segah": "shur", "nava": "shur", "rast-panjgah": "mahur"}
-"""Dastgahs whose scales are equal or rotations of each other, by the name of the commonest of them."""
+_ONE_SCALE = "mahur/rast-panjgah"
+
+FAMILY = {name: name for name in DASTGAHS} | {
+    "segah": "shur",
+    "nava": "shur",
+    "mahur": _ONE_SCALE,
+    "rast-panjgah": _ONE_SCALE,
+}
+"""Dastgahs whose scales are rotations of each other, by the name of the commonest, or equal, by both names."""
 
 _TONIC_WEIGHT = 1.4  # the other degrees weigh 1
 _SPLIT_DEGREES = {"shur": {650: 0.5, 700: 0.5}}  # the fifth moves; without the lower one, shur reads as segah
@@ -45,8 +56,8 @@ _RADIF_KNOWN, _RADIF_UNKNOWN = 0.3, 0.1  # weight of the radif's durations if th
 _DEGREE_CENTS = 25.0  # standard deviation of a degree: intonation, vibrato and the width of a tone
 _COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh a scale
 _SAME_TONIC_CENTS = 50.0
-_TEMPERATURE = 0.03  # of the softmax; the likeliest of 0.015 to 0.06 on solos of the demo orchestra, seeds 101 and 102
-_MIN_HELD = 0.45  # share of held notes in a melody: drums of orchestra seeds 101 to 103 reach 0.38, melodies 0.56
+_TEMPERATURE = 0.026  # of the softmax; the likeliest of 0.02 to 0.04 on solos of the demo orchestra, seeds 101 and 102
+_OTHER_DEGREE = {"shur": 0.1}  # share of a family's tonics that lie on another degree though the scale says otherwise
 _MIN_HELD_LABELLED = 0.02  # with a labelled dastgah, a few notes suffice to look for its tonic
 _MIN_TONES = 2  # of a scale
 _TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
@@ -102,6 +113,7 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
             family_confidence=_confidence(family),
         )
     if tonic_hz is None:
+        first_degree = 1.0 - _OTHER_DEGREE.get(str(tonality.family), 0.0)
         step = int(scores[row].argmax())
         same = np.abs(_wrapped((np.arange(BINS) - step) * BIN_CENTS)) <= _SAME_TONIC_CENTS
         # A parabola through its neighbours refines the maximum.
@@ -111,7 +123,7 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
         cents = _octave(pitch, (step + offset) * BIN_CENTS)
         tonality = tonality._replace(
             tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), _HZ_DECIMALS),
-            tonic_confidence=_confidence(float(probability[:, same].sum())),
+            tonic_confidence=_confidence(float(probability[:, same].sum()) * first_degree),
         )
     return tonality
 
@@ -126,7 +138,7 @@ def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
         return pitch.held_share >= _MIN_HELD_LABELLED
     smooth = scipy.ndimage.gaussian_filter1d(pitch.fundamentals(), _DEGREE_CENTS / BIN_CENTS, mode="wrap")
     tones = (smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1)) & (smooth > _TONE_SHARE * smooth.max())
-    return pitch.held_share >= _MIN_HELD and int(tones.sum()) >= _MIN_TONES
+    return pitch.held_share >= MIN_HELD and int(tones.sum()) >= _MIN_TONES
 
 
 def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
