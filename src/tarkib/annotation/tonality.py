@@ -9,10 +9,6 @@ it. The weights of the degrees were chosen on real recordings: a heavier tonic h
 that is known, more of the time that the radif spends on each degree helps to find the tonic. Rast-panjgah is never the
 answer: its scale is mahur's and the profile does not separate the two, so mahur, much the commoner, is answered at
 `1 - RAST_SHARE` of their probability.
-
-The scales of shur, segah and nava are near rotations of each other, so the tones alone leave it open which of them is
-the first. In real recordings most wrong tonics are theirs, some with a probability near 1 (a setar in segah, a neutral
-third off): a tenth of the probability of their tonics is taken away.
 """
 
 import functools
@@ -56,8 +52,7 @@ _RADIF_KNOWN, _RADIF_UNKNOWN = 0.3, 0.1  # weight of the radif's durations if th
 _DEGREE_CENTS = 25.0  # standard deviation of a degree: intonation, vibrato and the width of a tone
 _COMPRESSION = 0.75  # exponent of the profile: one long drone does not outweigh a scale
 _SAME_TONIC_CENTS = 50.0
-_TEMPERATURE = 0.026  # of the softmax; the likeliest of 0.02 to 0.04 on solos of the demo orchestra, seeds 101 and 102
-_OTHER_DEGREE = {"shur": 0.1}  # share of a family's tonics that lie on another degree though the scale says otherwise
+_TEMPERATURE = 0.03  # of the softmax; the likeliest of 0.015 to 0.06 on solos of the demo orchestra, seeds 101 and 102
 _MIN_HELD_LABELLED = 0.02  # with a labelled dastgah, a few notes suffice to look for its tonic
 _MIN_TONES = 2  # of a scale
 _TONE_SHARE = 0.04  # of the profile's highest peak, for a peak to count as a tone
@@ -113,7 +108,6 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
             family_confidence=_confidence(family),
         )
     if tonic_hz is None:
-        first_degree = 1.0 - _OTHER_DEGREE.get(str(tonality.family), 0.0)
         step = int(scores[row].argmax())
         same = np.abs(_wrapped((np.arange(BINS) - step) * BIN_CENTS)) <= _SAME_TONIC_CENTS
         # A parabola through its neighbours refines the maximum.
@@ -123,7 +117,7 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
         cents = _octave(pitch, (step + offset) * BIN_CENTS)
         tonality = tonality._replace(
             tonic_hz=round(float(REFERENCE_HZ * 2.0 ** (cents / 1200.0)), _HZ_DECIMALS),
-            tonic_confidence=_confidence(float(probability[:, same].sum()) * first_degree),
+            tonic_confidence=_confidence(float(probability[:, same].sum())),
         )
     return tonality
 
