@@ -3,6 +3,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from small_training import Clips, classifier, fit, plain_mert, same, settings, w
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
-from tarkib.training import processes
+from tarkib.training import processes, trainer
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.fitting import TrainingResult, train
 
@@ -190,6 +192,32 @@ def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
 def test_an_error_in_a_process_keeps_its_message(tmp_path):
     with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
         in_processes(classifier, tmp_path, spoilt=17)
+
+
+def late_writer():
+    """A classifier; the first process writes weights only while its training waits for them."""
+    if os.environ.get("RANK") == "0":
+        save, wait, awaited = trainer.save_file, Future.exception, threading.Event()
+
+        def late(*args, **options):
+            awaited.wait()
+            save(*args, **options)
+
+        def exception(future, *args):
+            if not future.done():
+                awaited.set()
+            return wait(future, *args)
+
+        trainer.save_file, Future.exception = late, exception
+    return classifier()
+
+
+def test_an_error_in_a_process_leaves_the_checkpoint_that_another_writes(tmp_path):
+    """The clip is the second process's in step 3; the checkpoint of step 2 is the first one."""
+    with pytest.raises(
+        TarkibError, match=r"at step 3 of 9, clips .*clip-35.*; last good checkpoint: .*/checkpoint-2; "
+    ):
+        in_processes(late_writer, tmp_path, spoilt=35)
 
 
 def defect(model):

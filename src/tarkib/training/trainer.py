@@ -174,6 +174,7 @@ class ResumableTrainer(Trainer):
         earliest = int(self.accelerator.gather(first).min())
         if earliest == len(unchecked):
             return
+        self._end_writing()
         if first > earliest:
             self.accelerator.wait_for_everyone()
         step, loss, index = unchecked[int(first)]
@@ -182,8 +183,12 @@ class ResumableTrainer(Trainer):
             clips = f", clips {some([str(self.names[int(i)]) for i in index], 32)}"
         raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", clips)
 
+    def _end_writing(self) -> None:
+        """Wait in every process for the checkpoint that is being written: an error in one ends all."""
+        self._written.exception()
+        self.accelerator.wait_for_everyone()
+
     def _not_finite(self, problem: str, clips: str = "") -> TarkibError:
-        self._written.result()
         last = checkpoints.newest(self.folder) or "none yet"
         return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
@@ -191,7 +196,9 @@ class ResumableTrainer(Trainer):
         """Begin to write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        finite = [all(tensor.isfinite().all() for tensor in network.state_dict().values())]
+        if not self.accelerator.gather(torch.tensor(finite, dtype=torch.int, device=self.args.device)).all():
+            self._end_writing()
             raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
         self._written.result()
