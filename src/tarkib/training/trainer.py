@@ -138,7 +138,8 @@ class ResumableTrainer(Trainer):
         if self._graph is None:
             optimizer = cast(Any, self.optimizer).optimizer  # accelerate's holds torch's
             loss_of = cast(Any, partial(self.compute_loss, model))
-            self._graph = GraphedStep(cast(Recorder, self._recorder), loss_of, optimizer, self.args.max_grad_norm)
+            recorder, norm, size = cast(Recorder, self._recorder), self.args.max_grad_norm, self.args.train_batch_size
+            self._graph = GraphedStep(recorder, loss_of, optimizer, norm, size)
         model.train()
         loss, self._norm = self._graph(self._prepare_inputs(inputs))
         return loss
