@@ -72,7 +72,8 @@ def measure(setting: Setting, shape: Shape, steps: int, seconds: float) -> Resul
         return Result(whole.step_s(setting, shape, device, _EPOCH * steps), _peak(device, before))
     step = setting.loop(setting, shape, device)
     block, wait = _pace(device)
-    for _ in range(min(_WARM_UP, steps)):
+    # A graph is recorded within them all.
+    for _ in range(_WARM_UP if setting.graph else min(_WARM_UP, steps)):
         made = step()
     times: list[float] = []
     begun = time.perf_counter()

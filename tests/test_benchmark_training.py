@@ -10,6 +10,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import loops, training
 from benchmarks.training import Result
+from tarkib.errors import TarkibError
 from tarkib.training import graphs
 
 CPU = torch.device("cpu")
@@ -116,7 +117,7 @@ def test_steps_that_are_no_graph_are_not_called_one(monkeypatch):
     step = row.loop(row, loops.TINY, CPU)
     for _ in range(3):
         assert torch.isfinite(step())
-    with pytest.raises(RuntimeError, match="CUDA did not record the step"):
+    with pytest.raises(TarkibError, match="CUDA cannot record the step"):
         step()
 
 

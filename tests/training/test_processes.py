@@ -3,6 +3,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from small_training import Clips, classifier, fit, plain_mert, same, settings, w
 from tarkib.errors import TarkibError
 from tarkib.runtime import program
 from tarkib.runtime.cache import Cache
-from tarkib.training import processes
+from tarkib.training import processes, trainer
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.fitting import TrainingResult, train
 
@@ -142,6 +144,17 @@ def test_two_launchers_on_two_machines_train_together(tmp_path, two):
     assert same(learnt, weights(two.model))
 
 
+@pytest.mark.parametrize(
+    "message", ["Timed out waiting 3000ms for recv operation to complete", "Connection closed by peer"]
+)
+def test_a_machine_that_hangs_or_is_gone_is_no_defect(monkeypatch, message):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes.distributed, "init_process_group", lambda *_, **__: None)
+    with pytest.raises(TarkibError, match="process 1 of 2 lost another one"), processes._group():
+        raise RuntimeError(f"[../gloo/transport/tcp/unbound_buffer.cc:84] {message}")
+
+
 def test_an_error_under_launchers_ends_all(tmp_path):
     codes, printed = zip(*launch(tmp_path, spoilt=17), strict=True)
     assert 0 not in codes
@@ -190,6 +203,30 @@ def test_an_interrupt_ends_all_processes_with_a_line(tmp_path, send, number):
 def test_an_error_in_a_process_keeps_its_message(tmp_path):
     with pytest.raises(TarkibError, match=r"^the loss is not finite \(nan\) at step \d of 9, clips .*clip-17"):
         in_processes(classifier, tmp_path, spoilt=17)
+
+
+def late_writer():
+    """A classifier; the first process writes weights only while its training waits for them."""
+    if os.environ.get("RANK") == "0":
+        save, wait, awaited = trainer.save_file, Future.exception, threading.Event()
+
+        def late(*args, **options):
+            awaited.wait()
+            save(*args, **options)
+
+        def exception(future, *args):
+            if not future.done():
+                awaited.set()
+            return wait(future, *args)
+
+        trainer.save_file, Future.exception = late, exception
+    return classifier()
+
+
+def test_an_error_in_a_process_leaves_the_checkpoint_that_another_writes(tmp_path):
+    """The clip is the second process's in step 3; the checkpoint of step 2 is the first one."""
+    with pytest.raises(TarkibError, match=r"at step 3 of 9, clips .*clip-35.*good checkpoint: .*/checkpoint-2; "):
+        in_processes(late_writer, tmp_path, spoilt=35)
 
 
 def defect(model):

@@ -24,7 +24,7 @@ from small_training import (
 from tarkib.errors import TarkibError
 from tarkib.evaluation.metrics import roc_auc_macro
 from tarkib.models import InstrumentClassifier
-from tarkib.training import checkpoints, fitting
+from tarkib.training import checkpoints, fitting, trainer
 from tarkib.training.fitting import TrainingResult
 from tarkib.training.prediction import predict
 
@@ -132,6 +132,15 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, monkeyp
     message = rf"checkpoint-{step}: cannot be written \(.*No space left.*it goes on from {last}$"
     with pytest.raises(TarkibError, match=message):
         fit(classifier(), tmp_path, checkpoint_steps=2)
+
+
+def test_too_little_memory_for_a_copy_is_no_full_disk(tmp_path, monkeypatch):
+    def fail(values):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(trainer, "_on_host", fail)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        fit(classifier(), tmp_path)
 
 
 @pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt"])

@@ -45,7 +45,7 @@ class _ConvolutionLayer(nn.Module):
         return self.activation(features)
 
     def first_product(self, windows: torch.Tensor, count: int) -> torch.Tensor:
-        """Frames `[B, N, C]` of the samples that each looks at, `[B, N, kernel]`; the first `count` are sound.
+        """Frames `[B, N, C]` of the samples that each looks at, `[B, N, kernel]`; the first `count` are in the clip.
 
         The group norm over time is part of the product: mean and variance of a filter's output follow from those of
         the windows. So the largest tensor of all is written once, instead of being read twice and written again.
@@ -113,11 +113,11 @@ class FeatureEncoder(nn.Module):
         each = -(-samples.shape[1] // math.prod(config.conv_stride))
         count = each * math.prod(config.conv_stride[1:])
         padded = functional.pad(samples, (0, (count - 1) * stride + kernel - samples.shape[1]))
-        sound = (samples.shape[1] - kernel) // stride + 1
-        frames = self._run(first.first_product, padded.unfold(1, kernel, stride), sound).flatten(0, 1)
+        valid = (samples.shape[1] - kernel) // stride + 1
+        frames = self._run(first.first_product, padded.unfold(1, kernel, stride), valid).flatten(0, 1)
         for layer in others:
             frames = self._run(layer.product, frames)
-        # A kernel longer than its stride has no frames for the last ones of the sequence, which are no sound.
+        # A kernel longer than its stride has no frames for the last ones of the sequence, which are padding.
         frames = functional.pad(frames, (0, 0, 0, clips * each - len(frames)))
         return frames.unflatten(0, (clips, each))[:, : config.frame_count(samples.shape[1])]
 
@@ -131,9 +131,9 @@ def _normed(
     may cancel nearly all of what it hears, and its variance be a small difference of large numbers.
     """
     with torch.autocast(windows.device.type, enabled=False):
-        sound, wide = windows[:, :count].double(), weight.double()
-        mean = sound.mean(dim=1, keepdim=True)
-        centred = sound - mean
+        valid, wide = windows[:, :count].double(), weight.double()
+        mean = valid.mean(dim=1, keepdim=True)
+        centred = valid - mean
         covariance = centred.mT @ centred / count
         variance = ((wide @ covariance) * wide).sum(dim=-1)
         scale = norm.weight * torch.rsqrt(variance + norm.eps)

@@ -213,7 +213,6 @@ class _ClassifierTrainer(ResumableTrainer):
     def __init__(self, *args: Any, params: Train, **kwargs: Any):
         super().__init__(*args, compute_metrics=self._scores, remedy=_REMEDY, **kwargs)
         self.params = params
-        self.pos_weight = torch.tensor(float(params.pos_weight))
         self._warned = False
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -241,6 +240,9 @@ class _ClassifierTrainer(ResumableTrainer):
         logits = model(inputs["samples"]).float()
         smoothing = self.params.label_smoothing
         labels = inputs["labels"] * (1 - smoothing) + smoothing / 2
+        return self._cross_entropy(logits, labels)
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # Made there: a CUDA graph copies nothing from the host.
         pos_weight = torch.full((), float(self.params.pos_weight), device=logits.device)
         return binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight)
@@ -256,8 +258,7 @@ class _ClassifierTrainer(ResumableTrainer):
         logits, labels = np.asarray(predictions.predictions), np.asarray(predictions.label_ids)
         if not np.isfinite(logits).all():
             raise TarkibError("the network's outputs are not finite; lower train.learning_rate")
-        tensors = torch.from_numpy(logits), torch.from_numpy(labels)
-        loss = float(binary_cross_entropy_with_logits(*tensors, pos_weight=self.pos_weight))
+        loss = float(self._cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
         area = float(metrics.roc_auc_macro(labels, expit(logits.astype(np.float64))))
         if not math.isnan(area):
             return {"loss": loss, "roc_auc": area, "selection": area}

@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: the GPU gets all of its kernels at once, which the host starts one by one else.
+"""A training step as one CUDA graph: the GPU gets all kernels at once, which the host otherwise starts one by one.
 
 The first steps are made as usual, which sets up what a graph may not, and so are those on a batch of another size, such
 as an epoch's last one. All numbers stay where they are in the GPU's memory, weights and optimiser's state too; only the
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from tarkib.errors import TarkibError
 from tarkib.training.compute import ComputeConfig, say
 from tarkib.training.devices import Devices
 
@@ -44,20 +45,17 @@ class Recorder:
 
     def record(self, function: Callable[[], Made]) -> tuple[Callable[[], None], Made]:
         """What computes anew what a function gives, and where; recording computes nothing."""
-        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        try:
-            # Other threads, such as the one that pins batches, may call CUDA meanwhile.
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                made = function()
-        finally:
-            torch.cuda.set_stream(before)  # which a failure there leaves out
+        graph = torch.cuda.CUDAGraph()
+        # Other threads, such as the one that pins batches, may call CUDA meanwhile.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            made = function()
         return graph.replay, made
 
 
 class GraphedStep:
     """Forward, backward, clipping, and the optimiser's step, for batches that are on the device.
 
-    `refused` tells that the step could not be recorded, and is made as usual for good.
+    The graph is of batches of `batch_size` clips. TarkibError where CUDA cannot record it.
     """
 
     def __init__(
@@ -66,26 +64,24 @@ class GraphedStep:
         loss_of: Callable[[Batch], torch.Tensor],
         optimizer: torch.optim.Optimizer,
         max_norm: float,
+        batch_size: int,
     ) -> None:
         self._recorder, self._loss_of, self._optimizer = recorder, loss_of, optimizer
-        self._max_norm = max_norm or math.inf
+        self._max_norm, self._batch_size = max_norm or math.inf, batch_size
         self._usual = 0
         self._batch: dict[str, torch.Tensor] = {}
         self._rates: list[torch.Tensor] = []
         self._graph: tuple[Callable[[], None], Made] | None = None
-        self.refused = False
 
     def __call__(self, batch: Batch) -> Made:
         """Train on a batch; the optimiser's gradients are None before and after."""
-        if self.refused:
-            return self._step(batch)
         if self._usual < _USUAL_STEPS:
             self._usual += 1
             return self._recorder.run(lambda: self._step(batch))
-        if self._graph is None:
-            self._record(batch)
-        if self._graph is None or _shapes(batch) != _shapes(self._batch):
+        if any(len(tensor) != self._batch_size for tensor in batch.values()):
             return self._step(batch)
+        if self._graph is None:
+            self._graph = self._recorded(batch)
         for name, tensor in batch.items():
             self._batch[name].copy_(tensor)
         for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
@@ -94,7 +90,7 @@ class GraphedStep:
         replay()
         return Made(made.loss.clone(), made.norm.clone())
 
-    def _record(self, batch: Batch) -> None:
+    def _recorded(self, batch: Batch) -> tuple[Callable[[], None], Made]:
         self._batch = {name: tensor.clone() for name, tensor in batch.items()}
         groups = self._optimizer.param_groups
         self._rates = [torch.full((), float(group["lr"]), device=group["params"][0].device) for group in groups]
@@ -104,11 +100,15 @@ class GraphedStep:
                 return self._step(self._batch)
 
         try:
-            self._graph = self._recorder.record(step)
+            return self._recorder.record(step)
         except RuntimeError as error:
-            self.refused = True
-            self._optimizer.zero_grad(set_to_none=True)
-            say(f"run.cuda_graphs has no effect: {str(error).strip().partition(chr(10))[0]}")
+            # What went wrong in the step makes the end of the recording fail too.
+            cause = str(error.__context__ or error).strip().partition("\n")[0]
+            # Torch's random generator is left unusable: the training cannot go on here.
+            raise TarkibError(
+                f"run.cuda_graphs: CUDA cannot record the step ({cause}); set it to false and run again: the training "
+                "goes on from the last checkpoint"
+            ) from error
 
     def _step(self, batch: Batch) -> Made:
         loss = self._loss_of(batch)
@@ -141,10 +141,6 @@ def recorder(machine: ComputeConfig, chosen: Devices, accumulate: int, model: An
         say(f"run.cuda_graphs has no effect: {reason}")
         return None
     return Recorder()
-
-
-def _shapes(batch: Batch) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in batch.items()}
 
 
 @contextmanager

@@ -99,7 +99,8 @@ def _group() -> Iterator[None]:
         distributed.destroy_process_group()
     except RuntimeError as error:
         # Gloo's errors have no class of their own.
-        if isinstance(error, distributed.DistError) or "connection" in str(error).lower():
+        message = str(error).lower()
+        if isinstance(error, distributed.DistError) or "connection" in message or "timed out" in message:
             raise TarkibError(
                 f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another one, whose message says why; "
                 "start all again to resume from the last checkpoint"

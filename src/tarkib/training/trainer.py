@@ -63,7 +63,7 @@ def trainer_arguments(
         **learning,
     )
     if arguments.n_gpu > 1:
-        # Several GPUs in one process would multiply the batch, and their threads record no hidden states.
+        # Several GPUs in one process would multiply the batch.
         arguments._n_gpu = 1
     return arguments
 
@@ -103,8 +103,7 @@ class ResumableTrainer(Trainer):
         # Step, loss and clips of the batches not checked yet; the sum of the epoch's losses.
         self._unchecked: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self._sum = torch.zeros((), dtype=torch.float64, device=self.args.device)
-        # The large files of a checkpoint, with what writes them; the checkpoint that is being written.
-        self._files: list[Callable[[], None]] = []
+        # The checkpoint that is being written.
         self._writer, self._written = ThreadPoolExecutor(1, "checkpoint"), Future[None]()
         self._written.set_result(None)
 
@@ -139,7 +138,8 @@ class ResumableTrainer(Trainer):
         if self._graph is None:
             optimizer = cast(Any, self.optimizer).optimizer  # accelerate's holds torch's
             loss_of = cast(Any, partial(self.compute_loss, model))
-            self._graph = GraphedStep(cast(Recorder, self._recorder), loss_of, optimizer, self.args.max_grad_norm)
+            recorder, norm, size = cast(Recorder, self._recorder), self.args.max_grad_norm, self.args.train_batch_size
+            self._graph = GraphedStep(recorder, loss_of, optimizer, norm, size)
         model.train()
         loss, self._norm = self._graph(self._prepare_inputs(inputs))
         return loss
@@ -174,6 +174,7 @@ class ResumableTrainer(Trainer):
         earliest = int(self.accelerator.gather(first).min())
         if earliest == len(unchecked):
             return
+        self._end_writing()
         if first > earliest:
             self.accelerator.wait_for_everyone()
         step, loss, index = unchecked[int(first)]
@@ -182,8 +183,12 @@ class ResumableTrainer(Trainer):
             clips = f", clips {some([str(self.names[int(i)]) for i in index], 32)}"
         raise self._not_finite(f"the loss is not finite ({loss.item()}) at step {step}", clips)
 
+    def _end_writing(self) -> None:
+        """Wait in every process for the checkpoint that is being written: an error in one ends all."""
+        self._written.exception()
+        self.accelerator.wait_for_everyone()
+
     def _not_finite(self, problem: str, clips: str = "") -> TarkibError:
-        self._written.result()
         last = checkpoints.newest(self.folder) or "none yet"
         return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
@@ -191,16 +196,19 @@ class ResumableTrainer(Trainer):
         """Begin to write a checkpoint of finite weights, completely or not at all."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        finite = [all(tensor.isfinite().all() for tensor in network.state_dict().values())]
+        if not self.accelerator.gather(torch.tensor(finite, dtype=torch.int, device=self.args.device)).all():
+            self._end_writing()
             raise self._not_finite(f"weights are not finite after step {step}")
         loss_sum = self._mean_of_processes()
         self._written.result()
+        # Copied before the writing, whose errors are taken for those of a full disk.
+        files = self._copies(checkpoints.of_step(self.folder, step)) if self.args.should_save else []
         with self._writing(step):
             super()._save_checkpoint(model, trial)
         # The other processes write their generators' states into it.
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            files, self._files = self._files, []
             self._written = self._writer.submit(self._finish, files, step, self.state.best_global_step, loss_sum)
 
     def _finish(self, files: list[Callable[[], None]], step: int, best_step: int | None, loss_sum: float) -> None:
@@ -210,20 +218,24 @@ class ResumableTrainer(Trainer):
                 write()
             checkpoints.finish(self.folder, step, best_step, loss_sum)
 
+    def _copies(self, checkpoint: Path) -> list[Callable[[], None]]:
+        """What writes the large files of a checkpoint, from copies of the weights and of the optimiser's state."""
+        weights = _on_host(cast(nn.Module, self.model).state_dict())
+        state = _on_host(cast(Any, self.optimizer).state_dict())
+        return [
+            partial(save_file, weights, checkpoint / SAFE_WEIGHTS_NAME, metadata={"format": "pt"}),
+            partial(torch.save, state, checkpoint / OPTIMIZER_NAME),
+        ]
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Keep a copy of the weights, which `_finish` writes."""
+        """Make the checkpoint's folder; `_finish` writes the weights."""
         if self.args.should_save:
-            path = Path(str(output_dir)) / SAFE_WEIGHTS_NAME
-            path.parent.mkdir(parents=True, exist_ok=True)
-            weights = _on_host(cast(nn.Module, self.model).state_dict())
-            self._files.append(partial(save_file, weights, path, metadata={"format": "pt"}))
+            Path(str(output_dir)).mkdir(parents=True, exist_ok=True)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """Write the schedule, and keep a copy of the optimiser's state, which `_finish` writes."""
+        """Write the schedule; `_finish` writes the optimiser's state."""
         if self.args.should_save:
             torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER_NAME)
-            state = _on_host(cast(Any, self.optimizer).state_dict())
-            self._files.append(partial(torch.save, state, Path(output_dir) / OPTIMIZER_NAME))
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
