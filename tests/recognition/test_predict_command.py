@@ -63,7 +63,7 @@ def test_a_folder_with_other_files(songs, model, capsys):
     assert "ney        100%  0:00-0:07" in printed.out
     assert "files without a recording's ending, left out: 1" in printed.err
     assert "4 of 7 recordings could not be read" in printed.err
-    assert "model: mel-cnn (full), in this folder since " in printed.err
+    assert "model: mel-cnn (full), weights " in printed.err
     # Only where nothing can be read the exit code is 1.
     assert main(["predict", *(str(songs / name) for name in BAD), "--model", model]) == 1
 
@@ -130,6 +130,7 @@ def test_recordings_whose_files_exist_are_skipped(songs, model, tmp_path, capsys
     assert main(call) == 0
     printed = capsys.readouterr()
     assert printed.out.split() == [str(out / "song.wav.txt")]
+    assert f"{pictures / 'song.wav.png'} written\n" in printed.err
     assert "2 of 7 recordings skipped" in printed.err
     assert (out / "song.mp3.txt").read_text() == "kept"
     assert (pictures / "song.wav.png").read_bytes().startswith(b"\x89PNG")

@@ -23,7 +23,7 @@ from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
 from tarkib.evaluation.testset import LABELS, Library, Row, several, tables_in
 from tarkib.recordings import spreadsheets
-from tarkib.runtime import outputs
+from tarkib.runtime import outputs, project
 from tarkib.runtime.locks import file_lock
 from tarkib.runtime.text import clock, printable
 from tarkib.vocabulary import INSTRUMENTS
@@ -62,8 +62,7 @@ class Labels:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not folder.is_dir():
-            raise TarkibError(f"{folder}: no such folder; make it and put five-second excerpts into it")
+        project.check_folder(folder, "make it and put five-second excerpts into it")
         self._library = Library(folder)
         if not self._library.files:
             endings = ", ".join(sorted(audio.SUFFIXES))

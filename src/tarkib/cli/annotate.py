@@ -37,6 +37,8 @@ class _Report(NamedTuple):
     starts_s: list[float]
     slices: list["Annotation"]
     conflicts: list["Conflict"]
+    labels: "Labels"
+    min_confidence: float
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -64,13 +66,14 @@ def run(options: argparse.Namespace) -> int:
     with written.Documents(options.format) as documents:
         if not files:
             return 1
-        # Once there is something to analyse: they take a second to load.
         from tarkib import params
-        from tarkib.annotation import evidence
-        from tarkib.annotation.conclusion import Labels
 
         file = options.params or Path("params.yaml")
         settings = params.load(file).annotate if options.params or file.is_file() else params.Annotate()
+        # Once there is something to analyse: they take a second to load.
+        from tarkib.annotation import evidence
+        from tarkib.annotation.conclusion import Labels
+
         labels = Labels(options.instrument, options.dastgah, options.tonic, options.bpm)
         for file in files:
             with written.one_of_many(file, failed):
@@ -83,9 +86,8 @@ def run(options: argparse.Namespace) -> int:
                 if pictures[file]:
                     from tarkib.annotation import picture
 
-                    with written.whole(pictures[file]) as partial:
+                    with written.picture(pictures[file]) as partial:
                         picture.draw(found, report.conclusion, labels, settings, file.name, partial)
-                    print(f"{printable(pictures[file])} written", file=sys.stderr)
     return int(bool(failed))
 
 
@@ -96,25 +98,32 @@ def _report(file: Path, found: "Evidence", labels: "Labels", settings: "Annotate
     starts_s = np.arange(0.0, max(found.seconds - audio.CLIP_SECONDS / 2, 0.1), audio.CLIP_SECONDS).tolist()
     contradictions = conflicts(found, conclusion, labels, settings)
     slices = annotate(conclusion, starts_s, labels, settings)
-    return _Report(file, found.seconds, conclusion, starts_s, slices, contradictions)
+    return _Report(file, found.seconds, conclusion, starts_s, slices, contradictions, labels, settings.min_confidence)
 
 
 def _lines(report: _Report) -> Iterator[str]:
     first, tonality = report.slices[0], report.conclusion.tonality
     yield f"{printable(report.file)}, {clock(report.seconds)}"
-    dastgah = first.dastgah or (f"unknown (perhaps {tonality.dastgah})" if tonality.dastgah else "none")
-    family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
-    yield f"  dastgah  {dastgah} {first.dastgah_confidence:.2f}{family}"
+    if tonality.dastgah:
+        dastgah = first.dastgah or f"unknown (perhaps {tonality.dastgah})"
+        family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
+        yield f"  dastgah  {dastgah} {first.dastgah_confidence:.2f}{family}"
+    else:
+        is_drum = report.labels.instrument in vocabulary.PERCUSSION
+        yield f"  dastgah  none: {'percussion' if is_drum else 'too few held notes for a scale, as of percussion'}"
     if tonality.tonic_hz is not None:
         known = "" if first.tonic_hz else "unknown (perhaps) "
         tonic = f"{tonality.tonic_hz:.1f} Hz, {note_name(tonality.tonic_hz)}, {first.tonic_confidence:.2f}"
         yield f"  tonic    {known}{tonic}"
     for start_s, end_s, slices in _stretches(report):
         bpm, octaves = slices[0].bpm, slices[0].bpm_octaves
-        tempo = "no metre" if bpm is None else f"{np.mean([piece.bpm for piece in slices]):.1f} BPM"
-        confidence = np.mean([piece.bpm_confidence for piece in slices])
-        also = f", or {' or '.join(f'{octave:.1f}' for octave in octaves)}" if octaves else ""
-        yield f"  tempo    {f'{clock(start_s)} to {clock(end_s)}':>13}  {tempo} {confidence:.2f}{also}"
+        confidence = f"{np.mean([piece.bpm_confidence for piece in slices]):.2f}"
+        if bpm is None:
+            tempo = f"uncertain or free ({confidence}, below min_confidence {report.min_confidence:g})"
+        else:
+            tempo = f"{np.mean([piece.bpm for piece in slices]):.1f} BPM {confidence}"
+            tempo += f", or {' or '.join(f'{octave:.1f}' for octave in octaves)}" if octaves else ""
+        yield f"  tempo    {f'{clock(start_s)} to {clock(end_s)}':>13}  {tempo}"
     for conflict in report.conflicts:
         span = f"{clock(conflict.start_s)} to {clock(conflict.end_s)}"
         sounds = f"{conflict.label} sounds like {conflict.estimate} {conflict.confidence:.2f}"
@@ -123,7 +132,7 @@ def _lines(report: _Report) -> Iterator[str]:
 
 def _stretches(report: _Report) -> Iterator[tuple[float, float, list["Annotation"]]]:
     """Start, end and slices of stretches with one tempo."""
-    # NaN, which differs from all numbers, is a slice without a metre.
+    # NaN, which differs from all numbers, is a slice without a tempo.
     bpm = np.array([piece.bpm or np.nan for piece in report.slices])
     same = (np.abs(bpm[1:] / bpm[:-1] - 1) < _SAME_TEMPO) | (np.isnan(bpm[1:]) & np.isnan(bpm[:-1]))
     borders = [0, *(np.flatnonzero(~same) + 1).tolist(), len(bpm)]

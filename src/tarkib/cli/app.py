@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tarkib.cli.options import add_model, whole_number
 from tarkib.errors import TarkibError
-from tarkib.runtime import progress
+from tarkib.runtime import progress, project
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +23,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    if options.label and not options.label.is_dir():
-        raise TarkibError(f"--label {options.label}: no such folder; make it and put five-second excerpts into it")
+    if options.label:
+        project.check_folder(options.label, "make it and put five-second excerpts into it")
     if options.port > 65_535:
         raise TarkibError(f"--port {options.port}: ports end at 65535")
     progress.note("loading the page and its model …")

@@ -95,7 +95,7 @@ def _recognise(
             if task.picture:
                 from tarkib.recognition import timeline  # matplotlib takes a second to load
 
-                with written.whole(task.picture) as partial:
+                with written.picture(task.picture) as partial:
                     timeline.draw(found, partial, task.file.name)
             # A table on the terminal states the remark itself.
             if found.remark and (options.format != "table" or options.out):

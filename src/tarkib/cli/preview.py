@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from tarkib.cli import written
 from tarkib.cli.options import whole_number
-from tarkib.errors import TarkibError
 from tarkib.mixing.modes import MODES
+from tarkib.runtime import project
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
-    if not options.dataset.is_dir():
-        raise TarkibError(f"{options.dataset}: no such folder; run dvc repro (or dvc checkout)")
+    project.check_folder(options.dataset, "run dvc repro (or dvc checkout)")
     from tarkib.preview import dataset, page
 
     read = dataset.read(options.dataset, options.split, options.mode, options.slices)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tarkib.cli.options import whole_number
-from tarkib.errors import TarkibError
+from tarkib.runtime import project
 from tarkib.runtime.text import counted
 
 
@@ -27,8 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Print every broken promise; 1 where there is one."""
     folder = options.dataset
     slices = options.slices or folder.parent / "slices"
-    if not folder.is_dir():
-        raise TarkibError(f"{folder}: no such folder; run dvc repro (or dvc checkout)")
+    project.check_folder(folder, "run dvc repro (or dvc checkout)")
     # Once there is something to check: they take a second to load.
     from tarkib import params, tables
     from tarkib.audio.clips import ClipStore

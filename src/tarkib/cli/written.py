@@ -33,9 +33,9 @@ class Documents:
         print(text, end="", flush=True)
         self._count += 1
 
-    def __exit__(self, *_: object) -> None:
-        """Close the list, also after an interrupt."""
-        if self._format == "json":
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Close the list, also after an interrupt; an error before the first document prints none."""
+        if self._format == "json" and (self._count or not isinstance(error, TarkibError)):
             print("\n]" if self._count else "[]")
 
 
@@ -95,3 +95,11 @@ def whole(path: Path) -> Iterator[Path]:
         if error.errno == errno.ENAMETOOLONG:
             raise TarkibError(f"{problem}; give it a shorter name") from error
         raise OutputError(f"{problem}; make room, or name another folder") from error
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[Path]:
+    """As `whole`, and say that the picture is there."""
+    with whole(path) as partial:
+        yield partial
+    print(f"{printable(path)} written", file=sys.stderr)

@@ -96,11 +96,7 @@ def jams(recognition: Recognition, name: str) -> str:
 
 def _model(recognition: Recognition) -> dict[str, Any] | None:
     origin = recognition.origin
-    if origin is None:
-        return None
-    facts = {**dataclasses.asdict(origin), "warning": origin.warning}
-    del facts["since"]  # equal results of equal models are equal files
-    return facts
+    return origin and {**dataclasses.asdict(origin), "warning": origin.warning}
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""Which model answers: its backbone, what it was trained on, how well it does, and since when it is there.
+"""Which model answers: its backbone, what it was trained on, how well it does, and which weights it has.
 
 Read from the files beside the weights; a model card that is missing or of an earlier version says less.
 """
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,14 @@ SYNTHETIC = "learnt from a synthetic orchestra alone, it is often wrong about re
 class Origin:
     """Facts of a classifier.
 
-    `since` is when its files came to the folder, by a training, `dvc checkout` or a download. `mode` and `mixtures` are
-    of the training data; `own` and `demo` the instruments learnt from one's own recordings and from the orchestra's
-    alone. `roc_auc` is macro, on the test set where the card has it (MLflow's), else on the validation mixtures.
+    `mode` and `mixtures` are of the training data; `own` and `demo` the instruments learnt from one's own recordings
+    and from the orchestra's alone. `roc_auc` is macro, on the test set where the card has it (MLflow's), else on the
+    validation mixtures. No date is stored, so that equal trainings give equal files.
     """
 
     backbone: str
     finetune: str
     weights_sha256: str
-    since: str
     mode: str = ""
     mixtures: int = 0
     own: tuple[str, ...] = ()
@@ -41,13 +39,13 @@ class Origin:
         return SYNTHETIC if self.demo and not self.own else ""
 
     def __str__(self) -> str:
-        """One line: backbone, training, score, when; and the warning."""
+        """One line: backbone, training, score, first digits of the weights' checksum; and the warning."""
         parts = [f"{self.backbone} ({self.finetune})"]
         if self.mixtures:
             parts.append(f"trained on {self.mixtures:,} mixtures (mode {self.mode}){self._material()}")
         if self.roc_auc is not None:
             parts.append(f"ROC-AUC {self.roc_auc:.3f} on {self.scored_on}")
-        parts.append(f"in this folder since {self.since}")
+        parts.append(f"weights {self.weights_sha256[:8]}")
         return ", ".join(parts) + (f"; {self.warning}" if self.warning else "")
 
     def _material(self) -> str:
@@ -59,10 +57,9 @@ class Origin:
 def read(folder: Path) -> Origin:
     """The facts of a classifier's folder that `models.load` has read."""
     config = read_json(folder / "config.json")
-    source, weights = config["backbone"]["source"], folder / "model.safetensors"
-    since = datetime.fromtimestamp(weights.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    source = config["backbone"]["source"]
     backbone, finetune = str(source.get("name", "unknown backbone")), str(source.get("finetune", "unknown"))
-    return Origin(backbone, finetune, config["weights_sha256"], since, **_trained(folder / "README.md"))
+    return Origin(backbone, finetune, config["weights_sha256"], **_trained(folder / "README.md"))
 
 
 def _trained(card: Path) -> dict[str, Any]:

@@ -31,6 +31,12 @@ def cache(name: str) -> Path:
     return root() / ".cache" / name
 
 
+def check_folder(folder: Path, remedy: str) -> None:
+    """Raise TarkibError where a folder is something else, or, with the remedy, does not exist."""
+    if not folder.is_dir():
+        raise TarkibError(f"{folder}: {'is no folder' if folder.exists() else f'no such folder; {remedy}'}")
+
+
 def model_folder(source: Path | str) -> Path | None:
     """The folder of a classifier, None for an address of MLflow or of the hub; TarkibError where it does not exist."""
     if str(source).startswith(("models:/", "runs:/", "mlflow-artifacts:/", "file:/", "hf://")):
