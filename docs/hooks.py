@@ -23,6 +23,11 @@ def on_files(files, config):
     return files
 
 
+def on_post_build(config):
+    """Keep the site out of Git, wherever it is written."""
+    (Path(config.site_dir) / ".gitignore").write_text("*\n")
+
+
 def on_page_read_source(page, config):
     """A page's text with links as they are in the site, where docs/ is the root."""
     root = Path(config.config_file_path).parent

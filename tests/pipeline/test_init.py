@@ -12,7 +12,8 @@ from conftest import REPOSITORY
 
 from tarkib.cli import main
 
-from .conftest import Checkout, bring_recordings, set_parameters
+from .conftest import Checkout, set_parameters
+from .test_pages import BLOCK
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def wheel(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def test_a_wheel_lays_out_a_project_that_runs(wheel, tmp_path, recordings):
+def test_a_wheel_lays_out_a_project_whose_readme_works(wheel, tmp_path, recordings):
     # Isolated from this checkout, which is installed in the environment, but for the libraries there.
     code = f"import sys; sys.path.insert(0, {str(wheel)!r}); from tarkib.cli import main; sys.exit(main())"
     outside = Checkout(tmp_path)
@@ -39,12 +40,18 @@ def test_a_wheel_lays_out_a_project_that_runs(wheel, tmp_path, recordings):
     project.identify()
     assert "\n  cd 'my solos'\n" in said
     assert yaml.safe_load((project.folder / "versions.yaml").read_text())["torch"] == metadata.version("torch")
+    # In place of the whole orchestra, which takes a minute.
+    demo = f"import shutil; shutil.copytree({str(recordings)!r}, 'data/demo')"
+    (project.folder / "stages/demo.py").write_text(demo)
+    set_parameters(project.folder, data={"raw": "data/demo/raw", "fill": True, "test": "data/demo/test"})
+    shutil.copytree(recordings / "raw/tar", project.folder / "data/raw/tar")
     project.commit("Start")
     assert project.run("git", "status", "--porcelain") == ""
-    set_parameters(bring_recordings(recordings, project.folder))
-    assert "slice" in project.run("dvc", "stage", "list", "--name-only")
-    project.run("python", "-m", "stages.slice")
-    assert (project.folder / "data/slices/slices.parquet").is_file()
+    for kind, block in BLOCK.findall((project.folder / "README.md").read_text()):
+        if kind == "sh":
+            project.run("bash", "-euo", "pipefail", "-c", block)
+    assert {"quick", "mine"} <= set(project.run("dvc", "exp", "list", "--name-only").split())
+    assert project.run("git", "ls-files", "data").split() == ["data/.gitignore", "data/raw.dvc"]
     used = project.run("python", "-c", "import stages, tarkib; print(tarkib.__file__)").strip()
     assert used == str(project.folder / "src/tarkib/__init__.py"), "the stages run the project's own code"
 

@@ -1,6 +1,6 @@
 """Starts a project of your own: the pipeline, its parameters and its code in a new folder, under Git and DVC.
 
-The folder holds all that a clone of Tarkib needs to run `dvc repro`, without its tests and documents. Its stages run
+The folder holds all that a clone of Tarkib needs to run `dvc repro`, without its tests. Its stages run
 the copy of the code in src/, so that later versions of the package change none of its results.
 """
 
@@ -26,6 +26,7 @@ _FILES = (
     ".dvc/page.html",
     ".dvcignore",
     ".gitignore",
+    "data/.gitignore",
     "LICENSE",
     "dvc.yaml",
     "params.yaml",
@@ -33,7 +34,7 @@ _FILES = (
     "requirements-musicnn.lock",
     "versions.yaml",
 )
-_FOLDERS = (".dvc/plots", "stages")
+_FOLDERS = (".dvc/plots", "docs", "stages")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         print('  git add . && git commit -m "Start"')
     if find_spec("musicnn") is None:
         print(f"  {GET_MUSICNN}        # the weights of the default backbone")
-    print("  dvc repro        # the built-in demo; data.raw and data.test in params.yaml name your own recordings")
+    print("  dvc repro        # the built-in demo; README.md goes on from there, with recordings of your own")
     if not git:
         print("\nGit is not installed: dvc repro works, experiments (dvc exp run, tarkib compare) need it")
     return 0
@@ -76,9 +77,10 @@ def _copy(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target)
-    ignored = shutil.ignore_patterns("__pycache__")
+    ignored = shutil.ignore_patterns("__pycache__", "hooks.py")
     for name in _FOLDERS:
         shutil.copytree(source / name, folder / name, ignore=ignored)
+    shutil.copyfile(Path(__file__).with_name("project.md"), folder / "README.md")
     # Without the files above, which an installed package holds.
     ignored = shutil.ignore_patterns("__pycache__", "project")
     shutil.copytree(Path(tarkib.__file__).parent, folder / "src/tarkib", ignore=ignored)
