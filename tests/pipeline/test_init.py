@@ -43,14 +43,15 @@ def test_a_wheel_lays_out_a_project_whose_readme_works(wheel, tmp_path, recordin
     # In place of the whole orchestra, which takes a minute.
     demo = f"import shutil; shutil.copytree({str(recordings)!r}, 'data/demo')"
     (project.folder / "stages/demo.py").write_text(demo)
-    set_parameters(project.folder, data={"raw": "data/demo/raw", "fill": True, "test": "data/demo/test"})
+    data = {"raw": "data/demo/raw", "fill": True, "test": "data/demo/test"}
+    set_parameters(project.folder, data=data, model={"backbone": "mel-cnn"}, train={"epochs": 1})
     shutil.copytree(recordings / "raw/tar", project.folder / "data/raw/tar")
     project.commit("Start")
     assert project.run("git", "status", "--porcelain") == ""
     for kind, block in BLOCK.findall((project.folder / "README.md").read_text()):
         if kind == "sh":
             project.run("bash", "-euo", "pipefail", "-c", block)
-    assert {"quick", "mine"} <= set(project.run("dvc", "exp", "list", "--name-only").split())
+    assert "quick" in project.run("dvc", "exp", "list", "--name-only").split()
     assert project.run("git", "ls-files", "data").split() == ["data/.gitignore", "data/raw.dvc"]
     used = project.run("python", "-c", "import stages, tarkib; print(tarkib.__file__)").strip()
     assert used == str(project.folder / "src/tarkib/__init__.py"), "the stages run the project's own code"

@@ -157,7 +157,8 @@ def left_out(split: str, sources: Sequence[Source], params: Augment) -> list[str
     material = _Material(sources, params)
     sentences = []
     if names := [name for name in material.instruments if name not in material.playable]:
-        sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so left out of the mixing; {_REMEDY}")
+        loss = "left out of the mixing" + ", unknown to the model" * (split == "train")
+        sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so {loss}; {_REMEDY}")
     if without := sum(source.pitched and source.dastgah is None for source in sources):
         sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: only mode random can use them")
     return sentences
