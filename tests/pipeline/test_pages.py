@@ -58,8 +58,15 @@ def project(fresh: Checkout, recordings: Path) -> Checkout:
         shutil.copytree(recordings / name, fresh.folder.parent / beside)
     for name in ("raw", "test"):
         shutil.rmtree(fresh.folder / "data" / name)
-    # In place of the whole orchestra, which takes a minute.
-    demo = f"import shutil; shutil.copytree({str(recordings)!r}, 'data/demo')"
+    # In place of the whole orchestra, which takes a minute; with the excerpt that the pages name.
+    demo = f"""
+import pathlib, shutil
+shutil.copytree({str(recordings)!r}, "data/demo")
+test = pathlib.Path("data/demo/test")
+for file in test.glob("piece-001-*"):
+    file.rename(test / file.name.replace("001", "019"))
+(test / "labels.csv").write_text((test / "labels.csv").read_text().replace("piece-001", "piece-019"))
+"""
     (fresh.folder / "stages/demo.py").write_text(demo)
     paper = yaml.safe_load((fresh.folder / "params.yaml").read_text())
     paper["data"]["fill"] = True  # the recordings are of one instrument
