@@ -6,6 +6,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 _PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+_NEEDS = re.compile(r"^(```sh) \w+$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)#]+)")
 
 
@@ -42,4 +43,5 @@ def on_page_read_source(page, config):
         name = target.relative_to(root).as_posix()
         return f"]({_PAGES.get(name, name.removeprefix('docs/'))}"
 
-    return _LINK.sub(moved, text)
+    # A word after the language says what a command needs (CONTRIBUTING.md); the site's Markdown knows none there.
+    return _LINK.sub(moved, _NEEDS.sub(r"\1", text))

@@ -40,8 +40,9 @@ DARK = Paper("#1c1f25", "#ece7dd", "#a8a196", "#3a3f48", ("#AAAAAA", "#88CCEE", 
 def draw(name: str, comparison: Comparison, paper: Paper = LIGHT) -> bytes:
     """Draw `headline`, a figure of `BY_CLASS`, `reliability`, or `comparison`: the headline beside ROC-AUC by class."""
     rows = -(-len(comparison.seeds) // 2)  # of reliability diagrams, two in each
-    width = 11.0 if name == "comparison" else 6.4
-    height = {"comparison": 5.4, "headline": 5.2, "reliability": 3.1 * rows}.get(name, 6.0)
+    # The page shows the others narrow, on a phone too: a narrow picture has larger letters there.
+    width = 11.0 if name == "comparison" else 4.6
+    height = {"comparison": 5.4, "headline": 4.6, "reliability": 2.5 * rows}.get(name, 5.6)
     texts = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
     settings = {
         **dict.fromkeys(texts, paper.ink),

@@ -47,17 +47,21 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
     `source` records its origin: `name`; `revision`, the commit on the hub or the first digits of the weights' checksum,
     null for a built-in name; `weights_sha256` unless it starts at random; `weights_licence` of a published model.
 
-    Parameters
-    ----------
-    name : `mert-tiny` (pre-trained), `mert-tiny-random` (the same network, random start), `mel-cnn` (random start),
-        `musicnn`, one of `PUBLISHED`, or a directory with `config.json` and `model.safetensors` or `pytorch_model.bin`.
-    revision : branch, tag or commit of one of `PUBLISHED`, None for the cache's main branch (else the hub's); or the
-        first digits, at least 8, of the SHA-256 of a directory's weights.
-    seed : of the random start and of spec augment.
-    spec_augment : mask spans of frames in training.
-
     Raises TarkibError if the name is unknown, the hub cannot be reached, a package or a file is missing, damaged or of
     another model, or the weights are not those of `revision`.
+
+    Parameters
+    ----------
+    name
+        `mert-tiny` (pre-trained), `mert-tiny-random` (the same network, random start), `mel-cnn` (random start),
+        `musicnn`, one of `PUBLISHED`, or a directory with `config.json` and `model.safetensors` or `pytorch_model.bin`.
+    revision
+        Branch, tag or commit of one of `PUBLISHED`, None for the cache's main branch (else the hub's); or the first
+        digits, at least 8, of the SHA-256 of a directory's weights.
+    seed
+        Of the random start and of spec augment.
+    spec_augment
+        Mask spans of frames in training.
     """
     source: dict[str, Any] = {"name": name, "revision": revision}
     backbone: Backbone

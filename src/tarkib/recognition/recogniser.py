@@ -74,16 +74,20 @@ class Recogniser:
     ) -> Recognition:
         """Recognise the instruments of a recording.
 
+        Raises TarkibError, which names the file, for a recording that is empty or cannot be decoded.
+
         Parameters
         ----------
-        sound : a file of any length, of which at most a minute is in memory; or samples and their rate in Hz: shape
-            (n,), (n, channels) or (channels, n), with more samples than channels; floating-point numbers of full scale
-            1.0, or integers of 16 or 32 bits.
-        hop_s : seconds from window to window, within `HOPS`.
-        batch_size : windows per batch.
-        progress : called at each window with the second at which it starts.
-
-        Raises TarkibError, which names the file, for a recording that is empty or cannot be decoded.
+        sound
+            A file of any length, of which at most a minute is in memory; or samples and their rate in Hz: shape (n,),
+            (n, channels) or (channels, n), with more samples than channels; floating-point numbers of full scale 1.0,
+            or integers of 16 or 32 bits.
+        hop_s
+            Seconds from window to window, within `HOPS`.
+        batch_size
+            Windows per batch.
+        progress
+            Called at each window with the second at which it starts.
         """
         try:
             return self.recognise(sound, hop_s, batch_size, progress)
