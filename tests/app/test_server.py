@@ -211,7 +211,7 @@ def test_a_header_without_length_does_not_lift_the_limit(client, place, monkeypa
 
 def test_what_cannot_be_served_is_one_line(tmp_path, capsys):
     assert main(["app", "--label", str(tmp_path / "absent")]) == 1
-    assert "--label" in capsys.readouterr().err
+    assert "absent: no such folder; make it" in capsys.readouterr().err
     assert main(["app", "--port", "70000"]) == 1
     assert "--port 70000: ports end at 65535" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as taken:

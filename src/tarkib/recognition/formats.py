@@ -96,7 +96,7 @@ def jams(recognition: Recognition, name: str) -> str:
 
 def _model(recognition: Recognition) -> dict[str, Any] | None:
     origin = recognition.origin
-    return origin and {**dataclasses.asdict(origin), "warning": origin.warning}
+    return {**dataclasses.asdict(origin), "warning": origin.warning} if origin else None
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
