@@ -59,12 +59,8 @@ def test_how_far_a_difference_is_supported(difference, expected):
     ("bpm", "headline", "finding"),
     [
         (_BETTER, "bpm scores better than random in accuracy (+0.030), ", "and with another draw of mixtures"),
-        (_WORSE, "bpm scores worse than random in accuracy (−0.030), ", "Worse than random in accuracy (−0.030), "),
-        (
-            _difference(steady=0.2),
-            "bpm scores better than random in ",
-            "for another draw of mixtures",
-        ),
+        (_WORSE, "bpm scores worse than random in accuracy (−0.030), ", "and with another draw of mixtures"),
+        (_difference(steady=0.2), "bpm scores better than random in ", "for another draw of mixtures"),
         (_NO_DIFFERENCE, "No mode is shown to differ from", "No difference is shown in accuracy [−0.020, +0.015], "),
         (_difference(corrected=0.2), "No mode is shown to differ from", "Only a hint in accuracy [+0.010, +0.050], "),
         (_UNDEFINED, "No mode is shown to differ from random.", "Undefined, or without an interval: accuracy, "),
@@ -75,8 +71,9 @@ def test_a_statement_says_what_is_supported_and_no_more(comparison, bpm, headlin
     differences = {(mode, name): mean for mode, mean in means.items() for name in HEADLINE}
     stated = words.write(dataclasses.replace(comparison, differences=differences), [], True)
     assert stated.headline.startswith(headline)
-    assert finding in stated.findings["bpm"]
-    assert ("etter" in stated.headline + stated.findings["bpm"]) == (bpm.value == 0.03 and bpm.corrected < 0.05)
+    said = f"{stated.headline} {stated.findings.get('bpm', '')}"
+    assert said.count(finding) == 1
+    assert ("better" in said) == (bpm.value == 0.03 and bpm.corrected < 0.05)
     assert "dastgah" not in stated.headline
 
 

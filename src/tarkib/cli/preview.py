@@ -21,7 +21,6 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("train", "validation"), help="default: both")
     parser.add_argument("--mode", choices=tuple(MODES), help="only mixtures of this mode")
     parser.add_argument("--count", type=whole_number(1), default=12, metavar="N", help="clips to show; default: 12")
-    parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     project.check_folder(options.dataset, "run dvc repro (or dvc checkout)")
     from tarkib.preview import dataset, page
 
-    read = dataset.read(options.dataset, options.split, options.mode, options.slices)
+    read = dataset.read(options.dataset, options.split, options.mode)
     shown = min(options.count, len(read.rows))
     with written.whole(options.out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         for piece in tqdm(page.pieces(read, options.count), total=shown + 2, desc="preview", disable=None):

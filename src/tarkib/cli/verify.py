@@ -14,19 +14,16 @@ from tarkib.runtime.text import counted
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of mixtures, such as data/mixtures")
-    parser.add_argument("--slices", type=Path, metavar="FOLDER", help="default: slices beside DATASET")
-    parser.add_argument("--annotations", type=Path, metavar="PARQUET", help="default: annotations.parquet beside it")
-    parser.add_argument(
-        "--listen", type=whole_number(0), default=100, metavar="N", help="mixtures to measure; default: 100"
-    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="data/mixtures; slices and annotations beside it")
+    listen = "mixtures to measure; default: %(default)s"
+    parser.add_argument("--listen", type=whole_number(0), default=100, metavar="N", help=listen)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="YAML", help="default: %(default)s")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every broken promise; 1 where there is one."""
     folder = options.dataset
-    slices = options.slices or folder.parent / "slices"
+    slices = folder.parent / "slices"
     project.check_folder(folder, "run dvc repro (or dvc checkout)")
     # Once there is something to check: they take a second to load.
     from tarkib import params, tables
@@ -35,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
     augment = params.load(options.params).augment
     slice_rows = tables.SLICES.read(slices / "slices.parquet")
-    annotations = tables.ANNOTATIONS.read(options.annotations or folder.parent / "annotations.parquet")
+    annotations = tables.ANNOTATIONS.read(folder.parent / "annotations.parquet")
     mixtures = tables.MIXTURES.read(folder / "mixtures.parquet")
     components = tables.COMPONENTS.read(folder / "components.parquet")
     defects = verification.verify(mixtures, components, annotations, slice_rows, augment)

@@ -45,7 +45,7 @@ _SCOPE = {
 
 
 class Words(NamedTuple):
-    """A headline, what is found of each mode, and caveats."""
+    """A headline of all that is supported, what else is found of each mode, and caveats."""
 
     headline: str
     findings: dict[str, str]
@@ -100,11 +100,14 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
 
     `experiments` are all that were asked for, and `demo` says whether the test set is the built-in one.
     """
-    reference, findings, headline = comparison.reference, {}, []
+    reference, headline = comparison.reference, []
+    findings: dict[str, str] = {}
     for mode in comparison.compared:
-        sentences = _findings(comparison, mode)
-        headline += [f"{mode} scores {text}." for text, is_supported in sentences.items() if is_supported]
-        findings[mode] = " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
+        for text, is_supported in _findings(comparison, mode).items():
+            if is_supported:
+                headline.append(f"{mode} scores {text}.")
+            else:
+                findings[mode] = f"{findings.get(mode, '')} {text[0].upper()}{text[1:]}.".lstrip()
     if len(comparison.seeds) == 1:
         headline = [f"Only {reference} was scored: there is nothing to compare it with."]
     elif not comparison.compared:

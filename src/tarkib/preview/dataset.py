@@ -28,24 +28,22 @@ class Slices(NamedTuple):
     annotations: dict[str, dict]
 
 
-def read(
-    folder: Path, split: str | None = None, mode: str | None = None, slices: Path | None = None
-) -> Mixtures | Slices:
+def read(folder: Path, split: str | None = None, mode: str | None = None) -> Mixtures | Slices:
     """Read the tables of a data set, or of one split or mode of it, and check that they belong together.
 
-    `slices` is the folder of the slices that mixtures were made of, by default ``slices`` beside `folder`. Raises
-    TarkibError where `folder` is no data set, lacks the split or the mode, or does not fit its slices.
+    The slices that mixtures were made of are in ``slices`` beside `folder`. Raises TarkibError where `folder` is no
+    data set, lacks the split or the mode, or does not fit its slices.
     """
     if (folder / "mixtures.parquet").is_file():
-        return _mixtures(folder, split, mode, slices or folder.resolve().parent / "slices")
+        return _mixtures(folder, split, mode)
     table = folder / "slices.parquet"
     if not table.is_file():
         raise TarkibError(
             f"{folder}: holds neither mixtures.parquet nor slices.parquet; give a folder of mixtures "
             "(data/mixtures) or of slices (data/slices), made by dvc repro"
         )
-    if mode or slices:
-        raise TarkibError(f"{folder}: holds slices; leave out --mode and --slices, which are for mixtures")
+    if mode:
+        raise TarkibError(f"{folder}: holds slices; leave out --mode, which is for mixtures")
     rows = _chosen(table, tables.SLICES.read(table), split=split)
     file = folder.resolve().parent / "annotations.parquet"
     annotations = {row["slice_id"]: row for row in tables.ANNOTATIONS.read(file)} if file.is_file() else {}
@@ -55,13 +53,11 @@ def read(
     return Slices(folder, rows, annotations)
 
 
-def _mixtures(folder: Path, split: str | None, mode: str | None, slices: Path) -> Mixtures:
-    table = folder / "mixtures.parquet"
+def _mixtures(folder: Path, split: str | None, mode: str | None) -> Mixtures:
+    table, slices = folder / "mixtures.parquet", folder.resolve().parent / "slices"
     rows = _chosen(table, tables.MIXTURES.read(table), mode=mode, split=split)
     if not (slices / "slices.parquet").is_file():
-        raise TarkibError(
-            f"{slices}: not a folder of slices; name the mixtures' slices with --slices, or run dvc repro"
-        )
+        raise TarkibError(f"{slices}: not the folder of the slices that {folder} was mixed from; {_REMEDY}")
     components = rendering.by_mixture(tables.COMPONENTS.read(folder / "components.parquet"))
     for mixture_id in (row["mixture_id"] for row in rows):
         if mixture_id not in components:
