@@ -26,12 +26,10 @@ from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition, formats, timeline
 from tarkib.runtime.outputs import atomic_file
 from tarkib.runtime.program import unforeseen
-from tarkib.runtime.text import printable
+from tarkib.runtime.text import printable, time_step
 
 _COLUMNS = 1_200  # more than a screen shows; of a longer recording each shows its maximum
 _ROW = 0.84  # height of a row, which probability 1 fills
-_MOST_TICKS = 9
-_TICKS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200)
 
 _PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
 
@@ -140,8 +138,7 @@ def context(found: Recognition) -> dict[str, Any]:
             row["weak"] = _steps(borders, np.where(present[:, k], 0.0, activity[:, k]), k + 1)
             row["strong"] = _steps(borders, np.where(present[:, k], activity[:, k], 0.0), k + 1)
         rows.append(row)
-    # Round times for the axis.
-    step = next((tick for tick in _TICKS_S if found.seconds / tick < _MOST_TICKS), _TICKS_S[-1])
+    step = time_step(found.seconds, 8)
     return {
         "found": found,
         "rows": rows,

@@ -84,8 +84,7 @@ def _mixtures(dataset: Mixtures, rows: Sequence[Mapping]) -> Iterator[dict[str, 
             if difference > max(audio.rms(samples) * audio.amplitude(_MAX_DIFFERENCE_DB), 1e-4):
                 raise TarkibError(
                     f"{dataset.folder}: mixture {mixture_id} is not the sum of its components rendered from "
-                    f"{dataset.slices}; they were made at different times: run dvc repro, or name the right slices "
-                    "with --slices"
+                    f"{dataset.slices}; they were made at different times: run dvc repro"
                 )
             sounds = [(component, clips.encode(part)) for component, part in zip(components, parts, strict=True)]
             yield _entry(mixture_id, row, mixed, samples) | {

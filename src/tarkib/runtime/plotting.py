@@ -11,9 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from tarkib.runtime.text import clock
+from tarkib.runtime.text import clock, time_step
 
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
 _MAX_TICKS = 12
 
 
@@ -39,5 +38,4 @@ def time_axis(axes: Axes, seconds: float) -> None:
     """Make x the time from 0 to `seconds`, with ticks at whole seconds."""
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: clock(at)))
-    step = next((step for step in _STEPS_S if seconds <= _MAX_TICKS * step), _STEPS_S[-1])
-    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_locator(MultipleLocator(time_step(seconds, _MAX_TICKS)))

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 # Control characters, and halves of surrogate pairs, which cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200)
 _NOTES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
 _SHORT = reprlib.Repr()
@@ -26,6 +27,15 @@ def clock(seconds: float) -> str:
     '1:15'
     """
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def time_step(seconds: float, most: int) -> int:
+    """Seconds from mark to mark of a time axis with at most `most` steps: whole seconds, minutes or hours.
+
+    >>> time_step(3.0, 8), time_step(61.0, 12), time_step(36_000.0, 8)
+    (1, 10, 7200)
+    """
+    return next((step for step in _STEPS_S if seconds <= most * step), _STEPS_S[-1])
 
 
 def counted(count: int, noun: str) -> str:
