@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def test_a_wheel_lays_out_a_project_whose_readme_works(wheel, tmp_path, recordin
     assert project.run("git", "ls-files", "data").split() == ["data/.gitignore", "data/raw.dvc"]
     used = project.run("python", "-c", "import stages, tarkib; print(tarkib.__file__)").strip()
     assert used == str(project.folder / "src/tarkib/__init__.py"), "the stages run the project's own code"
+
+
+def test_a_container_is_built_with_all_that_the_wheel_holds():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    wanted = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    kept = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert [path for path in wanted if f"!{path}" not in kept] == []
 
 
 def test_inside_a_repository_it_becomes_a_part_of_it(tmp_path, monkeypatch):
