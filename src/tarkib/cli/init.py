@@ -77,7 +77,7 @@ def _copy(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target)
-    ignored = shutil.ignore_patterns("__pycache__", "hooks.py")
+    ignored = shutil.ignore_patterns("__pycache__", "hooks.py", "site.css")
     for name in _FOLDERS:
         shutil.copytree(source / name, folder / name, ignore=ignored)
     shutil.copyfile(Path(__file__).with_name("project.md"), folder / "README.md")
