@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,34 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     assert lines[0].startswith("4 experiments: 4 done, 0 in the queue, 0 to run")
 
 
+def test_what_the_queue_has_lost_is_queued_again(project, compared):
+    """A kill leaves a message half-written, so that DVC can no longer read its queue."""
+    (queued,) = experiments.collect(provenance.read({}), ("bpm",), (5,))
+    experiments._enqueue([queued], {})
+    (message,) = project.glob(".dvc/tmp/exps/celery/broker/in/*.celery.msg")
+    message.write_text(message.read_text()[:20])
+    with pytest.raises(TarkibError):
+        dvc("queue", "status")
+    os.utime(message, (0, 0))
+    result, lines = _run(("bpm",), (5,))
+    assert _states(result) == {("bpm", 5): DONE}
+    assert lines[0].startswith("1 experiment: 0 done, 0 in the queue, 1 to run")
+
+
+def test_what_the_queue_loses_while_a_comparison_waits_is_queued_once_more(project, monkeypatch):
+    experiment, steps = Experiment("bpm", 9, MISSING, "bpm-seed9-1234567"), []
+    states = iter((MISSING, MISSING, DONE))
+    monkeypatch.setattr(experiments, "collect", lambda *_: [replace(experiment, state=next(states))])
+    monkeypatch.setattr(experiments, "queue", dict)
+    monkeypatch.setattr(experiments, "dvc", lambda *arguments, **_: steps.append(arguments[1:4]))
+    lines: list[str] = []
+    nothing = provenance.Project({}, "1234567")
+    (result,) = experiments.run(nothing, ("bpm",), (9,), {}, jobs=1, devices="cpu", report=lines.append)
+    assert result.state == DONE
+    assert steps == [("exp", "run", "--queue")] * 2
+    assert lines[2] == "bpm, seed 9: lost by DVC's queue; queued again"
+
+
 def test_the_queue_is_changed_only_while_other_comparisons_are_kept_out(project, monkeypatch):
     """The worker of the only experiment is lost, and the experiment succeeds as soon as it is queued again."""
     experiment = Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")
@@ -232,7 +261,7 @@ def test_the_queue_is_changed_only_while_other_comparisons_are_kept_out(project,
         lost = "queue kill bpm-seed9-1234567" in steps
         return {} if not steps else {experiment.name: Task("success" if lost else RUNNING, None, None)}
 
-    monkeypatch.setattr(experiments, "collect", lambda *_: [experiment])
+    monkeypatch.setattr(experiments, "collect", lambda *_: [replace(experiment, state=DONE if steps else MISSING)])
     monkeypatch.setattr(experiments, "queue", queue)
     monkeypatch.setattr(experiments, "dvc", step)
     monkeypatch.setattr(experiments, "PAUSES_S", (0.0, 0.01))

@@ -28,6 +28,7 @@ DONE, FAILED, MISSING, RUNNING, QUEUED = "done", "failed", "missing", "running",
 
 _COMMITS = "10"  # as many of the last ones as queued experiments may have started from
 _TRIES = 20
+_WRITTEN_S = 5.0  # a file of the queue that was written so long ago is no longer being written
 
 ANSWER_S = 60.0
 """DVC may fail to show the queue, or hang, while it clears an experiment away: it is asked again after so long."""
@@ -76,6 +77,7 @@ def queue() -> dict[str, Task]:
         except TarkibError:
             if not left:
                 raise
+            _drop_damaged()
             time.sleep(1.0)
     tasks: dict[str, Task] = {}
     for experiment in (one for commit in json.loads(shown) for one in commit["experiments"] or ()):
@@ -84,6 +86,22 @@ def queue() -> dict[str, Task]:
             # DVC lists running experiments first, failed ones last.
             tasks.setdefault(experiment["name"], Task(executor["state"], local.get("pid"), local.get("log")))
     return tasks
+
+
+def _drop_damaged() -> None:
+    """Delete files of DVC's queue that a kill left half-written: DVC would fail to read them for ever.
+
+    The experiment of such a message is lost, and `run` queues it again.
+    """
+    for file in root.root().glob(".dvc/tmp/exps/celery/**/*"):
+        try:
+            is_json = file.name.startswith("celery-task-meta-") or file.suffix in (".msg", ".exchange", ".json")
+            if is_json and time.time() - file.stat().st_mtime > _WRITTEN_S:
+                json.loads(file.read_bytes())
+        except ValueError:
+            file.unlink(missing_ok=True)
+        except OSError:  # DVC has deleted it meanwhile
+            continue
 
 
 def collect(project: Project, modes: Sequence[str], seeds: Sequence[int]) -> list[Experiment]:
@@ -117,7 +135,8 @@ def run(
 ) -> list[Experiment]:
     """Run what is missing or failed, wait for it and for what is queued, and return as `collect` does.
 
-    `jobs` is the number of experiments at a time, None for what `shares` finds; `report` receives lines of progress.
+    What DVC's queue has lost is queued once more. `jobs` is the number of experiments at a time, None for what `shares`
+    finds; `report` receives lines of progress.
     """
     # A second comparison that starts meanwhile must see in the queue what is put there, and not queue it again.
     with exclusively():
@@ -132,6 +151,12 @@ def run(
         _enqueue(lacking, overrides)
     try:
         _watch(waiting, overrides, at_once, threads, report)
+        with exclusively():
+            lost = [one for one in collect(project, modes, seeds) if one.state == MISSING]
+            _enqueue(lost, overrides)
+        for one in lost:
+            report(f"{one.title}: lost by DVC's queue; queued again")
+        _watch({one.name: one for one in lost}, overrides, at_once, threads, report)
     except KeyboardInterrupt:
         report("the experiments go on in the background; `dvc queue stop --kill` ends them")
         raise
