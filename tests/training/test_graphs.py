@@ -85,6 +85,11 @@ def test_graphed_steps_learn_the_same(tmp_path, recorder):
     assert all(norms[0])
 
 
+def test_a_training_set_smaller_than_a_batch_is_graphed(tmp_path, recorder):
+    fit(classifier(), tmp_path, data=Clips(5, 1), epochs=6, cuda_graphs=True)
+    assert (recorder.usual, recorder.replayed) == (3, 3)
+
+
 def test_a_graphed_training_resumes_with_and_without_graphs(tmp_path, recorder):
     """In an epoch of five batches of 8 and one of 4: the fourth step after the resumption is on the small one."""
     data = Clips(44, 1)
