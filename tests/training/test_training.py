@@ -137,7 +137,11 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("problem", "kind", "message"),
     [
-        ("DefaultCPUAllocator: can't allocate memory", TarkibError, r"memory is too small .*goes on from checkpoint-2 \("),
+        (
+            "DefaultCPUAllocator: can't allocate memory",
+            TarkibError,
+            r"memory is too small .*goes on from checkpoint-2 \(",
+        ),
         ("CUDA error: an illegal memory access", RuntimeError, "illegal memory access"),
     ],
 )

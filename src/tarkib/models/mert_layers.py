@@ -36,9 +36,9 @@ class LayerNorm(nn.LayerNorm):
         if not torch.is_autocast_enabled(kind):
             return super().forward(input)
         dtype = torch.get_autocast_dtype(kind)
-        values = [tensor.to(dtype) for tensor in (input, self.weight, self.bias)]
+        narrow, weight, bias = (tensor.to(dtype) for tensor in (input, self.weight, self.bias))
         with torch.autocast(kind, enabled=False):
-            return functional.layer_norm(values[0], self.normalized_shape, *values[1:], self.eps)
+            return functional.layer_norm(narrow, self.normalized_shape, weight, bias, self.eps)
 
 
 class FeatureProjection(nn.Module):
