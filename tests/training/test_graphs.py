@@ -1,10 +1,9 @@
 import pytest
 import torch
 from small_training import Clips, Watch, classifier, fit, mert, plain_mert, weights
-from transformers.training_args import OptimizerNames
 
 from tarkib.errors import TarkibError
-from tarkib.training import fitting, graphs
+from tarkib.training import graphs
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.devices import Devices
 from tarkib.training.graphs import Made
@@ -48,19 +47,6 @@ def recorder(monkeypatch) -> StandIn:
     monkeypatch.setattr(graphs, "refusal", lambda *_: "")
     monkeypatch.setattr(graphs, "Recorder", lambda: stand_in)
     return stand_in
-
-
-@pytest.fixture(autouse=True)
-def fused(monkeypatch):
-    """The optimiser that takes learning rates from tensors, on the CPU too."""
-    usual = fitting.trainer_arguments
-
-    def arguments(*args, **options):
-        made = usual(*args, **options)
-        made.optim = OptimizerNames.ADAMW_TORCH_FUSED
-        return made
-
-    monkeypatch.setattr(fitting, "trainer_arguments", arguments)
 
 
 def assert_alike(first, second):

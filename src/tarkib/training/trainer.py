@@ -46,7 +46,7 @@ def trainer_arguments(
         output_dir=str(folder),
         per_device_train_batch_size=batch_size // chosen.count,
         per_device_eval_batch_size=batch_size // chosen.count,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=devices.has_bfloat16(torch.device(chosen.kind)),
         use_cpu=not on_gpu,
         ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
