@@ -39,7 +39,6 @@ from tarkib.runtime.cache import Cache
 from tarkib.runtime.outputs import atomic_dir, atomic_file
 from tarkib.runtime.streams import Stream, generator
 from tarkib.training import fitting, selection
-from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import ClipSet, MixtureSet, WindowSet
 from tarkib.training.prediction import predict
 
@@ -130,23 +129,12 @@ def _slice_and_annotate(
 
 def train(settings: params.Params, folder: Path) -> Trained:
     """Train as the train stage does, unless the same training is stored already."""
-    data = fingerprint.of_files([folder])
-    model_params = {f"model.{name}": value for name, value in vars(settings.model).items()}
-    identity = {"data": data, "code": project.code_of("train"), **model_params}
+    identity = fitting.identity_of(fingerprint.of_files([folder]), settings.model)
     stored = project.cache("real") / f"classifier-{fingerprint.of(identity, settings.train)[:16]}"
     if not (stored / "cpu.json").is_file():
         train_set, validation_set = MixtureSet(folder, "train"), MixtureSet(folder, "validation")
         begun = time.process_time()
-        result = fitting.train(
-            partial(models.build, settings.model, seed=settings.train.seed),
-            train_set,
-            validation_set,
-            settings.train,
-            checkpoints=project.cache("training"),
-            cache=Cache(project.cache("hidden_states")),
-            machine=ComputeConfig.of(settings.run),
-            identity=identity,
-        )
+        result = fitting.fit(settings.model, settings.train, settings.run, train_set, validation_set, identity)
         spent = time.process_time() - begun
         stored.parent.mkdir(parents=True, exist_ok=True)
         with atomic_dir(stored) as path:

@@ -14,6 +14,7 @@ MFU is what a step must compute (what checkpointing computes again is not counte
 """
 
 import argparse
+import math
 import multiprocessing
 import shlex
 import statistics
@@ -197,7 +198,7 @@ def _child(sender: Connection, function: Callable[..., Any], arguments: Sequence
 def table(results: dict[Setting, Result], shape: Shape, peak: float | None) -> str:
     """A row a setting. Figures that are not known are dashes."""
     lines = []
-    original = _original_s(results)
+    original = _clip_s(results, loops.original)
     for setting, result in results.items():
         if result.step_s is None:
             lines.append([setting.title, setting.batch, *[None] * 7, result.reason])
@@ -234,28 +235,46 @@ def _digits(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _original_s(results: dict[Setting, Result]) -> float | None:
-    """Seconds a clip of the original's loop, where it was measured."""
+def _clip_s(results: dict[Setting, Result], loop: Callable[..., Any]) -> float | None:
+    """Seconds a clip of a loop, where it was measured."""
     for setting, result in results.items():
-        if setting.loop is loops.original and result.step_s is not None:
+        if setting.loop is loop and result.step_s is not None:
             return result.step_s / setting.batch
     return None
 
 
 def aims(results: dict[Setting, Result], shape: Shape) -> str:
-    """What was aimed at on one H200, and what the headline reaches here."""
-    headline, original = results.get(loops.HEADLINE, Result()).step_s, _original_s(results)
-    if headline is None or original is None or not shape.flop:
-        return ""
-    each = headline / loops.HEADLINE.batch
-    share, times, minutes = shape.flop["full"] / each / H200_FLOP_PER_S, original / each, EPOCHS * CLIPS * each / 60
+    """What was aimed at on one H100 or H200, and what is reached here, as far as it was measured."""
+
+    def clip_s(batch: int, whole: bool = False) -> float:
+        """Seconds a clip of the paper's setting, with or without a graph, whichever is faster."""
+        found = [
+            result.step_s / one.batch
+            for one, result in results.items()
+            if result.step_s is not None and one.loop in (loops.ours, loops.graphed)
+            if one.flop == "full" and one.bf16 and not one.checkpointing
+            if (one.batch, one.whole) == (batch, whole)
+        ]
+        return min(found, default=math.nan)
+
+    size = loops.HEADLINE.batch
+    bare, whole, wide = clip_s(size), clip_s(size, whole=True), clip_s(64)
+    minutes = EPOCHS * CLIPS * whole / 60
+    original, plain = (_clip_s(results, loop) or math.nan for loop in (loops.original, loops.plain))
     reached = (
-        ("MFU at least 50 % at batch 16 (34 ms a step)", f"{share:.1%}", share >= 0.5),
-        ("at least 8 times the original's loop", f"{times:.1f} times", times >= 8),
-        (f"{EPOCHS} × {CLIPS:,} clips in under 20 minutes", f"{minutes:.1f} min", minutes < 20),
+        ("at most 42 ms a step", 1000 * size * bare, " ms", 1000 * size * bare <= 42),
+        ("at most 46 ms a step of the whole training", 1000 * size * whole, " ms", 1000 * size * whole <= 46),
+        ("at least 8 times the original's loop", original / bare, " times", original / bare >= 8),
+        ("at least twice the plain loop", plain / bare, " times", plain / bare >= 2),
+        ("at least 450 clips/s at batch 64", 1 / wide, " clips/s", 1 / wide >= 450),
+        (f"{EPOCHS} × {CLIPS:,} clips in under 25 minutes", minutes, " min", minutes < 25),
     )
-    lines = [f"- {aim}: {got}, {'met' if met else 'missed'}" for aim, got, met in reached]
-    return "\n".join(["Aimed at with the headline on one H200, and reached here:", "", *lines])
+    lines = [
+        f"- {aim}: {value:.1f}{unit}, {'met' if met else 'missed'}"
+        for aim, value, unit, met in reached
+        if not math.isnan(value)
+    ]
+    return "\n".join(["Aimed at, and reached here:", "", *lines]) if lines and shape.flop else ""
 
 
 def main() -> None:

@@ -1,17 +1,14 @@
 """Mixtures → a classifier in models/classifier and its curves in plots/training."""
 
 import shutil
-from functools import partial
 
 from stages import run
-from tarkib import models, params
-from tarkib.runtime import fingerprint, project
-from tarkib.runtime.cache import Cache
+from tarkib import params
+from tarkib.runtime import fingerprint
 from tarkib.runtime.outputs import atomic_dir
-from tarkib.runtime.project import CLASSIFIER, MIXTURES, TRAINING_PLOTS, code_of
+from tarkib.runtime.project import CLASSIFIER, MIXTURES, TRAINING_PLOTS
 from tarkib.tracking import card, runs
 from tarkib.training import fitting, processes, selection, trainer
-from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet
 
 
@@ -22,19 +19,16 @@ def main() -> None:
     settings = params.load()
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     data = fingerprint.of_files([MIXTURES])
-    model_params = {f"model.{name}": value for name, value in vars(settings.model).items()}
-    identity = {"data": data, "code": code_of("train"), **model_params}
+    identity = fitting.identity_of(data, settings.model)
     with runs.training(settings, fingerprint.of(identity, settings.train), {"mixtures": data}) as tracked:
-        result = fitting.train(
-            partial(models.build, settings.model, seed=settings.train.seed),
+        result = fitting.fit(
+            settings.model,
+            settings.train,
+            settings.run,
             train_set,
             validation_set,
-            settings.train,
-            checkpoints=project.cache("training"),
-            cache=Cache(project.cache("hidden_states")),
-            machine=ComputeConfig.of(settings.run),
-            callbacks=[trainer.LogTo(tracked.log)],
-            identity=identity,
+            identity,
+            [trainer.LogTo(tracked.log)],
         )
         classes = selection.class_table(train_set, validation_set, result)
         model_card = card.Card(

@@ -13,6 +13,7 @@ from tarkib.models import InstrumentClassifier
 from tarkib.models.backbone import load_backbone
 from tarkib.models.mert import MertModel, normalise, spans
 from tarkib.models.mert_config import MertConfig
+from tarkib.models.mert_layers import LayerNorm
 
 FIXTURES = Path(__file__).resolve().parents[2] / "../shared/fixtures/mert"
 
@@ -123,6 +124,34 @@ def test_pooled_states_are_the_means_and_keep_one_state_at_a_time(tmp_path, path
         assert calls == []
         next(states)
         assert calls == [0]
+
+
+def test_under_autocast_norms_take_and_give_its_type():
+    norm, usual, samples = LayerNorm(32), torch.nn.LayerNorm(32), noise(4, 9, 32).requires_grad_()
+    torch.nn.init.normal_(norm.weight)
+    usual.load_state_dict(norm.state_dict())
+    assert torch.equal(norm(samples), usual(samples))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(samples)
+        narrow = norm(samples.bfloat16())
+    assert torch.equal(found, narrow)
+    torch.testing.assert_close(found, usual(samples).bfloat16(), atol=0.05, rtol=0.02)
+    weight = torch.autograd.grad(found.float().square().sum(), norm.weight)[0]
+    expected = torch.autograd.grad(usual(samples).square().sum(), usual.weight)[0]
+    torch.testing.assert_close(weight, expected, atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_under_autocast_states_are_near_those_in_single_precision(pre_norm):
+    model, samples = small(do_stable_layer_norm=pre_norm).eval(), noise(2, 12_000)
+    products(model)
+    with torch.no_grad():
+        expected = model.all_hidden_states(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model.all_hidden_states(samples)
+    for narrow, wide in zip(found, expected, strict=True):
+        assert narrow.dtype is torch.bfloat16
+        assert (narrow - wide).square().mean().sqrt() < 0.02 * wide.square().mean().sqrt()
 
 
 def test_training_draws_nothing_from_global_generators(tmp_path):

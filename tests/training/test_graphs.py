@@ -1,10 +1,9 @@
 import pytest
 import torch
 from small_training import Clips, Watch, classifier, fit, mert, plain_mert, weights
-from transformers.training_args import OptimizerNames
 
 from tarkib.errors import TarkibError
-from tarkib.training import fitting, graphs
+from tarkib.training import graphs
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.devices import Devices
 from tarkib.training.graphs import Made
@@ -50,19 +49,6 @@ def recorder(monkeypatch) -> StandIn:
     return stand_in
 
 
-@pytest.fixture(autouse=True)
-def fused(monkeypatch):
-    """The optimiser that takes learning rates from tensors, on the CPU too."""
-    usual = fitting.trainer_arguments
-
-    def arguments(*args, **options):
-        made = usual(*args, **options)
-        made.optim = OptimizerNames.ADAMW_TORCH_FUSED
-        return made
-
-    monkeypatch.setattr(fitting, "trainer_arguments", arguments)
-
-
 def assert_alike(first, second):
     for key, tensor in weights(first.model).items():
         torch.testing.assert_close(tensor, weights(second.model)[key], atol=1e-6, rtol=1e-5)
@@ -83,6 +69,11 @@ def test_graphed_steps_learn_the_same(tmp_path, recorder):
     norms = [[log["grad_norm"] for log in watch.logs if "grad_norm" in log] for watch in (graphed, plain)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
     assert all(norms[0])
+
+
+def test_a_training_set_smaller_than_a_batch_is_graphed(tmp_path, recorder):
+    fit(classifier(), tmp_path, data=Clips(5, 1), epochs=6, cuda_graphs=True)
+    assert (recorder.usual, recorder.replayed) == (3, 3)
 
 
 def test_a_graphed_training_resumes_with_and_without_graphs(tmp_path, recorder):

@@ -62,6 +62,13 @@ def test_states_are_computed_once_for_the_same_clips_and_backbone(tmp_path, monk
     assert len(seen) == 20
 
 
+def test_a_log_has_a_few_lines_while_states_are_computed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pooled, "_BLOCK", 2)
+    pooled_set(frozen(), Clips(20, 1), Cache(tmp_path))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"hidden states of 20 clips: {done} of 10" for done in (3, 5, 8, 10)]
+
+
 def test_states_of_clips_without_a_checksum_are_not_cached(tmp_path):
     fit(frozen(), tmp_path, epochs=1)
     assert not list(tmp_path.rglob("*.npz"))

@@ -134,13 +134,28 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, monkeyp
         fit(classifier(), tmp_path, checkpoint_steps=2)
 
 
-def test_too_little_memory_for_a_copy_is_no_full_disk(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("problem", "kind", "message"),
+    [
+        (
+            "DefaultCPUAllocator: can't allocate memory",
+            TarkibError,
+            r"memory is too small .*goes on from checkpoint-2 \(",
+        ),
+        ("CUDA error: an illegal memory access", RuntimeError, "illegal memory access"),
+    ],
+)
+def test_too_little_memory_for_a_copy_is_no_full_disk(tmp_path, monkeypatch, problem, kind, message):
+    copy = trainer._on_host
+
     def fail(values):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        if list(tmp_path.glob("*/checkpoint-2/complete")):
+            raise RuntimeError(problem)
+        return copy(values)
 
     monkeypatch.setattr(trainer, "_on_host", fail)
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
-        fit(classifier(), tmp_path)
+    with pytest.raises(kind, match=message):
+        fit(classifier(), tmp_path, checkpoint_steps=2)
 
 
 @pytest.mark.parametrize("cut", ["mark", "complete", "optimizer.pt"])

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ from tarkib.runtime.text import counted, printable
 
 if TYPE_CHECKING:
     from tarkib.recognition import Recogniser, Recognition
+    from tarkib.recognition.sound import Blocks
 
 _SUFFIXES = {"table": ".txt", "csv": ".csv", "json": ".json", "jams": ".jams"}
 
@@ -75,7 +77,7 @@ def _recognise(
 ) -> None:
     project.model_folder(options.model)
     progress.note("loading the model …")
-    from tarkib.recognition import Recogniser, formats
+    from tarkib.recognition import Recogniser
     from tarkib.training import devices
 
     try:
@@ -85,25 +87,35 @@ def _recognise(
         raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error
     recogniser = Recogniser.load(options.model, device=options.device)
     print(f"model: {recogniser.origin}", file=sys.stderr)
-    for place, task in enumerate(tasks, start=1):
-        with written.one_of_many(task.file, failed):
-            found = _recognised(recogniser, task, options, f"{place}/{len(tasks)} {printable(task.file.name)}")
-            text = getattr(formats, options.format)(found, str(task.file))
-            if task.document:
-                with written.whole(task.document) as partial:
-                    partial.write_text(text, encoding="utf-8")
-            if task.picture:
-                from tarkib.recognition import timeline  # matplotlib takes a second to load
-
-                with written.picture(task.picture) as partial:
-                    timeline.draw(found, partial, task.file.name)
-            # A table on the terminal states the remark itself.
-            if found.remark and (options.format != "table" or options.out):
-                print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
-            documents.add(f"{printable(task.document)}\n" if task.document else text)
+    with closing(recogniser.opened(task.file for task in tasks)) as sounds:
+        for place, (task, blocks) in enumerate(zip(tasks, sounds, strict=True), start=1):
+            with written.one_of_many(task.file, failed):
+                title = f"{place}/{len(tasks)} {printable(task.file.name)}"
+                found = _recognised(recogniser, task, blocks, options, title)
+                _write(found, task, options, documents)
 
 
-def _recognised(recogniser: "Recogniser", task: _Task, options: argparse.Namespace, title: str) -> "Recognition":
+def _write(found: "Recognition", task: _Task, options: argparse.Namespace, documents: written.Documents) -> None:
+    from tarkib.recognition import formats
+
+    text = getattr(formats, options.format)(found, str(task.file))
+    if task.document:
+        with written.whole(task.document) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if task.picture:
+        from tarkib.recognition import timeline  # matplotlib takes a second to load
+
+        with written.picture(task.picture) as partial:
+            timeline.draw(found, partial, task.file.name)
+    # A table on the terminal states the remark itself.
+    if found.remark and (options.format != "table" or options.out):
+        print(f"{printable(task.file)}: {found.remark}", file=sys.stderr)
+    documents.add(f"{printable(task.document)}\n" if task.document else text)
+
+
+def _recognised(
+    recogniser: "Recogniser", task: _Task, blocks: "Blocks", options: argparse.Namespace, title: str
+) -> "Recognition":
     if task.problem:
         raise TarkibError(task.problem)
     total = audio.seconds(task.file) if task.file.is_file() else 0.0
@@ -112,7 +124,7 @@ def _recognised(recogniser: "Recogniser", task: _Task, options: argparse.Namespa
         def advance(seconds: float) -> None:
             bar.update(int(seconds) - bar.n)
 
-        return recogniser.recognise(task.file, options.hop, options.batch_size, advance)
+        return recogniser.recognise(blocks, options.hop, options.batch_size, advance)
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[_Task]:

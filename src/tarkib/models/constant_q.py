@@ -77,17 +77,19 @@ class ConstantQ(nn.Module):
             front = -(-self.margin // self._block) * self._block
             total = _fast_length(front + count * self.hop + self.margin, self._block)
             padded = nn.functional.pad(samples.float(), (front, total - front - samples.shape[-1]))
-            spectrum = torch.fft.rfft(padded)
+            # Scaled here alone: amplitudes are then right at any rate.
+            spectrum = torch.fft.rfft(padded, norm="forward")
             octaves, rates = [], {0: padded}
             for i, (halvings, windows, stride) in enumerate(self._octaves):
                 if halvings not in rates:
                     length = total >> halvings
-                    rates[halvings] = torch.fft.irfft(spectrum[:, : length // 2 + 1], n=length) / 2**halvings
+                    rates[halvings] = torch.fft.irfft(spectrum[:, : length // 2 + 1], n=length, norm="forward")
                 kernels = self.get_buffer(f"kernels_{i}")
                 first = (front >> halvings) + stride // 2 - len(kernels) // 2
                 frames = rates[halvings][:, first:].unfold(-1, len(kernels), stride)[:, : count * windows]
-                parts = (frames @ kernels).view(samples.shape[0], count, windows, 2, -1)
-                octaves.append(parts.square().sum(dim=3).mean(dim=2).sqrt())
+                # Real and imaginary parts of a frame's windows, whose power is averaged over the windows.
+                parts = (frames @ kernels).view(samples.shape[0], count, 2 * windows, -1)
+                octaves.append((parts.square_().sum(dim=2) / windows).sqrt())
             return torch.cat(octaves, dim=-1).transpose(1, 2)
 
 

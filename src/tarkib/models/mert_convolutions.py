@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from tarkib.models.constant_q import ConstantQ
 from tarkib.models.mert_config import MertConfig
-from tarkib.models.mert_layers import ACTIVATIONS, recomputed
+from tarkib.models.mert_layers import ACTIVATIONS, LayerNorm, recomputed
 
 
 class _ConvolutionLayer(nn.Module):
@@ -30,7 +30,7 @@ class _ConvolutionLayer(nn.Module):
         self.conv = nn.Conv1d(above, width, kernel, stride=stride, bias=config.conv_bias)
         self.layer_norm: nn.GroupNorm | nn.LayerNorm | None = None
         if config.feat_extract_norm == "layer":
-            self.layer_norm = nn.LayerNorm(width)
+            self.layer_norm = LayerNorm(width)
         elif index == 0:
             self.layer_norm = nn.GroupNorm(width, width)
         self.activation = ACTIVATIONS[config.feat_extract_activation]

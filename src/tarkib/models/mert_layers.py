@@ -23,13 +23,31 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+class LayerNorm(nn.LayerNorm):
+    """The same as torch's; under autocast, numbers come and go in its type, where torch computes in single precision.
+
+    Mean and variance are accumulated in single precision all the same. Torch would widen what is normalised and narrow
+    the result again for each product that takes it, in passes over memory of their own (docs/performance.md).
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """`[..., width]`, normalised."""
+        kind = input.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(input)
+        dtype = torch.get_autocast_dtype(kind)
+        narrow, weight, bias = (tensor.to(dtype) for tensor in (input, self.weight, self.bias))
+        with torch.autocast(kind, enabled=False):
+            return functional.layer_norm(narrow, self.normalized_shape, weight, bias, self.eps)
+
+
 class FeatureProjection(nn.Module):
     """Features `[B, T, C]`, normalised if the configuration says so, to frames `[B, T, H]`."""
 
     def __init__(self, config: MertConfig):
         super().__init__()
         width = config.conv_dim[-1] + config.feature_extractor_cqt * config.feature_extractor_cqt_bins
-        self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps) if config.feat_proj_layer_norm else None
+        self.layer_norm = LayerNorm(width, eps=config.layer_norm_eps) if config.feat_proj_layer_norm else None
         self.projection = nn.Linear(width, config.hidden_size)
         self.dropout = nn.Dropout(config.feat_proj_dropout)
 
@@ -135,9 +153,9 @@ class _Layer(nn.Module):
         self.norm_first = config.do_stable_layer_norm
         self.attention = _Attention(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layer_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = _FeedForward(config)
-        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.final_layer_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         if self.norm_first:
@@ -154,7 +172,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.norm_first, self.recompute = config.do_stable_layer_norm, False
         self.pos_conv_embed = _PositionalConvolution(config)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layer_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
 

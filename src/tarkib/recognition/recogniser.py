@@ -5,7 +5,8 @@ with silence. Each is normalised, which would make the noise of a silent one lou
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from tarkib.models.checkpoint import read_json
 from tarkib.recognition import hub
 from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
-from tarkib.runtime import mlflow_store, project
+from tarkib.recognition.sound import Blocks, Sound, opened
+from tarkib.runtime import mlflow_store, parallel, project
 from tarkib.runtime.text import printable
+from tarkib.training import devices
 from tarkib.training.prediction import predict
 
 SILENCE_DBFS = -60.0
@@ -30,6 +33,9 @@ SILENCE_DBFS = -60.0
 
 HOPS = (0.1, CLIP_SECONDS)
 """Least and greatest hop in seconds: a greater one would leave gaps."""
+
+_THREADS = 8
+"""Recordings that are decoded at once for a GPU, at most: a core decodes some 400 windows a second at a hop of one."""
 
 
 class Recogniser:
@@ -66,7 +72,7 @@ class Recogniser:
 
     def __call__(
         self,
-        sound: Path | str | tuple[np.ndarray, int],
+        sound: Sound,
         *,
         hop_s: float = 1.0,
         batch_size: int = 16,
@@ -95,18 +101,25 @@ class Recogniser:
             name = f"{printable(Path(sound))}: " if isinstance(sound, str | os.PathLike) else ""
             raise TarkibError(f"{name}{error}") from error
 
+    def opened(self, sounds: Iterable[Sound]) -> Generator[Blocks]:
+        """What `recognise` takes of each recording, in order; for a GPU, threads decode some ahead. Close it."""
+        on_cpu = devices.first(self.device).type == "cpu"
+        return opened(sounds, 0 if on_cpu else min(_THREADS, parallel.available_cores()))
+
     def recognise(
         self,
-        sound: Path | str | tuple[np.ndarray, int],
+        sound: Sound | Blocks,
         hop_s: float = 1.0,
         batch_size: int = 16,
         progress: Callable[[float], None] | None = None,
     ) -> Recognition:
-        """Recognise as a call does, with errors that leave it to the caller to name the file."""
+        """Recognise as a call does, or what `opened` gives; errors leave it to the caller to name the file."""
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
-        blocks = _blocks(sound)
-        windows = _Windows(blocks, hop_s, progress or (lambda seconds: None))
+        if not isinstance(sound, Blocks):
+            with closing(self.opened([sound])) as blocks:
+                return self.recognise(next(blocks), hop_s, batch_size, progress)
+        windows = _Windows(sound, hop_s, progress or (lambda seconds: None))
         outputs = predict(self.classifier, windows, batch_size, self.device, output=self._logits_and_distance)
         probabilities, distances = torch.from_numpy(outputs[:, :-1]).sigmoid().numpy(), outputs[:, -1]
         silent, trained = np.array(windows.silent), np.isin(self.labels, self.trained_classes)
@@ -122,7 +135,7 @@ class Recogniser:
             labels=self.labels,
             thresholds=np.array([self.thresholds[name] for name in self.labels]),
             trained=trained,
-            remarks=tuple(blocks.remarks) if isinstance(blocks, audio.Stream) else (),
+            remarks=tuple(sound.remarks),
             origin=self.origin,
         )
 
@@ -151,28 +164,6 @@ def _download(uri: str) -> Path:
             return Path(mlflow.artifacts.download_artifacts(uri))
     except TarkibError as error:
         raise TarkibError(f"{uri}: {error}; see mlflow ui for the models it has") from error
-
-
-def _blocks(sound: Path | str | tuple[np.ndarray, int]) -> Iterable[np.ndarray]:
-    """Blocks of mono samples, float32 of shape (n,) at `SAMPLE_RATE`."""
-    if isinstance(sound, str | os.PathLike):
-        if os.path.isdir(sound) or not Path(sound).exists():
-            raise TarkibError("is a folder; name the files in it" if os.path.isdir(sound) else "no such file")
-        return audio.Stream(Path(sound))
-    samples, rate = np.asarray(sound[0]), sound[1]
-    if samples.ndim not in (1, 2) or samples.size == 0:
-        raise TarkibError(
-            f"samples have shape {samples.shape}; give (n,), (n, channels) or (channels, n), n at least 1"
-        )
-    if samples.dtype in (np.int16, np.int32):
-        samples = samples / np.float32(np.iinfo(samples.dtype).max)
-    elif not np.issubdtype(samples.dtype, np.floating):
-        raise TarkibError(f"samples are {samples.dtype}; give floating-point numbers within -1..1, int16 or int32")
-    audio.check_rate(rate)
-    samples = np.atleast_2d(samples.astype(np.float32))
-    mono = audio.Mix(rate)(np.ascontiguousarray(samples if samples.shape[1] < samples.shape[0] else samples.T))
-    audio.check_samples(mono, rate)
-    return [audio.resample(mono, rate)]
 
 
 class _Windows(IterableDataset):

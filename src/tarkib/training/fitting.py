@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import Subset
 from transformers import EvalPrediction, TrainerCallback
 
+from tarkib import models
 from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 from tarkib.models.classifier import InstrumentClassifier
 from tarkib.models.familiarity import Familiarity
-from tarkib.params import Train
-from tarkib.runtime import fingerprint
+from tarkib.params import Model, Run, Train
+from tarkib.runtime import fingerprint, project
 from tarkib.runtime.cache import Cache
 from tarkib.training import augmentation, compute, devices, graphs, processes
 from tarkib.training import checkpoints as kept
@@ -71,6 +73,38 @@ class TrainingResult:
     def best_roc_auc(self) -> float | None:
         """Macro ROC-AUC on the validation set; None where the validation loss chose the epoch."""
         return self.history[self.best_epoch - 1]["validation_roc_auc"]
+
+
+def identity_of(data: str, model: Model) -> dict[str, Any]:
+    """What defines a training besides the parameters `train`: data (its checksum), code, the parameters `model`."""
+    return {
+        "data": data,
+        "code": project.code_of("train"),
+        **{f"model.{name}": value for name, value in vars(model).items()},
+    }
+
+
+def fit(
+    model: Model,
+    params: Train,
+    run: Run,
+    train_set: ClipSet,
+    validation_set: ClipSet,
+    identity: Mapping[str, Any],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainingResult:
+    """`train` a classifier by three sections of params.yaml, with checkpoints and cache in the project's `.cache`."""
+    return train(
+        partial(models.build, model, seed=params.seed),
+        train_set,
+        validation_set,
+        params,
+        checkpoints=project.cache("training"),
+        cache=Cache(project.cache("hidden_states")),
+        machine=ComputeConfig.of(run),
+        callbacks=callbacks,
+        identity=identity,
+    )
 
 
 def train(

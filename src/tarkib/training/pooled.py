@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Subset
-from tqdm import tqdm
 
 from tarkib.models.classifier import InstrumentClassifier
 from tarkib.runtime import fingerprint
 from tarkib.runtime.cache import Cache
+from tarkib.runtime.progress import progress
 from tarkib.training import checkpoints, devices
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
@@ -69,12 +69,13 @@ class PooledSet(ClipSet):
                 labels.append(batch["labels"])
             return {"states": torch.cat(states).numpy(), "labels": torch.cat(labels).numpy()}
 
-        blocks = []
+        def made(block: range) -> dict[str, np.ndarray]:
+            name = fingerprint.of(*key, block.start, block.stop)
+            return cache.get_or_make(name, partial(compute, block)) if content else compute(block)
+
+        ranges = [range(start, min(start + _BLOCK, len(clips))) for start in range(0, len(clips), _BLOCK)]
         with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
-            for start in tqdm(range(0, len(clips), _BLOCK), desc="hidden states", unit=f"x{_BLOCK}", disable=None):
-                block = range(start, min(start + _BLOCK, len(clips)))
-                name = fingerprint.of(*key, block.start, block.stop)
-                blocks.append(cache.get_or_make(name, partial(compute, block)) if content else compute(block))
+            blocks = list(progress(map(made, ranges), len(ranges), f"hidden states of {len(clips):,} clips"))
         if cache.problem:
             say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
         classifier.cpu()

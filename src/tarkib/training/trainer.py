@@ -6,7 +6,7 @@ The classifier and the pre-training of a backbone each use a subclass of `Resuma
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -46,7 +46,7 @@ def trainer_arguments(
         output_dir=str(folder),
         per_device_train_batch_size=batch_size // chosen.count,
         per_device_eval_batch_size=batch_size // chosen.count,
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=devices.has_bfloat16(torch.device(chosen.kind)),
         use_cpu=not on_gpu,
         ddp_backend=None if chosen.count == 1 else "nccl" if on_gpu else "gloo",
@@ -138,7 +138,9 @@ class ResumableTrainer(Trainer):
         if self._graph is None:
             optimizer = cast(Any, self.optimizer).optimizer  # accelerate's holds torch's
             loss_of = cast(Any, partial(self.compute_loss, model))
-            recorder, norm, size = cast(Recorder, self._recorder), self.args.max_grad_norm, self.args.train_batch_size
+            recorder, norm = cast(Recorder, self._recorder), self.args.max_grad_norm
+            # A smaller training set is one batch.
+            size = min(self.args.train_batch_size, len(cast(Sized, self.train_dataset)))
             self._graph = GraphedStep(recorder, loss_of, optimizer, norm, size)
         model.train()
         loss, self._norm = self._graph(self._prepare_inputs(inputs))
@@ -220,8 +222,17 @@ class ResumableTrainer(Trainer):
 
     def _copies(self, checkpoint: Path) -> list[Callable[[], None]]:
         """What writes the large files of a checkpoint, from copies of the weights and of the optimiser's state."""
-        weights = _on_host(cast(nn.Module, self.model).state_dict())
-        state = _on_host(cast(Any, self.optimizer).state_dict())
+        try:
+            weights = _on_host(cast(nn.Module, self.model).state_dict())
+            state = _on_host(cast(Any, self.optimizer).state_dict())
+        except RuntimeError as error:
+            # Torch has no class of its own for it.
+            if "can't allocate memory" not in str(error):
+                raise
+            raise TarkibError(
+                "the machine's memory is too small for a copy of the weights and the optimiser's state; end other "
+                f"programs and run again: it goes on from {self._last()} (model.finetune: lora needs a third of it)"
+            ) from error
         return [
             partial(save_file, weights, checkpoint / SAFE_WEIGHTS_NAME, metadata={"format": "pt"}),
             partial(torch.save, state, checkpoint / OPTIMIZER_NAME),
@@ -247,11 +258,14 @@ class ResumableTrainer(Trainer):
             checkpoint = checkpoints.of_step(self.folder, step)
             if self.args.should_save:
                 checkpoints.drop(checkpoint)
-            last = checkpoints.newest(self.folder)
             raise TarkibError(
                 f"{checkpoint}: cannot be written ({' '.join(str(error).split())}); make room where the disk is full, "
-                f"and run again: it goes on from {last.name if last else 'the beginning'}"
+                f"and run again: it goes on from {self._last()}"
             ) from error
+
+    def _last(self) -> str:
+        last = checkpoints.newest(self.folder)
+        return last.name if last else "the beginning"
 
 
 def _on_host(values: Any) -> Any:
