@@ -1,4 +1,3 @@
-import ctypes
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from tones import tone
 
 from tarkib import audio
 from tarkib.audio import ffmpeg
-from tarkib.audio.sndfile import quiet
 from tarkib.errors import TarkibError
 
 NOTES = b"my notes on the radif " * 50
@@ -169,24 +167,6 @@ def test_plain_files_are_those_that_libsndfile_reads_as_they_are(tmp_path):
     assert audio.plain(tmp_path / "none.wav") is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries use another name")
-def test_output_of_c_code_does_not_reach_the_terminal(capfd):
-    library = ctypes.CDLL(None)
-    stream = ctypes.c_void_p.in_dll(library, "stderr")
-
-    def prints(text: bytes) -> None:
-        library.fputs(text, ctypes.c_void_p(stream.value))
-        library.fflush(None)
-
-    with quiet():
-        with quiet():
-            prints(b"inner")
-        prints(b"outer")
-        print("of Python", file=sys.stderr)
-    prints(b"after")
-    assert capfd.readouterr().err == "of Python\nafter"
-
-
 @pytest.mark.parametrize("channels", [(2, 1), (1, 2)])
 def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
     first = aac(tmp_path / "a.aac", np.stack([tone(24_000)] * channels[0]))
@@ -197,20 +177,6 @@ def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
     for begin in (12_000, 72_000):
         spectrum = np.abs(np.fft.rfft(samples[begin : begin + 12_000]))
         assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
-
-
-def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatch):
-    for error in (ValueError("shapes"), TypeError("kind"), struct.error("size")):
-        monkeypatch.setattr(soundfile.SoundFile, "read", mock.Mock(side_effect=error))
-        refused(write(tmp_path / "a.wav", tone(24_000)), "cannot be decoded")
-
-
-def test_hundredths_that_a_decoder_drops_are_not_missing(tmp_path, monkeypatch):
-    path, read = write(tmp_path / "a.wav", tone(24_000)), soundfile.SoundFile.read
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **options: read(*args, **options)[11_000:])
-    assert audio.load(path).samples.size == 37_000
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **options: read(*args, **options)[13_000:])
-    refused(path, "cut short: its header promises 2.00 s, 1.46 s")
 
 
 def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):

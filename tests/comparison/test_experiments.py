@@ -1,6 +1,5 @@
 """Experiments run by DVC in a repository whose pipeline takes no time: queue, failure, resumption, staleness."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -216,34 +215,6 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     again, lines = _run(("random", "dastgah"), (1, 2))
     assert again == result
     assert lines[0].startswith("4 experiments: 4 done, 0 in the queue, 0 to run")
-
-
-def test_the_queue_is_changed_only_while_other_comparisons_are_kept_out(project, monkeypatch):
-    """The worker of the only experiment is lost, and the experiment succeeds as soon as it is queued again."""
-    experiment = Experiment("bpm", 9, MISSING, "bpm-seed9-1234567")
-    steps: list[str] = []
-
-    def step(*arguments: str, **_: object) -> None:
-        with pytest.raises(BlockingIOError), (project / ".cache/comparison.lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        steps.append(" ".join(arguments))
-
-    def queue() -> dict[str, Task]:
-        lost = "queue kill bpm-seed9-1234567" in steps
-        return {} if not steps else {experiment.name: Task("success" if lost else RUNNING, None, None)}
-
-    monkeypatch.setattr(experiments, "collect", lambda *_: [experiment])
-    monkeypatch.setattr(experiments, "queue", queue)
-    monkeypatch.setattr(experiments, "dvc", step)
-    monkeypatch.setattr(experiments, "PAUSES_S", (0.0, 0.01))
-    monkeypatch.setattr(experiments, "LOST_S", 0.05)
-    lines: list[str] = []
-    empty, overrides = provenance.Project({}, "1234567"), {"train.epochs": "8"}
-    experiments.run(empty, ("bpm",), (9,), overrides, jobs=1, devices="cpu", report=lines.append)
-    assert lines[1:] == ["bpm, seed 9: its process is gone; queued again", "bpm, seed 9: success; 0 left after 0:00:00"]
-    settings = "-S train.epochs=8 -S augment.mode=bpm -S augment.seed=9 -S train.seed=9"
-    queued = f"--wait-for-lock exp run --queue --name bpm-seed9-1234567 {settings} evaluate"
-    assert steps == [queued, *(f"queue {action} bpm-seed9-1234567" for action in ("kill", "remove")), queued]
 
 
 def test_predictions_come_from_the_experiments_and_without_them_these_fail(project, compared):

@@ -73,21 +73,6 @@ def test_unlabelled_cells_count_as_absent_clips_for_scikit_learn(scored):
         np.testing.assert_allclose(figure(targets, given), by_class, rtol=0, atol=1e-12)
 
 
-def test_weights_are_repeated_clips(scored):
-    targets, probabilities = scored
-    targets[:20, 1] = np.nan
-    # A class with a single positive and one with a single negative, which many resamples lack.
-    targets[:, 2] = np.arange(60) == 3
-    targets[:, 3] = np.arange(60) != 3
-    weights = np.random.default_rng(0).integers(0, 3, (15, len(targets)))
-    assert 0 < np.sum(weights[:, 3] == 0) < 15
-    together = figures(targets, probabilities, weights, threshold=0.4)
-    for i, times in enumerate(weights):
-        repeated = (np.repeat(values, times, axis=0) for values in (targets, probabilities))
-        for name, alone in figures(*repeated, threshold=0.4).items():
-            np.testing.assert_allclose(together[name][i], alone, rtol=0, atol=1e-12, err_msg=name)
-
-
 def test_unlabelled_cells_count_nowhere():
     targets = np.array([[1, np.nan], [0, np.nan], [1, 1.0], [np.nan, np.nan]])
     predictions = np.array([[True, True], [True, False], [True, False], [True, True]])
@@ -138,12 +123,6 @@ def test_best_thresholds_reach_the_greatest_f1(scored):
 def test_best_thresholds_by_hand(targets, probabilities, threshold):
     found = metrics.best_thresholds(np.array(targets, float)[:, None], np.array(probabilities)[:, None])
     assert found == pytest.approx(threshold)
-
-
-def test_best_thresholds_separate_neighbouring_numbers():
-    probabilities, targets = np.array([[0.5], [np.nextafter(0.5, 1)]]), np.array([[0.0], [1.0]])
-    threshold = metrics.best_thresholds(targets, probabilities)
-    assert metrics.predict(probabilities, threshold).ravel().tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("recordings", "chosen"), [((1, 9), False), ((3, 9), False), ((9, 3), False), ((4, 4), True)])

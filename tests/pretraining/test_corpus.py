@@ -124,34 +124,6 @@ def test_recordings_are_cut_once_and_again_when_they_change(tmp_path, monkeypatc
     assert cut(root, tmp_path / "cache").identity != second.identity
 
 
-def test_two_concurrent_cuts_give_one_whole_corpus(recordings, corpus, tmp_path, monkeypatch):
-    groups, calls, both = clips.grouped, [], threading.Barrier(2)
-
-    def meet(*arguments):
-        calls.append(arguments)
-        # Waits for the other thread, which must not come.
-        with suppress(threading.BrokenBarrierError):
-            both.wait(0.5)
-        return groups(*arguments)
-
-    monkeypatch.setattr(clips, "grouped", meet)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
-    assert len(calls) == 1
-    assert first.identity == second.identity == corpus.identity
-    assert [path.name for path in (tmp_path / "cache").glob("[!.]*")] == [first.identity]
-    assert first.skipped == []
-    for number in range(len(corpus.lengths)):
-        expected = corpus.read(number, CLIP_SAMPLES)
-        assert np.array_equal(first.read(number, CLIP_SAMPLES), expected)
-        assert np.array_equal(second.read(number, CLIP_SAMPLES), expected)
-
-
-def test_a_corpus_can_be_sent_to_other_processes(corpus):
-    before = corpus.read(2, 1_000)
-    assert np.array_equal(pickle.loads(pickle.dumps(corpus)).read(2, 1_000), before)
-
-
 def excerpts(corpus: Corpus, count: int | None = 40, **changed: object) -> Excerpts:
     return Excerpts(corpus, np.arange(len(corpus.lengths)), count, 374, pretrain_params(**changed))
 
@@ -218,11 +190,3 @@ def test_recordings_held_out_are_others(corpus):
     assert sorted([*learn_from, *held_out]) == [0, 1, 2, 3]
     assert len(held_out) == 1
     assert {int(split(corpus, seed)[1][0]) for seed in range(20)} == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95, 1.0])
-def test_depth_is_the_distance_to_the_nearest_visible_frame(share):
-    mask = np.random.default_rng(3).random(60) < share
-    visible = np.flatnonzero(~mask)
-    expected = [min(abs(visible - t)) if visible.size else 60 for t in range(60)]
-    assert depths(mask).tolist() == expected

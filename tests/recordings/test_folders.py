@@ -58,18 +58,6 @@ def test_a_loop_is_named_once_and_a_folder_is_walked_once(tmp_path):
     }
 
 
-def test_links_that_multiply_the_ways_to_a_folder_end(tmp_path):
-    """Two links a level to the next one are 2^30 paths to the last folder."""
-    for level in range(30):
-        (tmp_path / f"archive/{level}").mkdir(parents=True)
-        for name in "ab":
-            (tmp_path / f"archive/{level}/{name}").symlink_to(tmp_path / f"archive/{level + 1}")
-    put(tmp_path / "archive/30/ney.wav")
-    (tmp_path / "raw").symlink_to(tmp_path / "archive/0")
-    assert paths(tmp_path / "raw") == ["/".join("a" * 30) + "/ney.wav"]
-    assert len(problems(tmp_path / "raw")) == 30
-
-
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     put(tmp_path / "ney/a.wav")
     put(tmp_path / "tar/b.wav")

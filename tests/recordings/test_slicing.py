@@ -153,17 +153,6 @@ def test_a_recording_that_is_damaged_at_its_end_leaves_nothing_in_the_shard(tmp_
         assert [name.removesuffix(".flac") for name in shard.getnames()] == [row["slice_id"] for row in slices]
 
 
-def test_all_remarks_on_a_recording_are_in_one_reason(tmp_path, sliced):
-    sound = noise(10, 1, 8_000)
-    write(tmp_path / "raw/ney/a.wav", np.stack([sound, -sound], axis=1), 8_000)
-    (row,), slices = sliced()
-    assert row["reason"] == (
-        "used, but its channels are in opposite phase and cancel each other; the louder one was taken; "
-        "at 8000 Hz it holds nothing above 4000 Hz"
-    )
-    assert [row["rms_dbfs"] for row in slices] == pytest.approx([-20, -20], abs=1)
-
-
 def test_an_exception_of_a_decoder_costs_its_recording_alone(tmp_path, sliced, monkeypatch):
     def raises(*_: object) -> None:
         raise ValueError("arrays of other shapes")

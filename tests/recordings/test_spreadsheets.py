@@ -1,6 +1,5 @@
 import codecs
 
-import numpy as np
 import pytest
 
 from tarkib.errors import TarkibError
@@ -70,20 +69,3 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
 def test_an_error_names_the_line(tmp_path, content, message):
     with pytest.raises(TarkibError, match=f"table.csv.*{message}"):
         sheet(tmp_path, content)
-
-
-def test_any_bytes_are_a_table_or_an_error(tmp_path):
-    rng = np.random.default_rng(0)
-    parts = b'\xff\xfe|\xef\xbb\xbf|\0|"|,|;|\n|\r|\xe4|\xe9|path|\xd8\xb4'.split(b"|")
-    tables = 0
-    for _ in range(400):
-        content = b"".join(parts[k] for k in rng.integers(len(parts), size=rng.integers(1, 12)))
-        try:
-            table = sheet(tmp_path, content)
-        except TarkibError:
-            continue
-        tables += 1
-        stored = spreadsheets.decode(tmp_path, content)
-        assert stored.mark + stored.text.encode(stored.codec) == content
-        assert all(len(cells) == len(table.heading) for _, cells in table.rows)
-    assert 30 < tables < 370

@@ -116,23 +116,6 @@ def meet(number: int, fifo: Path) -> int:
     return number
 
 
-def alone(number: int, folder: Path) -> int:
-    """End with an error if the folder shows that another job is at work."""
-    (folder / "busy").mkdir()
-    for _ in range(2_000):
-        os.listdir(folder)
-    (folder / "busy").rmdir()
-    return number
-
-
-@on_cluster
-def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    for workers in (2, None):
-        assert mapped("ray", workers, partial(meet, fifo=tmp_path / "fifo"), range(2)) == [0, 1]
-    assert mapped("ray", 1, partial(alone, folder=tmp_path), range(8)) == list(range(8))
-
-
 def stop_late(number: int, folder: Path) -> None:
     """Job 0 fails once job 1 is at work, which takes a while to stop."""
     meet(number, folder / "fifo")
@@ -187,21 +170,6 @@ def test_a_node_without_the_projects_folder_is_an_error(cluster, mapped, tmp_pat
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(TarkibError, match=r"project: No such file or directory on .*the project's folder at the same"):
         mapped("ray", 1, remove, [Path.cwd(), Path.cwd()])
-
-
-@on_cluster
-def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped):
-    import ray
-
-    mapped("ray", 1, square, [0])
-    assert ray.is_initialized()
-    ray.shutdown()
-    try:
-        mapped("ray", 1, square, [0])
-        assert not ray.is_initialized()
-        assert cluster.remaining_processes_alive()
-    finally:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
 
 
 OWN_CLUSTER = """

@@ -15,7 +15,6 @@ from small_classifier import write_classifier
 
 from tarkib import cli
 from tarkib.errors import TarkibError
-from tarkib.runtime import mlflow_store
 from tarkib.tracking import runs
 
 from .server import Server
@@ -169,17 +168,6 @@ def test_no_training_begins_with_a_store_that_is_not_there(root, settings, addre
     assert line.startswith(f"MLflow's store {shown.format(port=port)}: ")
     assert words in line
     assert "set MLFLOW_TRACKING_URI" in line
-
-
-def test_the_users_own_patience_wins(server: Server, monkeypatch):
-    """MLflow's environment variables, where they are set, are left as they are."""
-    server.fails = lambda path: REFUSED
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    with pytest.raises(TarkibError, match="503"):
-        mlflow_store.connect(None)
-    assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize("address", ["file:./mlruns", "mlruns", "sqlite:///other.db"])

@@ -213,10 +213,7 @@ def best_thresholds(targets: np.ndarray, probabilities: np.ndarray, recordings: 
         # Predicting all clips from a start on: sums from the end.
         true = np.cumsum(targets[order[::-1], k])[::-1]
         quality = 2 * true[starts] / (len(order) - starts + true[0])
-        below = np.append(0.0, scores[:-1])
-        middle = (below + scores) / 2
-        # Between neighbouring floating-point numbers the middle may round down to the lower one.
-        candidates = np.where(middle > below, middle, scores)[quality == quality.max()]
+        candidates = ((np.append(0.0, scores[:-1]) + scores) / 2)[quality == quality.max()]
         thresholds[k] = min(candidates, key=lambda candidate: (abs(candidate - DEFAULT_THRESHOLD), candidate))
     return thresholds
 
