@@ -31,24 +31,6 @@ def column(test, name):
     return test.targets[:, INSTRUMENTS.index(name)].tolist()
 
 
-def test_the_layout_of_hamnava(folder):
-    root = folder(
-        "sample_id, difficulty, singer, tar, ney, setar, santour, kamancheh, tonbak, oud, daf\n"
-        "1, easy, 1, 0, 0, 0, 0.5, 0, 1, 0, 0\n"
-        "2, hard, 0, 1, 0.4, 0, 0, 1, 0, 1, 1\n",
-        "audio/1.mp3",
-        "audio/2.mp3",
-    )
-    test = testset.load(root)
-    assert test.ids == test.recordings == ["1", "2"]
-    assert test.paths == [root / "audio/1.mp3", root / "audio/2.mp3"]
-    nan = pytest.approx([np.nan, np.nan], nan_ok=True)
-    expected = {"avaz": [1, 0], "tar": [0, 1], "ney": [0, 0], "setar": [0, 0], "santur": [1, 0], "violin": nan}
-    expected |= {"kamancheh": [0, 1], "tonbak": [1, 0], "daf": [0, 1], "piano": nan}
-    assert {name: column(test, name) for name in INSTRUMENTS} == expected
-    assert [note.rpartition(": ")[2] for note in test.notes] == ["difficulty, oud", "piano, violin"]
-
-
 def test_soft_labels_in_a_table_of_any_name_are_cut_at_the_threshold(folder):
     root = folder(
         {"Soft.CSV": "sample_id,path,ney\nfirst,audio/a.wav,0.29\nb,b,0.3\n"}, "audio/a.wav", "b.wav", ".c.csv"

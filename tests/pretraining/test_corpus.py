@@ -79,23 +79,6 @@ def test_unusable_recordings_are_named_and_skipped(tmp_path):
     assert cut(root, tmp_path / "cache").skipped == corpus.skipped
 
 
-def test_links_are_followed_and_odd_names_are_named(tmp_path):
-    root = tmp_path / "in"
-    write(root / "a.flac", melody(6.0, 1))
-    write(tmp_path / "archive/b.flac", melody(6.0, 2))
-    (root / "linked").symlink_to(tmp_path / "archive")
-    (root / "linked/loop").symlink_to(root)
-    (root / os.fsdecode(b"caf\xe9.flac")).write_bytes((root / "a.flac").read_bytes())
-    os.mkfifo(root / "pipe.wav")
-    corpus = cut(root, tmp_path / "cache")
-    assert len(corpus.lengths) == 2
-    assert corpus.skipped == [
-        "caf\\xe9.flac: its name is not UTF-8 text; rename it; skipped",
-        "linked/loop: leads to the folder .; no folder is read twice; skipped",
-        "pipe.wav: is not a regular file (a FIFO); skipped",
-    ]
-
-
 def test_no_usable_recording_is_an_error(tmp_path):
     with pytest.raises(TarkibError, match=r"nowhere: no such folder; .*pretrain\.recordings"):
         cut(tmp_path / "nowhere", tmp_path / "cache")

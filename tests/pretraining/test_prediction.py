@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from models.small_mert import noise, tiny
+from models.small_mert import tiny
 from small_corpus import melody
 
 from tarkib.errors import TarkibError
@@ -72,33 +72,6 @@ def test_clusters_are_the_nearest_centroids_and_their_shares_are_counted():
 def test_more_clusters_than_frames_is_an_error():
     with pytest.raises(TarkibError, match=r"pretrain\.clusters: .*fewer than 6 different frames in 3 clips"):
         Teachers(TINY, 6).fit([{"samples": torch.zeros(120_000)}] * 3, seed=1)
-
-
-def test_a_bin_counts_only_if_no_visible_frame_shares_its_window():
-    teachers = Teachers(TINY, 2)
-    mask = np.zeros(FRAMES, dtype=bool)
-    mask[100:180] = True
-    unseen = teachers.unseen(torch.from_numpy(depths(mask))[None])[0]
-    assert not unseen[~torch.from_numpy(mask)].any()
-    assert unseen[:, -1].nonzero().flatten().tolist() == list(range(101, 179))
-    # The lowest bin's window lasts 0.42 s, 32 frames.
-    assert unseen[:, 0].nonzero().flatten().tolist() == list(range(131, 149))
-    sound = noise(1, 120_000)
-    before = teachers.constant_q(sound)[0, :, :FRAMES]
-    for k in (0, 12, 30, 47, 70, 95):
-        # What the first frame that counts looks at.
-        centre = 320 * int(unseen[:, k].nonzero()[0]) + 160
-        half = int(teachers.constant_q.extents[k] / 2)
-
-        def seen(shift: int, k: int = k, centre: int = centre, half: int = half) -> float:
-            """How much visible frames show of other sound there, as a share of what the masked ones would show."""
-            changed = sound.clone()
-            changed[:, centre - shift - half : centre - shift + half] *= -3
-            difference = (teachers.constant_q(changed)[0, :, :FRAMES] - before)[k].abs()
-            return float(difference[~mask].max() / difference.max())
-
-        assert seen(0) < 1e-3
-        assert seen(half + 320) > 0.02
 
 
 def test_without_the_branch_every_masked_frame_counts_whole():

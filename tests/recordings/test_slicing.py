@@ -180,36 +180,6 @@ def filled(tmp_path, params):
     return slice_all
 
 
-def test_an_orchestra_completes_recordings(tmp_path, filled):
-    """Of two files with one path, each is read from its own folder."""
-    write(tmp_path / "raw/ney/a.wav", noise(6, 1))
-    write(tmp_path / "raw/daf/silent.wav", np.zeros(200_000, np.float32))
-    write(tmp_path / "raw/x/tar.wav", noise(6, 6))
-    (tmp_path / "raw/recordings.csv").write_text("path,instrument\nx/tar.wav,tar\n")
-    for seed, name in enumerate(("ney/a", "daf/b", "santur/c", "avaz/d", "x/tar"), 2):
-        write(tmp_path / f"demo/{name}.wav", noise(11, seed))
-    (tmp_path / "demo/recordings.csv").write_text("path,instrument\nx/tar.wav,setar\n")
-    rows, slices = filled()
-    assert [(row["origin"], row["path"], row["status"], row["seconds"]) for row in rows] == [
-        ("own", "daf/silent.wav", "rejected", pytest.approx(8.333, abs=1e-3)),
-        ("own", "ney/a.wav", "ok", 6.0),
-        ("own", "x/tar.wav", "ok", 6.0),
-        ("demo", "avaz/d.wav", "ok", 11.0),
-        ("demo", "santur/c.wav", "ok", 11.0),
-        ("demo", "x/tar.wav", "ok", 11.0),
-    ]
-    assert {(row["instrument"], row["origin"]) for row in slices} == {
-        ("ney", "own"),
-        ("tar", "own"),
-        ("santur", "demo"),
-        ("setar", "demo"),
-        ("avaz", "demo"),
-    }
-    lines = slicing.summary(rows, slices)
-    assert lines[1] == "3 instruments without recordings, from the synthetic orchestra: santur, setar, avaz"
-    assert lines[2].startswith("no recordings for train, so left out of the mixing: kamancheh, daf")
-
-
 def test_an_orchestra_does_not_stand_in_for_a_folder_of_unusable_recordings(tmp_path, filled):
     write(tmp_path / "raw/oud/a.wav", noise(6, 1))
     write(tmp_path / "demo/ney/b.wav", noise(6, 2))

@@ -70,15 +70,10 @@ def fill_the_disk(_: int) -> None:
     raise OSError(28, "No space left on device", "shard-00000.tar")
 
 
-def die(number: int, marker: Path | None = None) -> int:
-    """Kill the process that does job 1; with a marker, whose file is made then, the first time only."""
+def die(number: int) -> int:
+    """Kill the process that does job 1."""
     if number == 1:
-        try:
-            if marker:
-                marker.open("x").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        except FileExistsError:
-            pass
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -102,12 +97,6 @@ def test_results_and_errors_come_through_as_they_are(mapped, engine, workers, ca
 def test_a_killed_worker_is_an_error_and_does_not_hang(mapped, engine, times):
     with pytest.raises(TarkibError, match=rf"a worker process died{times} while working on jobs.*run.workers"):
         mapped(engine, 2, die, range(4))
-
-
-@on_cluster
-def test_a_cluster_tries_a_job_again_whose_worker_was_killed(mapped, tmp_path):
-    assert mapped("ray", 2, partial(die, marker=tmp_path / "died"), range(4)) == [0, 1, 2, 3]
-    assert (tmp_path / "died").exists()
 
 
 def meet(number: int, fifo: Path) -> int:
