@@ -32,20 +32,12 @@ class Sheet(NamedTuple):
     rows: list[tuple[int, list[str]]]
 
 
-class Text(NamedTuple):
-    """The text of a file, and its byte order mark and codec, so that it can be stored alike."""
-
-    text: str
-    mark: bytes
-    codec: str
-
-
 def read(path: Path, *, padded: bool = False) -> Sheet:
     """The table in a file; without heading and rows where the file is not there or blank.
 
     Raises TarkibError, which names the line, for what is no text, no CSV, or no table (see `checked`).
     """
-    text = decode(path, content(path) or b"").text
+    text = decode(path, content(path) or b"")
     start, delimiter = layout(text)
     reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -68,7 +60,7 @@ def content(path: Path) -> bytes | None:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def decode(path: Path, content: bytes) -> Text:
+def decode(path: Path, content: bytes) -> str:
     """The text of a table's file.
 
     Bytes that are neither marked nor UTF-8 are taken for cp1256 where all words that are not ASCII are then of Arabic
@@ -87,8 +79,7 @@ def decode(path: Path, content: bytes) -> Text:
             raise TarkibError(
                 f"{path}, line {line}: not {codec.upper()} text (byte {at} is 0x{content[at]:02x}); {_REMEDY}"
             ) from error
-        codec = "cp1256"
-    return Text(text, mark, codec)
+    return text
 
 
 def layout(text: str) -> tuple[int, str]:

@@ -68,15 +68,14 @@ def shown(value: str, most: int = 60) -> str:
     return f"'{bounded(value, most)}'" + (f" ({len(value)} characters)" if len(value) > most else "")
 
 
-def some(names: Iterable[str], most: int = 10, total: int | None = None) -> str:
-    """The first few names and the number of the others; `total` counts all where `names` are only the first.
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first few names and the number of the others.
 
-    >>> some(["a", "b", "c"], 2), some(["a", "b"], 2, total=8_000)
-    ('a, b and 1 more', 'a, b and 7998 more')
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
     """
     names = list(names)
-    more = (len(names) if total is None else total) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def bounded(text: Any, most: int = 200) -> str:
