@@ -48,17 +48,12 @@ def address(configured: str | None = None) -> str:
     if given.startswith(_SQLITE):
         path, mark, query = given.removeprefix(_SQLITE).partition("?")
         return given if path.startswith(("/", ":")) else _sqlite(project.root() / unquote(path)) + mark + query
-    if given.startswith("file:") and not given.startswith("file://"):
-        return (project.root() / unquote(given.removeprefix("file:"))).as_uri()
-    if ":" not in given and given not in ("databricks", "databricks-uc", "uc"):
-        return (project.root() / given).as_uri()
+    folder = given.removeprefix("file:")
+    if not folder.startswith("//") and ":" not in folder and given not in ("databricks", "databricks-uc", "uc"):
+        return (project.root() / unquote(folder)).as_uri()
     if not given.startswith(("http:", "https:")):
         return given
-    try:
-        parts = urlsplit(given)
-        _ = parts.port  # raises where it is not a number
-    except ValueError as error:
-        raise TarkibError(f"{_URI} or run.tracking_uri {shown(given)}: {error}") from None
+    parts = urlsplit(given)
     if parts.username and parts.password:
         os.environ.setdefault(_USER, unquote(parts.username))
         os.environ.setdefault(_PASSWORD, unquote(parts.password))
