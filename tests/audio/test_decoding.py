@@ -182,7 +182,6 @@ def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):
     # WavPack: one block of silence at 44.1 kHz, whose content is no WavPack.
     head = struct.pack("<4sIHBBIIIII", b"wvpk", 88, 0x410, 0, 0, 44_100, 0, 44_100, 9 << 23 | 1, 0)
     path.write_bytes(head + bytes(64))
-    assert audio.seconds(path) == 1.0
     refused(path, "cannot be decoded")
     for name in ("_SERVE", "_ASK"):
         monkeypatch.setattr(ffmpeg, name, "import os; os.abort()")
@@ -198,7 +197,7 @@ def test_ffmpeg_decodes_in_blocks_and_in_another_process_the_same(tmp_path, monk
     assert len(blocks) >= 3
     expected = np.concatenate(blocks)
     assert audio.rms(expected[120 * 24_000 : 129 * 24_000]) > 0.05
-    monkeypatch.setattr(ffmpeg, "_wavpack_head", lambda _: b"wvpk".ljust(32))
+    monkeypatch.setattr(ffmpeg, "_is_safe", lambda _: False)
     np.testing.assert_array_equal(audio.load(path).samples, expected)
 
 
