@@ -89,8 +89,6 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _reason(path: Path, error: OSError | TarkibError) -> str:
     if isinstance(error, TarkibError):
         return str(error)
-    if error.errno == errno.ELOOP:
-        return "cannot be opened: a link that leads back to itself, or through too many others"
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
         return f"cannot be opened: a link to {printable(path.readlink())}, which is not there"
     return f"cannot be opened ({error.strerror})"
