@@ -1,6 +1,7 @@
 import errno
 import os
 import unicodedata
+from pathlib import Path
 
 from tarkib.recordings import folders
 
@@ -64,8 +65,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     scandir = os.scandir
 
     def refusing(path):
-        if path == tmp_path / "ney":
-            raise PermissionError(errno.EACCES, "Permission denied")
+        if Path(path) == tmp_path / "ney":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
