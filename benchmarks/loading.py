@@ -2,8 +2,8 @@
 
     python -m benchmarks.loading         # some minutes; prints, and writes into docs/performance.md
 
-Takes the demo's data/mixtures (make repro), or noise where there are none. Nothing is computed with the clips:
-batches are taken from a loader as fast as it gives them.
+Takes the demo's data/mixtures (make repro). Nothing is computed with the clips: batches are taken from a loader as fast
+as it gives them.
 """
 
 import argparse
@@ -78,17 +78,11 @@ class Files(Dataset):
 
 
 def _sound(count: int) -> Iterator[np.ndarray]:
-    """Clips: the demo's mixtures, over and over, or noise whose level falls as that of a plucked string."""
-    file = MIXTURES / "mixtures.parquet"
-    if file.is_file():
-        with ClipStore(MIXTURES) as store:
-            for row in itertools.islice(itertools.cycle(columns.MIXTURES.read(file)), count):
-                yield store.read(Place.of(row))
-        return
-    rng = np.random.default_rng(0)
-    fall = np.exp(-np.linspace(0.0, 3.0, int(CLIP_SECONDS * SAMPLE_RATE), dtype=np.float32))
-    for _ in range(count):
-        yield 0.2 * fall * rng.standard_normal(fall.size, np.float32)
+    """Clips: the demo's mixtures, over and over."""
+    rows = columns.MIXTURES.read(MIXTURES / "mixtures.parquet")
+    with ClipStore(MIXTURES) as store:
+        for row in itertools.islice(itertools.cycle(rows), count):
+            yield store.read(Place.of(row))
 
 
 def write_shards(folder: Path, count: int) -> None:
@@ -217,9 +211,7 @@ def main() -> None:
             profile_table(mixtures, options.runs),
         ]
     text = "\n\n".join(parts)
-    print(text)
-    if not options.print_only:
-        tables.fill(DOCUMENT, "loading", text)
+    tables.report(DOCUMENT, "loading", text, options.print_only)
 
 
 if __name__ == "__main__":

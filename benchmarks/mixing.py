@@ -271,9 +271,7 @@ def main() -> None:
         loudness_table(4),
     ]
     text = "\n\n".join(parts)
-    print(text)
-    if not options.print_only:
-        tables.fill(DOCUMENT, "mixing", text)
+    tables.report(DOCUMENT, "mixing", text, options.print_only)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@
 Makes hours of the orchestra with players that the demo does not have, pre-trains `mert-tiny` on them with the section
 `pretrain` of params.yaml, and fine-tunes it, the random start and the log-mel baseline on the demo's mixtures (make
 repro) with the section `train`, three seeds each. What was made stays in .cache/benchmark-pretraining, from where a
-killed run goes on, under checksums of all that it depends on: after a change of parameters, data or code it is made
-anew. Delete that folder to measure all anew.
+killed run goes on; delete that folder after a change of parameters, data or code.
 """
 
 import argparse
@@ -16,22 +15,20 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
 from scipy.special import expit
 
 from benchmarks import tables
-from tarkib import audio, demo, evaluation, models, params, pretraining, training, vocabulary
-from tarkib.audio import SAMPLE_RATE, clips
+from tarkib import models, params, pretraining
+from tarkib.audio import SAMPLE_RATE
 from tarkib.demo import orchestra
 from tarkib.evaluation import metrics, testset
-from tarkib.mixing import ensembles
 from tarkib.models.checkpoint import save_mert
-from tarkib.runtime import fingerprint, outputs, parallel, project
+from tarkib.runtime import outputs, parallel, project
 from tarkib.runtime.cache import Cache
-from tarkib.training import datasets, fitting, prediction
+from tarkib.training import fitting
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.datasets import MixtureSet, WindowSet
 from tarkib.training.prediction import predict
@@ -46,19 +43,6 @@ EPOCHS = (1, 4)
 _BATCH = 16
 _MACHINE = ComputeConfig(devices="cpu")
 
-# What the code of each step calls.
-_PLAYS = (demo, audio, ensembles, vocabulary)
-_HEARS = (pretraining, models, training, audio, clips)
-_SCORES = (models, training, evaluation, prediction, datasets, audio, clips, vocabulary)
-
-
-def code_of(modules: tuple[ModuleType, ...]) -> str:
-    """Checksum of the code of modules, of whole packages where they are such, and of this file."""
-    files = [Path(module.__file__) for module in modules]
-    return fingerprint.of_code(
-        [*(file.parent if file.name == "__init__.py" else file for file in files), Path(__file__)]
-    )
-
 
 def play(job: orchestra.Job, folder: Path) -> None:
     """One solo, or one whole piece, as a file in a folder without labels."""
@@ -70,19 +54,15 @@ def play(job: orchestra.Job, folder: Path) -> None:
 
 def pretrained(settings: params.Params, folder: Path) -> Path:
     """The pre-trained backbone's folder, made where it is not there."""
-    recordings = folder / f"recordings-{fingerprint.of(ORCHESTRA, code_of(_PLAYS))[:16]}"
-    recordings.mkdir(parents=True, exist_ok=True)
-    list(parallel.map_jobs(partial(play, folder=recordings), orchestra.plan(**ORCHESTRA), what="recordings"))
-    corpus = pretraining.cut(recordings, folder / "cut")
-    # The sound, wherever it lies.
-    wanted, code = dataclasses.replace(settings.pretrain, recordings=corpus.identity), code_of(_HEARS)
-    backbone = folder / f"backbone-{fingerprint.of(wanted, code)[:16]}"
+    recordings, backbone = folder / "recordings", folder / "backbone"
     if not backbone.is_dir():
-        result = pretraining.pretrain(
-            wanted, corpus, checkpoints=folder / "checkpoints", machine=_MACHINE, identity={"code": code}
-        )
+        recordings.mkdir(parents=True, exist_ok=True)
+        list(parallel.map_jobs(partial(play, folder=recordings), orchestra.plan(**ORCHESTRA), what="recordings"))
+        corpus = pretraining.cut(recordings, folder / "cut")
+        checkpoints = folder / "checkpoints"
+        result = pretraining.pretrain(settings.pretrain, corpus, checkpoints=checkpoints, machine=_MACHINE)
         with outputs.atomic_dir(backbone) as partial_folder:
-            save_mert(partial_folder, result.model.backbone, pretraining.card(wanted, corpus, result))
+            save_mert(partial_folder, result.model.backbone, pretraining.card(settings.pretrain, corpus, result))
     return backbone
 
 
@@ -95,14 +75,10 @@ class Run:
     seed: int
 
 
-def fine_tune(run: Run, settings: params.Params, folder: Path, basis: str) -> dict[str, float]:
-    """Validation ROC-AUC of the best epoch, and the scores on the test set; kept in a file.
-
-    `basis` is a checksum of the data and the code. A backbone is identified by its folder's name, a checksum.
-    """
-    start, wanted = Path(run.start).name, dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
-    depends_on = (dataclasses.replace(settings.model, backbone=start), wanted, settings.evaluate.label_threshold, basis)
-    kept = folder / f"{start}-{run.epochs}-{run.seed}-{fingerprint.of(*depends_on)[:16]}.json"
+def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, float]:
+    """Validation ROC-AUC of the best epoch, and the scores on the test set; kept in a file."""
+    wanted = dataclasses.replace(settings.train, seed=run.seed, epochs=run.epochs)
+    kept = folder / f"{Path(run.start).name}-{run.epochs}-{run.seed}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     model = partial(build, run, settings)
@@ -155,12 +131,9 @@ def main() -> None:
     ours = str(pretrained(settings, folder))
     starts = {"mel-cnn": "`mel-cnn`", "mert-tiny-random": "`mert-tiny-random`", ours: "`mert-tiny`, pre-trained"}
     runs = [Run(*one) for one in itertools.product(starts, EPOCHS, SEEDS)]
-    basis = fingerprint.of(fingerprint.of_files([MIXTURES]), fingerprint.of_files([TEST]), code_of(_SCORES))
-    found = {run: fine_tune(run, settings, folder, basis) for run in runs}
+    found = {run: fine_tune(run, settings, folder) for run in runs}
     text = f"Measured with `python -m benchmarks.pretraining` on {tables.machine()}.\n\n{table(found, starts)}"
-    print(text)
-    if not chosen.print_only:
-        tables.fill(DOCUMENT, "pretraining", text)
+    tables.report(DOCUMENT, "pretraining", text, chosen.print_only)
 
 
 if __name__ == "__main__":

@@ -80,9 +80,7 @@ def main() -> None:
     parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
     options = parser.parse_args()
     text = f"Measured with `python -m benchmarks.stretching` on one core of {tables.machine()}.\n\n{settings_table(20)}"
-    print(text)
-    if not options.print_only:
-        tables.fill(DOCUMENT, "stretching", text)
+    tables.report(DOCUMENT, "stretching", text, options.print_only)
 
 
 if __name__ == "__main__":

@@ -43,3 +43,10 @@ def fill(document: Path, name: str, text: str) -> None:
     if not pattern.search(before):
         raise ValueError(f"{document}: has no marks <!-- {name} --> and <!-- /{name} -->")
     document.write_text(pattern.sub(lambda marks: f"{marks[1]}\n{text}\n\n{marks[2]}", before), encoding="utf-8")
+
+
+def report(document: Path, name: str, text: str, print_only: bool) -> None:
+    """Print a text, and put it between the marks of a document."""
+    print(text)
+    if not print_only:
+        fill(document, name, text)

@@ -11,7 +11,6 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks import real, real_tables, solos
 from benchmarks.solos import BUILDING, ONCE, Solo
 from tarkib import params, tables
-from tarkib.errors import TarkibError
 from tarkib.recordings import finding
 from tarkib.runtime import project
 from tarkib.vocabulary import INSTRUMENTS
@@ -85,31 +84,12 @@ def test_solos_come_from_the_manifest(tmp_path):
     ]
 
 
-def test_a_manifest_that_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(TarkibError, match=r"manifest\.csv: cannot be read"):
-        solos.read(tmp_path)
-    manifest(tmp_path, [("raw/ney/a.wav", "ney")], ("file", "instruments"))
-    with pytest.raises(TarkibError, match=r"needs the columns .*performer"):
-        solos.read(tmp_path)
-    manifest(tmp_path, [("raw/oud/a.wav", "oud", "P", "1", "corpus")])
-    with pytest.raises(TarkibError, match=r"raw/oud/a\.wav: unknown instrument 'oud'"):
-        solos.read(tmp_path)
-
-
 def test_a_player_is_in_one_half_whatever_the_order():
     found = solos.halves(played())
     # A has as many recordings as B, but longer ones; C and D go where B does not play; E goes where there are fewer.
     players = {half: {solo.player for solo in some} for half, some in found.items()}
     assert players == {BUILDING: {"A", "C", "D"}, ONCE: {"B", "E"}}
     assert solos.halves(played()[::-1]) == found
-
-
-def test_own_recordings_are_the_longest_that_can_be_sliced():
-    some = [Solo(f"raw/ney/{i}.wav", "ney", "P", seconds) for i, seconds in enumerate((4.0, 9.0, 2.0, 9.0))]
-    some.append(Solo("raw/tar/0.wav", "tar", "Q", 2.9))
-    assert [solo.file for solo in solos.of_own(some, 2, 3.0)] == ["raw/ney/1.wav", "raw/ney/3.wav"]
-    assert len(solos.of_own(some, 9, 3.0)) == 3
-    assert solos.of_own(some, 0, 3.0) == []
 
 
 def test_clips_are_cut_from_the_start_and_keep_their_recording(tmp_path):
@@ -138,12 +118,6 @@ def test_figures_with_known_answers():
     assert found["roc_auc"].value == pytest.approx(2 / 3)
 
 
-def test_an_instrument_of_another_class_is_a_miss():
-    heard = np.zeros((1, 1, 10))
-    heard[0, 0, [NEY, INSTRUMENTS.index("avaz")]] = 0.5, 0.6
-    assert solos.Statistic(targets(NEY), heard)(np.ones((1, 1)))["top1"] == 0.0
-
-
 def test_figures_are_means_over_models():
     truth = targets(NEY, TAR)
     right, wrong = scores((0.9, 0.1), (0.1, 0.9)), scores((0.1, 0.9), (0.9, 0.1))
@@ -162,15 +136,6 @@ def test_intervals_draw_whole_recordings():
     many = [*map(str, range(20)), "c"]
     narrow = solos.score(truth, heard[np.newaxis], many, np.random.default_rng(1))["class_recall"]
     assert 0.2 < narrow.low[NEY] < 0.4 < 0.6 < narrow.high[NEY] < 0.8
-
-
-def test_an_instrument_of_one_recording_has_no_interval():
-    truth = targets(NEY, NEY, TAR, TAR)
-    heard = scores(*[(0.9, 0.1)] * 4)
-    found = solos.score(truth, heard[np.newaxis], ["a", "b", "c", "c"], np.random.default_rng(1))
-    for name in ("class_recall", "class_roc_auc"):
-        assert np.isnan(found[name].low[TAR])
-        assert not np.isnan(found[name].low[NEY])
 
 
 def test_confusion_tells_what_an_instrument_is_taken_for():
@@ -197,25 +162,6 @@ def test_settings_of_a_backbone_yield_to_overrides():
     )
     assert real.settings_for(before, "musicnn", [("model.finetune", "full")], 43).model.finetune == "full"
     assert before == content()
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ("data.raw", "cannot be set here"),
-        ("train.seed", "--seeds"),
-        ("train.epoch", "did you mean"),
-        ("x.y", "unknown"),
-    ],
-)
-def test_overrides_that_make_no_sense_are_refused(key, message):
-    with pytest.raises(TarkibError, match=message):
-        real.settings_for(content(), "mel-cnn", [(key, "1")], 42)
-
-
-def test_a_backbone_that_is_not_installed_has_a_row():
-    found = real_tables.summary([real_tables.Row("musicnn", reason="skipped: not installed")])
-    assert found.splitlines()[-1] == "| musicnn | – | – | – | – | – | skipped: not installed |"
 
 
 def test_the_tables_tell_the_figures():

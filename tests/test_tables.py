@@ -55,10 +55,12 @@ def test_a_broken_contract_is_refused_on_write(tmp_path, row):
 def test_how_a_table_differs_is_said_by_its_columns(path):
     with pytest.raises(TarkibError, match="is not a table of components"):
         tables.COMPONENTS.read(path)
-    edited = pq.read_table(path).to_pandas().drop(columns=["offset"]).assign(note="", size=1.0)
-    edited.to_parquet(path)
-    words = r"is not a table of mixtures: without: offset; unknown: note; of another type: .*size"
-    with pytest.raises(TarkibError, match=words):
+    whole = pq.read_table(path)
+    pq.write_table(whole.drop_columns("offset").append_column("note", [[""]]), path)
+    with pytest.raises(TarkibError, match=r"is not a table of mixtures of this version \(columns note, offset\)"):
+        tables.MIXTURES.read(path)
+    pq.write_table(whole.set_column(10, "size", [[1.0]]), path)
+    with pytest.raises(TarkibError, match="types or order of columns"):
         tables.MIXTURES.read(path)
 
 
@@ -79,14 +81,10 @@ def test_a_damaged_file_names_the_remedy(path, damage):
         tables.MIXTURES.read(path)
 
 
-@pytest.mark.parametrize("total", [1, 2, 7, 100, 2000])
-@pytest.mark.parametrize("count", [1, 2, 3, 12, 99])
+@pytest.mark.parametrize(("total", "count"), [(1, 3), (7, 1), (7, 3), (100, 99), (2000, 12)])
 def test_what_is_chosen_is_spread_from_the_first_to_the_last(total, count):
     chosen = tables.spread(range(total), count)
     assert len(chosen) == min(total, count)
-    assert chosen[0] == 0
+    assert (chosen[0], chosen[-1]) == (0, total - 1 if count > 1 else 0)
     steps = [b - a for a, b in itertools.pairwise(chosen)]
-    if len(chosen) > 1:
-        assert chosen[-1] == total - 1
-        assert min(steps) >= 1
-        assert max(steps) - min(steps) <= 1
+    assert not steps or 1 <= min(steps) <= max(steps) <= min(steps) + 1

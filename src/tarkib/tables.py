@@ -47,20 +47,12 @@ class Table:
         except (pa.ArrowException, OSError) as error:
             raise TarkibError(f"{path}: cannot be read ({' '.join(str(error).split())}); {_REMEDY}") from error
         if not table.schema.equals(self.schema):
-            problem = self._differences(table.schema)
-            raise TarkibError(f"{path}: is not a table of {self.name}: {problem}; {_REMEDY}")
+            columns = set(table.schema.names) ^ set(self.schema.names)
+            other = f"columns {some(sorted(columns))}" if columns else "types or order of columns"
+            raise TarkibError(f"{path}: is not a table of {self.name} of this version ({other}); {_REMEDY}")
         if nulls := self._columns_with_null(table):
             raise TarkibError(f"{path}: null in {', '.join(nulls)}; {_REMEDY}")
         return table.to_pylist()
-
-    def _differences(self, other: pa.Schema) -> str:
-        both = [name for name in self.schema.names if name in other.names]
-        columns = {
-            "without": [name for name in self.schema.names if name not in both],
-            "unknown": [name for name in other.names if name not in both],
-            "of another type": [name for name in both if not other.field(name).equals(self.schema.field(name))],
-        }
-        return "; ".join(f"{what}: {some(names)}" for what, names in columns.items() if names) or "another order"
 
     def _columns_with_null(self, table: pa.Table) -> list[str]:
         return [column.name for column in self.schema if not column.nullable and table[column.name].null_count]

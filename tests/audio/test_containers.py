@@ -216,11 +216,3 @@ def test_lost_pages_repeat_nothing_and_are_remarked_on(tmp_path, subtype):
     assert " s of its 20.00 s are missing" in remark
     end, before = sound.samples[-24_000:], sound.samples[:-24_000]
     assert np.abs(scipy.signal.correlate(before, end, "valid")).max() < 0.5 * (end @ end)
-
-
-@pytest.mark.parametrize("lengths", [(20_001, 77_777, 31_013), (65_521, 24_007, 50_023), (40_961, 40_959, 23_999)])
-def test_chains_of_any_length_are_whole(tmp_path, lengths):
-    """Lengths in seconds are rounded; samples are counted."""
-    parts = [write(tmp_path / "a.ogg", noise(n / 24_000, n)).read_bytes() for n in lengths]
-    (tmp_path / "chain.ogg").write_bytes(b"".join(parts))
-    assert audio.load(tmp_path / "chain.ogg").remarks == ()

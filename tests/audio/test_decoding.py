@@ -1,4 +1,3 @@
-import ctypes
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from tones import tone
 
 from tarkib import audio
 from tarkib.audio import ffmpeg
-from tarkib.audio.sndfile import quiet
 from tarkib.errors import TarkibError
 
 NOTES = b"my notes on the radif " * 50
@@ -83,9 +81,7 @@ def test_the_extra_brings_the_other_formats_too(tmp_path, monkeypatch):
     ("name", "content", "message"),
     [
         ("a.wav", b"", "the file is empty"),
-        *((f"a{suffix}", NOTES, "cannot be decoded") for suffix in (".mp3", ".flac", ".txt", ".m4a")),
-        # The message is libsndfile's for its own formats, even where FFmpeg was tried last.
-        ("a.wav", NOTES, "Format not recognised"),
+        *((f"a{suffix}", NOTES, "cannot be decoded") for suffix in (".wav", ".mp3", ".flac", ".txt", ".m4a")),
     ],
 )
 def test_files_without_sound_are_refused(tmp_path, name, content, message):
@@ -169,24 +165,6 @@ def test_plain_files_are_those_that_libsndfile_reads_as_they_are(tmp_path):
     assert audio.plain(tmp_path / "none.wav") is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries use another name")
-def test_output_of_c_code_does_not_reach_the_terminal(capfd):
-    library = ctypes.CDLL(None)
-    stream = ctypes.c_void_p.in_dll(library, "stderr")
-
-    def prints(text: bytes) -> None:
-        library.fputs(text, ctypes.c_void_p(stream.value))
-        library.fflush(None)
-
-    with quiet():
-        with quiet():
-            prints(b"inner")
-        prints(b"outer")
-        print("of Python", file=sys.stderr)
-    prints(b"after")
-    assert capfd.readouterr().err == "of Python\nafter"
-
-
 @pytest.mark.parametrize("channels", [(2, 1), (1, 2)])
 def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
     first = aac(tmp_path / "a.aac", np.stack([tone(24_000)] * channels[0]))
@@ -199,26 +177,11 @@ def test_channels_and_rate_that_change_inside_a_file(tmp_path, channels):
         assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
 
 
-def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatch):
-    for error in (ValueError("shapes"), TypeError("kind"), struct.error("size")):
-        monkeypatch.setattr(soundfile.SoundFile, "read", mock.Mock(side_effect=error))
-        refused(write(tmp_path / "a.wav", tone(24_000)), "cannot be decoded")
-
-
-def test_hundredths_that_a_decoder_drops_are_not_missing(tmp_path, monkeypatch):
-    path, read = write(tmp_path / "a.wav", tone(24_000)), soundfile.SoundFile.read
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **options: read(*args, **options)[11_000:])
-    assert audio.load(path).samples.size == 37_000
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **options: read(*args, **options)[13_000:])
-    refused(path, "cut short: its header promises 2.00 s, 1.46 s")
-
-
 def test_a_decoder_that_crashes_costs_its_file_alone(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     # WavPack: one block of silence at 44.1 kHz, whose content is no WavPack.
     head = struct.pack("<4sIHBBIIIII", b"wvpk", 88, 0x410, 0, 0, 44_100, 0, 44_100, 9 << 23 | 1, 0)
     path.write_bytes(head + bytes(64))
-    assert audio.seconds(path) == 1.0
     refused(path, "cannot be decoded")
     for name in ("_SERVE", "_ASK"):
         monkeypatch.setattr(ffmpeg, name, "import os; os.abort()")
@@ -234,7 +197,7 @@ def test_ffmpeg_decodes_in_blocks_and_in_another_process_the_same(tmp_path, monk
     assert len(blocks) >= 3
     expected = np.concatenate(blocks)
     assert audio.rms(expected[120 * 24_000 : 129 * 24_000]) > 0.05
-    monkeypatch.setattr(ffmpeg, "_wavpack_head", lambda _: b"wvpk".ljust(32))
+    monkeypatch.setattr(ffmpeg, "_is_safe", lambda _: False)
     np.testing.assert_array_equal(audio.load(path).samples, expected)
 
 

@@ -166,11 +166,3 @@ def test_the_decoders_warnings_do_not_reach_the_terminal(tmp_path, capfd):
                 read(tmp_path / name)
     output = capfd.readouterr()
     assert output.out + output.err == ""
-
-
-def test_frames_too_small_for_a_count_are_sound(tmp_path):
-    """Frames of 24 bytes, in which a word of the next one is where an Info frame would have it."""
-    frame = bytes((0xFF, 0xF3, 0x14, 0xC4)) + bytes(20)
-    assert mpeg._frame(frame[:4]).size == 24
-    frames = [frame[:12] + b"VBRI" + frame[16:] if k % 3 == 0 else frame for k in range(300)]
-    check(tmp_path / "a.mp3", b"".join(frames), 300 * 576 / 24_000)

@@ -15,11 +15,6 @@ def test_levels_are_about_the_mean():
     assert audio.rms(noise(5) + np.float32(0.5)) == pytest.approx(audio.rms(noise(5)), rel=1e-4)
 
 
-def test_fit():
-    np.testing.assert_array_equal(audio.fit(np.ones(3), 5), [1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(audio.fit(np.arange(5), 3), [0, 1, 2])
-
-
 @pytest.mark.parametrize(("bits", "subtype"), [(16, "FLOAT"), (24, "DOUBLE"), (32, "FLOAT")])
 def test_floats_in_the_scale_of_integers_are_scaled_back_with_a_remark(tmp_path, bits, subtype):
     whole = np.rint(tone(24_000, 7.0).astype(np.float64) * 2 * (2 ** (bits - 1) - 129))

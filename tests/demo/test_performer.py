@@ -99,24 +99,6 @@ def test_strings_die_away_and_the_blown_and_bowed_are_noisy_between_their_harmon
     assert min(noises["ney"], noises["kamancheh"]) > max(noises["piano"], noises["santur"]) + 10
 
 
-@pytest.mark.parametrize("instrument", ["ney", "kamancheh", "violin", "avaz", "tar"])
-def test_a_solo_dwells_on_its_scale(instrument):
-    shares = []
-    for seed in (1, 2):
-        performer = draw_performer(np.random.default_rng(seed), instrument)
-        tonic = performer.draw_tonic(np.random.default_rng(seed))
-        tune = compose(np.random.default_rng(seed), "segah", tonic, 12.0, 70.0)
-        sound = perform(np.random.default_rng(seed), performer, tune)
-        f0 = librosa.yin(sound, fmin=100, fmax=1500, sr=SAMPLE_RATE, frame_length=2048, hop_length=512)
-        loud = librosa.feature.rms(y=sound, frame_length=2048, hop_length=512)[0]
-        steady = (loud > 0.3 * np.median(loud)) & (np.abs(np.gradient(np.log2(f0))) * 1200 < 20)
-        cents = 1200 * np.log2(f0[steady] / tonic)
-        away = np.abs((cents[:, None] - np.array(SCALES["segah"]) + 600) % 1200 - 600).min(axis=1)
-        shares.append(np.mean(away < 35))
-    # By chance 7 windows of 70 cents hold 41 %.
-    assert np.mean(shares) > 0.7
-
-
 @pytest.mark.parametrize("instrument", sorted(PERCUSSION))
 @pytest.mark.parametrize("bpm", [72.0, 104.0, 155.0])
 def test_drums_keep_the_tempo(instrument, bpm):
@@ -137,17 +119,6 @@ def test_drums_keep_the_tempo(instrument, bpm):
     assert again > 0.5 * correlation[best]
 
 
-def test_only_the_daf_has_rings():
-    def heights(instrument, seed):
-        tune = compose(np.random.default_rng(4), "shur", 220.0, 8.0, 90.0)
-        sound = perform(np.random.default_rng(6), draw_performer(np.random.default_rng(seed), instrument), tune)
-        hz, power = spectrum(sound)
-        return 10 * np.log10(power[hz > 5500].sum() / power.sum())
-
-    dafs, tonbaks = ([heights(name, seed) for seed in range(5)] for name in ("daf", "tonbak"))
-    assert np.median(dafs) > np.median(tonbaks) + 6
-
-
 @pytest.mark.parametrize("instrument", INSTRUMENTS)
 def test_performers_differ_more_than_their_performances_of_the_same(instrument):
     scale = [Stroke(0.05 + 0.5 * i, 0.45, 220.0 * 2 ** (c / 1200), 0.7) for i, c in enumerate(SCALES["shur"])]
@@ -166,15 +137,6 @@ def test_performers_differ_more_than_their_performances_of_the_same(instrument):
     others = [np.abs(colours[i, 0] - colours[j, 1]).mean() for i in range(4) for j in range(4) if i != j]
     assert np.mean(others) > 2 * same
     assert min(others) > 1.0
-
-
-def test_pianos_stand_on_their_own_keys():
-    piano = draw_performer(np.random.default_rng(0), "piano")
-    tonic = piano.draw_tonic(np.random.default_rng(1))
-    keys = 12 * np.log2(tonic / piano.player.reference_hz)
-    assert keys == pytest.approx(round(keys), abs=1e-9)
-    ney = draw_performer(np.random.default_rng(0), "ney")
-    assert ney.nearest_tonic(251.7) == 251.7
 
 
 def test_a_part_rests_outside_its_spans():

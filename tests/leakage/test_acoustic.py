@@ -79,19 +79,3 @@ def test_other_sound_does_not_match(recordings, clips):
     others = [melody(5, seed) for seed in range(100, 115)]
     assert acoustic.find([slower, smeared, silence, *others], [*clips, silence]) == []
     assert acoustic.find([], clips) == acoustic.find([piece], []) == []
-
-
-def test_correlation_rejects_candidates(recordings, clips, monkeypatch):
-    """With a low threshold for candidates, the matches are the same."""
-    monkeypatch.setattr(acoustic, "_ALIKE", 0.02)
-    matches = acoustic.find([recordings[1][3 * SECOND : 8 * SECOND], melody(5, 100)], clips)
-    assert [match.excerpt for match in matches] == [0]
-    assert matches[0].clip in (5, 6)
-
-
-def test_blocks_do_not_matter(recordings, clips, monkeypatch):
-    excerpts = [sound[SECOND : 6 * SECOND] for sound in recordings]
-    whole = acoustic.find(excerpts, clips)
-    assert len(whole) == 4
-    monkeypatch.setattr(acoustic, "_CLIPS_AT_ONCE", 3)
-    assert acoustic.find(excerpts, clips) == whole

@@ -119,13 +119,6 @@ def test_the_strongest_evidence_is_reported_and_written(trained, compared, split
     assert written == {"excerpts": 3, "same_bytes": 1, "same_sound": 1, "same_name": 1}
 
 
-def test_a_warning_counts_excerpts_and_names_the_first():
-    found = [Match(f"copy {k:02d}", "a.flac", "train", "bytes") for k in range(13)]
-    (warning,) = matches.warnings(found)
-    assert "(13): copy 00 = a.flac (train), " in warning
-    assert "copy 09 = a.flac (train) and 3 more; " in warning
-
-
 @pytest.mark.parametrize("damaged", ["slices.parquet", "recordings.parquet", "shard-00000.tar"])
 def test_damaged_slices_are_an_error_that_names_the_file(trained, tmp_path, damaged):
     folder = shutil.copytree(trained / "slices", tmp_path / "slices")

@@ -61,19 +61,6 @@ def test_hamnava_is_scored_as_it_is(project):
     assert all(note in printed for note in written["notes"])
 
 
-def test_one_clip_has_figures_without_intervals(project):
-    (project / TABLE).write_text(f"{HAMNAVA}1, easy, 1, 0, 0, 0, 0, 0, 0, 0, 1\n")
-    write(project / "data/test/1.mp3", noise(5, 1), format="MP3")
-    assert "1 clip of 1 recording; with one recording there is nothing to resample" in (
-        run_stage(project, "evaluate").stdout
-    )
-    figures = details(project)["figures"]
-    assert 0 <= figures["accuracy"]["value"] <= 1
-    assert {figure[end] for figure in figures.values() for end in ("low", "high")} == {None}
-    written = json.loads((project / "metrics/metrics.json").read_text())
-    assert (written["clips"], written["classes"], written["roc_auc"]) == (1, 0, None)
-
-
 def test_thresholds_are_the_best_of_the_validation_mixtures(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "project")
     for stage in ("train", "evaluate"):

@@ -8,9 +8,7 @@ import pytest
 from small_classifier import write_classifier
 
 from tarkib import tables
-from tarkib.cli import main
 from tarkib.evaluation import report
-from tarkib.pretraining import corpus
 
 from .conftest import Checkout, bring_recordings, checksums, run_stage, set_parameters
 
@@ -43,15 +41,6 @@ def test_the_stages_read_what_dvc_keeps_behind_links(linked, recordings):
     assert {row["sample_id"] for row in report.PREDICTIONS.read(linked / "data/predictions.parquet")} == {
         path.stem for path in (recordings / "test").rglob("*.flac")
     }
-
-
-def test_commands_and_pre_training_read_them_too(linked, tmp_path, capsys):
-    entries = corpus.find(linked / "data/raw")
-    assert entries
-    assert not any(entry.problem for entry in entries)
-    call = ["predict", str(linked / "data/test"), "--model", str(linked / "models/classifier"), "--hop", "5"]
-    assert main([*call, "--out", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(list((linked / "data/test").rglob("*.flac")))
 
 
 def test_odd_names_end_no_stage_and_reach_the_terminal_escaped(recordings, tmp_path):

@@ -95,28 +95,6 @@ def test_a_killed_stage_leaves_nothing_half_and_then_gives_the_same_bytes(finish
     assert not list(folder.rglob("*.partial"))
 
 
-def test_a_killed_demo_leaves_nothing_half(tmp_path):
-    small = """
-import stages.demo
-from tarkib.demo import orchestra
-plan = orchestra.plan
-orchestra.plan = lambda *args: plan(5, 2, 2, dastgahs=("shur",), instruments=("tar", "daf"), seconds=(5.0, 6.0))
-"""
-    deadly = DEADLY.format(target="tarkib.demo.orchestra.make", call=4)
-    made = []
-    for name in ("killed", "undisturbed"):
-        folder = tmp_path / name
-        folder.mkdir()
-        set_parameters(folder)
-        if name == "killed":
-            assert run_python(folder, f"{small}{deadly}stages.demo.main()").returncode == -signal.SIGKILL
-            assert not (folder / "data/demo").exists()
-        assert run_python(folder, f"{small}stages.demo.main()").returncode == 0
-        made.append(checksums(folder, "data"))
-    assert made[0] == made[1]
-    assert {"data/demo/truth.csv", "data/demo/raw/recordings.csv", "data/demo/test/labels.csv"} <= set(made[0])
-
-
 def test_annotating_again_analyses_no_recording_again(finished, project):
     """The analyses are cached outside the outputs that DVC deletes."""
     folder = project(*OUTPUTS["annotate"])

@@ -79,23 +79,6 @@ def test_unusable_recordings_are_named_and_skipped(tmp_path):
     assert cut(root, tmp_path / "cache").skipped == corpus.skipped
 
 
-def test_links_are_followed_and_odd_names_are_named(tmp_path):
-    root = tmp_path / "in"
-    write(root / "a.flac", melody(6.0, 1))
-    write(tmp_path / "archive/b.flac", melody(6.0, 2))
-    (root / "linked").symlink_to(tmp_path / "archive")
-    (root / "linked/loop").symlink_to(root)
-    (root / os.fsdecode(b"caf\xe9.flac")).write_bytes((root / "a.flac").read_bytes())
-    os.mkfifo(root / "pipe.wav")
-    corpus = cut(root, tmp_path / "cache")
-    assert len(corpus.lengths) == 2
-    assert corpus.skipped == [
-        "caf\\xe9.flac: its name is not UTF-8 text; rename it; skipped",
-        "linked/loop: leads to the folder .; no folder is read twice; skipped",
-        "pipe.wav: is not a regular file (a FIFO); skipped",
-    ]
-
-
 def test_no_usable_recording_is_an_error(tmp_path):
     with pytest.raises(TarkibError, match=r"nowhere: no such folder; .*pretrain\.recordings"):
         cut(tmp_path / "nowhere", tmp_path / "cache")
@@ -122,34 +105,6 @@ def test_recordings_are_cut_once_and_again_when_they_change(tmp_path, monkeypatc
     assert second.identity != first.identity
     (root / "a.flac").rename(root / "b.flac")
     assert cut(root, tmp_path / "cache").identity != second.identity
-
-
-def test_two_concurrent_cuts_give_one_whole_corpus(recordings, corpus, tmp_path, monkeypatch):
-    groups, calls, both = clips.grouped, [], threading.Barrier(2)
-
-    def meet(*arguments):
-        calls.append(arguments)
-        # Waits for the other thread, which must not come.
-        with suppress(threading.BrokenBarrierError):
-            both.wait(0.5)
-        return groups(*arguments)
-
-    monkeypatch.setattr(clips, "grouped", meet)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: cut(recordings, tmp_path / "cache"), range(2))
-    assert len(calls) == 1
-    assert first.identity == second.identity == corpus.identity
-    assert [path.name for path in (tmp_path / "cache").glob("[!.]*")] == [first.identity]
-    assert first.skipped == []
-    for number in range(len(corpus.lengths)):
-        expected = corpus.read(number, CLIP_SAMPLES)
-        assert np.array_equal(first.read(number, CLIP_SAMPLES), expected)
-        assert np.array_equal(second.read(number, CLIP_SAMPLES), expected)
-
-
-def test_a_corpus_can_be_sent_to_other_processes(corpus):
-    before = corpus.read(2, 1_000)
-    assert np.array_equal(pickle.loads(pickle.dumps(corpus)).read(2, 1_000), before)
 
 
 def excerpts(corpus: Corpus, count: int | None = 40, **changed: object) -> Excerpts:
@@ -218,11 +173,3 @@ def test_recordings_held_out_are_others(corpus):
     assert sorted([*learn_from, *held_out]) == [0, 1, 2, 3]
     assert len(held_out) == 1
     assert {int(split(corpus, seed)[1][0]) for seed in range(20)} == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95, 1.0])
-def test_depth_is_the_distance_to_the_nearest_visible_frame(share):
-    mask = np.random.default_rng(3).random(60) < share
-    visible = np.flatnonzero(~mask)
-    expected = [min(abs(visible - t)) if visible.size else 60 for t in range(60)]
-    assert depths(mask).tolist() == expected

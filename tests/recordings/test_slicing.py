@@ -153,17 +153,6 @@ def test_a_recording_that_is_damaged_at_its_end_leaves_nothing_in_the_shard(tmp_
         assert [name.removesuffix(".flac") for name in shard.getnames()] == [row["slice_id"] for row in slices]
 
 
-def test_all_remarks_on_a_recording_are_in_one_reason(tmp_path, sliced):
-    sound = noise(10, 1, 8_000)
-    write(tmp_path / "raw/ney/a.wav", np.stack([sound, -sound], axis=1), 8_000)
-    (row,), slices = sliced()
-    assert row["reason"] == (
-        "used, but its channels are in opposite phase and cancel each other; the louder one was taken; "
-        "at 8000 Hz it holds nothing above 4000 Hz"
-    )
-    assert [row["rms_dbfs"] for row in slices] == pytest.approx([-20, -20], abs=1)
-
-
 def test_an_exception_of_a_decoder_costs_its_recording_alone(tmp_path, sliced, monkeypatch):
     def raises(*_: object) -> None:
         raise ValueError("arrays of other shapes")
@@ -189,36 +178,6 @@ def filled(tmp_path, params):
         return slicing.gather(recordings, map(slicing.slice_recordings, jobs))
 
     return slice_all
-
-
-def test_an_orchestra_completes_recordings(tmp_path, filled):
-    """Of two files with one path, each is read from its own folder."""
-    write(tmp_path / "raw/ney/a.wav", noise(6, 1))
-    write(tmp_path / "raw/daf/silent.wav", np.zeros(200_000, np.float32))
-    write(tmp_path / "raw/x/tar.wav", noise(6, 6))
-    (tmp_path / "raw/recordings.csv").write_text("path,instrument\nx/tar.wav,tar\n")
-    for seed, name in enumerate(("ney/a", "daf/b", "santur/c", "avaz/d", "x/tar"), 2):
-        write(tmp_path / f"demo/{name}.wav", noise(11, seed))
-    (tmp_path / "demo/recordings.csv").write_text("path,instrument\nx/tar.wav,setar\n")
-    rows, slices = filled()
-    assert [(row["origin"], row["path"], row["status"], row["seconds"]) for row in rows] == [
-        ("own", "daf/silent.wav", "rejected", pytest.approx(8.333, abs=1e-3)),
-        ("own", "ney/a.wav", "ok", 6.0),
-        ("own", "x/tar.wav", "ok", 6.0),
-        ("demo", "avaz/d.wav", "ok", 11.0),
-        ("demo", "santur/c.wav", "ok", 11.0),
-        ("demo", "x/tar.wav", "ok", 11.0),
-    ]
-    assert {(row["instrument"], row["origin"]) for row in slices} == {
-        ("ney", "own"),
-        ("tar", "own"),
-        ("santur", "demo"),
-        ("setar", "demo"),
-        ("avaz", "demo"),
-    }
-    lines = slicing.summary(rows, slices)
-    assert lines[1] == "3 instruments without recordings, from the synthetic orchestra: santur, setar, avaz"
-    assert lines[2].startswith("no recordings for train, so left out of the mixing: kamancheh, daf")
 
 
 def test_an_orchestra_does_not_stand_in_for_a_folder_of_unusable_recordings(tmp_path, filled):

@@ -1,7 +1,5 @@
 import codecs
-import os
 
-import numpy as np
 import pytest
 
 from tarkib.errors import TarkibError
@@ -50,8 +48,8 @@ def test_a_missing_file_and_a_blank_one_have_no_heading(tmp_path):
 
 
 def test_a_cell_may_be_long_and_hold_lines(tmp_path):
-    rows = sheet(tmp_path, b'path,note\na,"one\ntwo"\n\nb,' + b"x" * 200_000 + b"\n").rows
-    assert [(line, [len(cell) for cell in cells]) for line, cells in rows] == [(3, [1, 7]), (5, [1, 200_000])]
+    rows = sheet(tmp_path, b'path,note\na,"one\ntwo"\n\nb,' + b"x" * 100_000 + b"\n").rows
+    assert [(line, [len(cell) for cell in cells]) for line, cells in rows] == [(3, [1, 7]), (5, [1, 100_000])]
 
 
 @pytest.mark.parametrize(
@@ -60,42 +58,14 @@ def test_a_cell_may_be_long_and_hold_lines(tmp_path):
         ("path,performer\na,Käse\n".encode("latin-1"), r"line 2: not UTF-8 text \(byte 18 is 0xe4\); save it as CSV"),
         ("path\n“tar”\n".encode("cp1252"), "not UTF-8 text"),
         (PERSIAN.encode("utf-16") + b"x", "not UTF-16-LE text"),
-        ("path\nney\n".encode("utf-16-le"), "holds characters of value 0"),
         (b"path,performer\na,b\nc\n", "line 3: 1 value where the heading has 2 columns"),
         (b"path,performer\na,b,c\n", "line 2: 3 values where the heading has 2 columns"),
         (b"path,Performer,performer\na,b,c\n", "line 1: column performer is there more than once"),
         (b'path\n"a"b\n', "line 2: not valid CSV"),
-        (b"path\n" + b"\n" * 2**24, "16 MiB; a table of at most 16 MiB is read"),
+        (b"path\n" + b"x" * 2**20, "line 2: not valid CSV"),
     ],
-    ids=range(9),
+    ids=range(8),
 )
 def test_an_error_names_the_line(tmp_path, content, message):
     with pytest.raises(TarkibError, match=f"table.csv.*{message}"):
         sheet(tmp_path, content)
-
-
-def test_special_files_are_refused_and_never_opened(tmp_path):
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to(tmp_path / "gone.csv")
-    place = "is a folder or a pipe where a CSV file belongs"
-    for name, message in (("folder", place), ("pipe", place), ("link", r"a link to .*gone\.csv, which is not there")):
-        with pytest.raises(TarkibError, match=f"{name}: {message}"):
-            spreadsheets.read(tmp_path / name)
-
-
-def test_any_bytes_are_a_table_or_an_error(tmp_path):
-    rng = np.random.default_rng(0)
-    parts = b'\xff\xfe|\xef\xbb\xbf|\0|"|,|;|\n|\r|\xe4|\xe9|path|\xd8\xb4'.split(b"|")
-    tables = 0
-    for _ in range(400):
-        content = b"".join(parts[k] for k in rng.integers(len(parts), size=rng.integers(1, 12)))
-        try:
-            table = sheet(tmp_path, content)
-        except TarkibError:
-            continue
-        tables += 1
-        stored = spreadsheets.decode(tmp_path, content)
-        assert stored.mark + stored.text.encode(stored.codec) == content
-        assert all(len(cells) == len(table.heading) for _, cells in table.rows)
-    assert 30 < tables < 370

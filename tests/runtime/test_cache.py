@@ -1,8 +1,6 @@
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -76,34 +74,3 @@ def test_where_nothing_can_be_written_the_result_still_comes(tmp_path):
     cache = Cache(tmp_path / "file")
     assert same(cache.get_or_make(KEY, lambda: ARRAYS))
     assert str(tmp_path / "file") in cache.problem
-
-
-def put_often(folder: Path) -> bool:
-    cache = Cache(folder)
-    for _ in range(30):
-        cache.put(KEY, ARRAYS)
-        if cache.problem or not same(cache.get(KEY)):
-            return False
-    return True
-
-
-def test_many_may_write_and_read_one_entry_at_once(tmp_path):
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        assert all(pool.map(put_often, [tmp_path] * 2))
-    assert files(tmp_path) == [f"{KEY}.npz"]
-
-
-def test_a_killed_writer_leaves_no_entry_and_the_next_one_deletes_what_it_left(tmp_path):
-    code = f"""
-import os, signal
-from tarkib.runtime.cache import Cache, Path
-os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-Cache(Path({str(tmp_path)!r})).put({KEY!r}, {{"one": range(10)}})
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    assert len(list(tmp_path.rglob("*.partial"))) == 1
-    cache = Cache(tmp_path)
-    assert cache.get(KEY) is None
-    cache.put(KEY, ARRAYS)
-    assert same(cache.get(KEY))
-    assert files(tmp_path) == [f"{KEY}.npz"]

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tarkib.runtime import outputs
-from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir, atomic_file
 
 WITHIN_S = 60.0  # what is waited for comes in milliseconds
@@ -121,27 +120,6 @@ def test_a_second_writer_waits_with_a_line(tmp_path, capsys, kind):
     assert [len(names) for names in others] == [int(kind is atomic_dir)]
     assert content(target) == ["second"]
     assert [p.name for p in tmp_path.iterdir()] == ["slices"]
-
-
-def test_a_lock_that_is_deleted_keeps_out_all_the_same(tmp_path):
-    """Of many writers never two are inside together, though each deletes the lock that the others wait for."""
-    path, inside, most = tmp_path / "lock", [], []
-
-    def enter() -> None:
-        for _ in range(50):
-            with file_lock(path):
-                inside.append(1)
-                most.append(len(inside))
-                os.sched_yield()
-                inside.pop()
-
-    threads = [threading.Thread(target=enter) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WITHIN_S)
-    assert most == [1] * 400
-    assert not path.exists()
 
 
 def test_without_locks_nobody_is_kept_out_and_no_partial_is_shared(tmp_path, monkeypatch, capsys):

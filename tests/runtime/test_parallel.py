@@ -70,15 +70,10 @@ def fill_the_disk(_: int) -> None:
     raise OSError(28, "No space left on device", "shard-00000.tar")
 
 
-def die(number: int, marker: Path | None = None) -> int:
-    """Kill the process that does job 1; with a marker, whose file is made then, the first time only."""
+def die(number: int) -> int:
+    """Kill the process that does job 1."""
     if number == 1:
-        try:
-            if marker:
-                marker.open("x").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        except FileExistsError:
-            pass
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -104,33 +99,10 @@ def test_a_killed_worker_is_an_error_and_does_not_hang(mapped, engine, times):
         mapped(engine, 2, die, range(4))
 
 
-@on_cluster
-def test_a_cluster_tries_a_job_again_whose_worker_was_killed(mapped, tmp_path):
-    assert mapped("ray", 2, partial(die, marker=tmp_path / "died"), range(4)) == [0, 1, 2, 3]
-    assert (tmp_path / "died").exists()
-
-
 def meet(number: int, fifo: Path) -> int:
     """End only once the other job has begun: opening either end of a fifo waits for the other."""
     os.close(os.open(fifo, os.O_RDONLY if number else os.O_WRONLY))
     return number
-
-
-def alone(number: int, folder: Path) -> int:
-    """End with an error if the folder shows that another job is at work."""
-    (folder / "busy").mkdir()
-    for _ in range(2_000):
-        os.listdir(folder)
-    (folder / "busy").rmdir()
-    return number
-
-
-@on_cluster
-def test_a_cluster_does_as_many_jobs_at_once_as_it_may(mapped, tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    for workers in (2, None):
-        assert mapped("ray", workers, partial(meet, fifo=tmp_path / "fifo"), range(2)) == [0, 1]
-    assert mapped("ray", 1, partial(alone, folder=tmp_path), range(8)) == list(range(8))
 
 
 def stop_late(number: int, folder: Path) -> None:
@@ -187,21 +159,6 @@ def test_a_node_without_the_projects_folder_is_an_error(cluster, mapped, tmp_pat
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(TarkibError, match=r"project: No such file or directory on .*the project's folder at the same"):
         mapped("ray", 1, remove, [Path.cwd(), Path.cwd()])
-
-
-@on_cluster
-def test_a_cluster_that_was_there_stays_and_so_does_a_connection(cluster, mapped):
-    import ray
-
-    mapped("ray", 1, square, [0])
-    assert ray.is_initialized()
-    ray.shutdown()
-    try:
-        mapped("ray", 1, square, [0])
-        assert not ray.is_initialized()
-        assert cluster.remaining_processes_alive()
-    finally:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
 
 
 OWN_CLUSTER = """

@@ -171,7 +171,7 @@ class Labels:
         into a DVC cache, whose files other versions share, is replaced.
         """
         content = spreadsheets.content(self.path) or b""
-        text = spreadsheets.decode(self.path, content).text
+        text = spreadsheets.decode(self.path, content)
         start, delimiter = spreadsheets.layout(text)
         line_end = "\r\n" if "\r\n" in text else "\n"
         table = io.StringIO(f"{text[:start]}{line_end}" if start else "", newline="")

@@ -221,12 +221,7 @@ def _layout(path: Path) -> Layout | None:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """A decoder's message, without the path; libsndfile's for its own formats, even where FFmpeg was tried last."""
-    if not isinstance(error, soundfile.LibsndfileError) and path.suffix.lower() in LIBSNDFILE_SUFFIXES:
-        try:
-            sndfile.info(path)
-        except soundfile.LibsndfileError as first:
-            error = first
+    """A decoder's message, without the path."""
     reason = str(getattr(error, "error_string", error)).replace(f" {path}", "").rstrip(".")
     # libsndfile's message for text that is called .mp3.
     return "not a sound file" if "does not exist" in reason else reason

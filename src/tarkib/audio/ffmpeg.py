@@ -22,7 +22,6 @@ SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4", ".mka", ".mkv", ".webm", "
 """Endings, in lower case, of files that only FFmpeg reads; of a video it reads the sound."""
 
 _GUESSED = frozenset({"aac", "mp3", "ac3", "eac3", "dts"})  # no header: FFmpeg guesses the length from the file's size
-_WAVPACK_KHZ = (6, 8, 9.6, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 64, 88.2, 96, 192)
 _ASK = "import sys; from tarkib.audio import ffmpeg; print(*ffmpeg.length(sys.argv[1]))"
 _SERVE = "import sys; from tarkib.audio import ffmpeg; ffmpeg.serve(sys.argv[1], int(sys.argv[2]))"
 
@@ -37,10 +36,6 @@ def is_installed() -> bool:
 
 def seconds(path: Path) -> tuple[float, bool]:
     """Length of a file, 0 where it is not known, and whether its header gives it. Raises RuntimeError."""
-    if head := _wavpack_head(path):
-        samples, rate = int.from_bytes(head[12:16], "little"), int.from_bytes(head[24:28], "little") >> 23 & 15
-        is_known = samples < 0xFFFFFFFF and rate < len(_WAVPACK_KHZ)
-        return (samples / (1_000 * _WAVPACK_KHZ[rate]), True) if is_known else (0.0, False)
     if _is_safe(path):
         return length(path)
     with _child(_ASK, path, stdout=subprocess.PIPE) as child:
@@ -65,7 +60,8 @@ def blocks(path: Path, most: int) -> Iterator[Block]:
 
 
 def _is_safe(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not _wavpack_head(path)
+    with path.open("rb") as file:
+        return path.suffix.lower() in SUFFIXES and file.read(4) != b"wvpk"
 
 
 def _child(code: str, *arguments: object, stdout: int) -> subprocess.Popen[bytes]:
@@ -120,13 +116,6 @@ def _decoded(path: Path, most: int) -> Iterator[Block]:
         count += frame.shape[1]
     if frames:
         yield form[0], np.concatenate(frames, axis=1).T
-
-
-def _wavpack_head(path: Path) -> bytes:
-    """The head of a WavPack file; nothing of another."""
-    with path.open("rb") as file:
-        head = file.read(32)
-    return head if head.startswith(b"wvpk") and len(head) == 32 else b""
 
 
 def _library(path: Path) -> ModuleType:

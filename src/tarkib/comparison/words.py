@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-import jinja2
-
 from tarkib.comparison.analysis import HEADLINE, Comparison, Mean
 from tarkib.comparison.experiments import DONE, Experiment
 from tarkib.comparison.significance import Interval
 from tarkib.evaluation.report import FEW_RECORDINGS
+from tarkib.runtime import pages
 from tarkib.runtime.pages import number
 from tarkib.runtime.text import counted
 
@@ -114,9 +113,7 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
         headline = [f"No mode has a seed in common with {reference}: nothing can be compared."]
     elif not headline:
         headline = [f"No mode is shown to differ from {reference}."]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tarkib.comparison", "."), trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = pages.environment("tarkib.comparison", is_html=False)
     numbers = {mode: len(seeds) for mode, seeds in comparison.seeds.items()}
     environment.filters.update(counted=counted, listed=listed, value=value)
     caveats = environment.get_template("caveats.txt").render(

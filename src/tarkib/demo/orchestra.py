@@ -13,7 +13,6 @@ Every file depends on the seed and its own place alone, so that any number of wo
 bytes, and a larger orchestra holds the smaller one.
 """
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import soundfile
 
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
@@ -43,7 +43,7 @@ _OPENING = {"piano": 0.1}
 _USUAL_OPENING = 0.2
 """Chance that a metred solo opens in free rhythm."""
 
-_TRUTH = ("path", "instrument", "performer", "dastgah", "tonic_hz", "bpm", "free_until_s")
+_TRUTH = ["path", "instrument", "performer", "dastgah", "tonic_hz", "bpm", "free_until_s"]
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,13 @@ def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
     solos = sorted((row for row in rows if "path" in row), key=lambda row: row["path"])
     labels = sorted((row for row in rows if "sample_id" in row), key=lambda row: row["sample_id"])
     recordings = [{"path": row["path"].removeprefix("raw/"), "performer": row["performer"]} for row in solos]
-    _write_csv(folder / "raw" / "recordings.csv", ("path", "performer"), recordings)
-    _write_csv(folder / "truth.csv", _TRUTH, solos)
-    _write_csv(folder / "test" / "labels.csv", ("sample_id", "recording", *INSTRUMENTS), labels)
+    for path, columns, table in (
+        ("raw/recordings.csv", ["path", "performer"], recordings),
+        ("truth.csv", _TRUTH, solos),
+        ("test/labels.csv", ["sample_id", "recording", *INSTRUMENTS], labels),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(table, columns=columns).to_csv(folder / path, index=False, lineterminator="\n")
     files = [*(row["path"] for row in solos), *(f"test/{row['sample_id']}.flac" for row in labels)]
     if missing := [file for file in files if not (folder / file).is_file()]:
         raise TarkibError(
@@ -201,11 +205,3 @@ def _write(path: Path, sound: np.ndarray) -> None:
     flac = io.BytesIO()
     soundfile.write(flac, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     path.write_bytes(flac.getvalue())
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -77,8 +77,8 @@ def ring(
         blocks = -(-length // block)
         pole = np.exp((2j * np.pi * hz[group] - np.log(1000) / t60[group]) / SAMPLE_RATE)
         first = amplitude[group] * np.exp(1j * phase[group])
-        inside = _powers(pole, block)
-        across = _powers(pole**block, blocks) * first[:, None]
+        inside = np.vander(pole, block, increasing=True)
+        across = np.vander(pole**block, blocks, increasing=True) * first[:, None]
         # Im(across * inside) as one real product.
         left = np.concatenate([across.imag, across.real])
         right = np.concatenate([inside.real, inside.imag])
@@ -87,19 +87,6 @@ def ring(
     if len(note) == limit and fade:
         note[-fade:] *= np.linspace(1, 0, fade)
     out[start : start + len(note)] += note
-
-
-def _powers(base: np.ndarray, count: int) -> np.ndarray:
-    """base^0 … base^(count-1), shape (k, count), by doubling: far cheaper than as many exponentials."""
-    table = np.ones((len(base), count), dtype=np.complex128)
-    done = 1
-    step = base.copy()
-    while done < count:
-        more = min(done, count - done)
-        table[:, done : done + more] = table[:, :more] * step[:, None]
-        done += more
-        step = step * step
-    return table
 
 
 def resonances(hz: np.ndarray, centres: np.ndarray, widths: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -134,10 +121,7 @@ def minimum_phase(magnitude: np.ndarray) -> np.ndarray:
 
 def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`sound` through `response`, cut to the length of `sound`."""
-    if len(response) <= BODY_TAPS:
-        return signal.oaconvolve(sound, response)[: len(sound)]
-    size = fft.next_fast_len(len(sound) + len(response) - 1, real=True)
-    return fft.irfft(fft.rfft(sound, size) * fft.rfft(response, size), size)[: len(sound)]
+    return signal.oaconvolve(sound, response)[: len(sound)]
 
 
 def wavetables(harmonics: np.ndarray) -> np.ndarray:
@@ -200,17 +184,9 @@ def shaped(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray
 
     `gains` has shape (frames, frame // 2 + 1): one response every `frame` / 2 samples.
     """
-    hop = frame // 2
-    count = len(gains)
     window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame)
-    padded = np.zeros((count + 1) * hop)
-    padded[hop : hop + len(sound)] = sound[: count * hop]
-    frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop] * window
-    frames = fft.irfft(fft.rfft(frames, axis=1) * gains, axis=1) * window
-    out = np.zeros((count + 1, hop))
-    out[:-1] += frames[:, :hop]
-    out[1:] += frames[:, hop:]
-    return out.reshape(-1)[hop : hop + len(sound)]
+    frames = signal.ShortTimeFFT(window, frame // 2, SAMPLE_RATE)
+    return frames.istft(frames.stft(sound) * gains.T, k1=len(sound))
 
 
 def decibels(db: ArrayLike) -> np.ndarray:

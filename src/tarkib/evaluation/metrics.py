@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarkib.errors import TarkibError
-
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a class for which none can be chosen."""
 
@@ -38,16 +36,12 @@ class Bin:
 
 
 def validate(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as float64; TarkibError without clips, ValueError for wrong shapes or values."""
+    """Return both as float64; ValueError for wrong shapes or values."""
     targets, probabilities = (np.asarray(values, dtype=np.float64) for values in (targets, probabilities))
-    if targets.ndim != 2 or targets.shape != probabilities.shape:
+    if targets.ndim != 2 or targets.shape != probabilities.shape or not len(targets):
         raise ValueError(f"targets have shape {targets.shape}, probabilities {probabilities.shape}; give equal ones")
-    if len(targets) == 0:
-        raise TarkibError("the test set holds no clips; add rows with their audio files to its labels.csv")
-    if not np.all((targets == 0) | (targets == 1) | np.isnan(targets)):
-        raise ValueError("targets must be 0, 1 or NaN (not labelled); cut soft labels first")
-    if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError("probabilities must be within 0..1, without NaN; apply the sigmoid to logits first")
+    if not (np.isin(targets[~np.isnan(targets)], (0, 1)).all() and ((probabilities >= 0) & (probabilities <= 1)).all()):
+        raise ValueError("targets must be 0, 1 or NaN (not labelled), probabilities within 0..1")
     return targets, probabilities
 
 
@@ -213,10 +207,7 @@ def best_thresholds(targets: np.ndarray, probabilities: np.ndarray, recordings: 
         # Predicting all clips from a start on: sums from the end.
         true = np.cumsum(targets[order[::-1], k])[::-1]
         quality = 2 * true[starts] / (len(order) - starts + true[0])
-        below = np.append(0.0, scores[:-1])
-        middle = (below + scores) / 2
-        # Between neighbouring floating-point numbers the middle may round down to the lower one.
-        candidates = np.where(middle > below, middle, scores)[quality == quality.max()]
+        candidates = ((np.append(0.0, scores[:-1]) + scores) / 2)[quality == quality.max()]
         thresholds[k] = min(candidates, key=lambda candidate: (abs(candidate - DEFAULT_THRESHOLD), candidate))
     return thresholds
 

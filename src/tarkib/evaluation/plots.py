@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tarkib.evaluation.scores import Scores, text
 from tarkib.runtime import plotting
 from tarkib.runtime.outputs import atomic_file
+from tarkib.tables import spread
 
 POINTS = 200
 
@@ -29,8 +31,7 @@ def roc(scores: Scores) -> dict[str, np.ndarray]:
     """ROC curves by name: macro (mean true at each false positive rate), micro (pooled), and each averaged class."""
 
     def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-        true, false = _at_thresholds(target, score)
-        return np.concatenate([[(0.0, 0.0)], np.stack([false / false[-1], true / true[-1]], axis=1)])
+        return np.stack(roc_curve(target, score, drop_intermediate=False)[:2], axis=1)
 
     def mean(curves: list[np.ndarray]) -> np.ndarray:
         grid = np.linspace(0, 1, POINTS - 1)
@@ -44,8 +45,9 @@ def precision_recall(scores: Scores) -> dict[str, np.ndarray]:
     """Precision-recall curves by name: macro (mean precision at each recall), micro, and each averaged class."""
 
     def curve(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-        true, false = _at_thresholds(target, score)
-        points = np.stack([true / true[-1], true / (true + false)], axis=1)
+        precision, recall, _ = precision_recall_curve(target, score)
+        # At recall 0 scikit-learn has precision 1, which no threshold reaches.
+        points = np.stack([recall, precision], axis=1)[-2::-1]
         return np.concatenate([[(0.0, points[0, 1])], points])
 
     def mean(curves: list[np.ndarray]) -> np.ndarray:
@@ -55,14 +57,6 @@ def precision_recall(scores: Scores) -> dict[str, np.ndarray]:
         return np.stack([grid, np.mean(steps, axis=0)], axis=1)
 
     return _curves(scores, curve, mean)
-
-
-def _at_thresholds(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of true and false positives at each distinct score as the threshold, falling."""
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.diff(score[order], append=-1.0))  # of each score's clips
-    true = np.cumsum(target[order])[last]
-    return true, last + 1 - true
 
 
 def _curves(
@@ -80,17 +74,8 @@ def _curves(
         name: curve(scores.targets[at][cells[at]], scores.probabilities[at][cells[at]])
         for name, at in {"micro": ..., **columns}.items()
     }
-    return {name: thin(c) for name, c in {"macro": mean([curves[name] for name in columns]), **curves}.items()}
-
-
-def thin(curve: np.ndarray, points: int = POINTS) -> np.ndarray:
-    """At most so many points of a curve (k, 2), evenly spaced along its length, including both ends."""
-    if len(curve) <= points:
-        return curve
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])
-    kept = np.searchsorted(length, np.linspace(0, length[-1], points))
-    kept[-1] = len(curve) - 1
-    return curve[np.unique(kept)]
+    curves = {"macro": mean([curves[name] for name in columns]), **curves}
+    return {name: np.array(spread(list(curve), POINTS)) for name, curve in curves.items()}
 
 
 def draw_overview(path: Path | str, scores: Scores) -> None:

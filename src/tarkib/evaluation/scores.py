@@ -135,7 +135,7 @@ def score(
     trained_classes : classes with training material. The others are left out of all figures, as are classes without
         labels; classes without positives or negatives are left out of the macro figures.
 
-    Raises TarkibError without clips, ValueError for shapes or values that do not fit.
+    Raises ValueError for shapes or values that do not fit.
     """
     labels, probabilities = metrics.validate(targets, probabilities)
     trained = np.isin(INSTRUMENTS, list(trained_classes))

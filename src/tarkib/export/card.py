@@ -4,12 +4,11 @@ from collections import Counter
 from importlib import resources
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from tarkib.audio import CLIP_SECONDS, SAMPLE_RATE
 from tarkib.export.source import Source
-from tarkib.runtime import yaml12
+from tarkib.runtime import pages, yaml12
 from tarkib.vocabulary import INSTRUMENTS
 
 _WHAT = {
@@ -30,28 +29,27 @@ def loading(source: Source, to: str, folder: str) -> str:
 
 def meanings() -> dict[str, str]:
     """Return what each column holds; a field of the components is named ``components.<field>``."""
-    return yaml12.read(_file("columns.yaml"))
+    return yaml12.read(resources.files("tarkib.export").joinpath("columns.yaml").read_text("utf-8"))
 
 
 def write(source: Source, to: str) -> str:
     """Return the text of the card, README.md of an export in the format `to`."""
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string(_file("card.md")).render(
-        head=yaml12.written(_head(source, to)),
-        source=source,
-        what=_WHAT[source.kind],
-        to=to,
-        seconds=CLIP_SECONDS,
-        sample_rate=SAMPLE_RATE,
-        loading=loading(source, to, "path/to/this/folder"),
-        columns=[item for item in meanings().items() if item[0].partition(".")[0] in source.schema.names],
-        instruments=INSTRUMENTS,
-        counts=_counts(source),
+    return (
+        pages.environment("tarkib.export", is_html=False)
+        .get_template("card.md")
+        .render(
+            head=yaml12.written(_head(source, to)),
+            source=source,
+            what=_WHAT[source.kind],
+            to=to,
+            seconds=CLIP_SECONDS,
+            sample_rate=SAMPLE_RATE,
+            loading=loading(source, to, "path/to/this/folder"),
+            columns=[item for item in meanings().items() if item[0].partition(".")[0] in source.schema.names],
+            instruments=INSTRUMENTS,
+            counts=_counts(source),
+        )
     )
-
-
-def _file(name: str) -> str:
-    return resources.files("tarkib.export").joinpath(name).read_text("utf-8")
 
 
 def _head(source: Source, to: str) -> dict[str, Any]:

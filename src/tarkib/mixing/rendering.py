@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from python_stretch.Signalsmith import Stretch
+from scipy.interpolate import make_interp_spline
 from scipy.signal import ShortTimeFFT, fftconvolve, lfilter
 from scipy.signal.windows import hann
 
@@ -80,10 +81,7 @@ def restore_formants(samples: np.ndarray, ratio: float) -> np.ndarray:
     cepstrum[quefrencies + 1 : -quefrencies] = 0.0
     envelope = np.fft.rfft(cepstrum, axis=0).real
     bins = np.arange(len(envelope))
-    wanted = np.minimum(bins * ratio, bins[-1])
-    below = np.minimum(wanted.astype(int), bins[-1] - 1)
-    share = (wanted - below)[:, np.newaxis]
-    moved = envelope[below] * (1 - share) + envelope[below + 1] * share
+    moved = make_interp_spline(bins, envelope, k=1)(np.minimum(bins * ratio, bins[-1]))
     corrected = spectrum * np.exp(np.clip(moved - envelope, -_FORMANT_GAIN, _FORMANT_GAIN))
     return _FORMANT_STFT.istft(corrected, k1=samples.size).astype(np.float32)
 

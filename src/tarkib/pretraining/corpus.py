@@ -25,7 +25,6 @@ from tarkib.params import Pretrain
 from tarkib.recordings import folders
 from tarkib.recordings.folders import Entry
 from tarkib.runtime import fingerprint, parallel
-from tarkib.runtime.locks import file_lock
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.streams import Stream, generator
 from tarkib.runtime.text import printable
@@ -61,23 +60,21 @@ def cut(root: Path | str, cache: Path, *, workers: int | None = None, engine: st
     paths = [entry.path for entry in entries if entry.problem is None]
     readable = [root / path for path in paths if os.access(root / path, os.R_OK)]
     folder = cache / fingerprint.of(fingerprint.of_files(readable), [tuple(entry) for entry in entries], code)[:16]
-    # `atomic_dir` alone would let each process cut the recordings in turn.
-    with file_lock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            with atomic_dir(folder) as partial_folder:
-                groups = clips.grouped(paths, lambda path: audio.seconds(root / path) / audio.CLIP_SECONDS)
-                jobs = [(partial_folder / clips.shard_name(i), group) for i, group in enumerate(groups)]
-                unread = [(printable(entry.path), entry.problem) for entry in entries if entry.problem is not None]
-                recordings = [{"path": path, "seconds": 0.0, "reason": reason} for path, reason in unread]
-                pieces: list[dict] = []
-                job = partial(_cut, root)
-                for rows in parallel.map_jobs(job, jobs, what="cutting", workers=workers, engine=engine):
-                    pieces += rows[0]
-                    recordings += rows[1]
-                recordings.sort(key=lambda row: str(row["path"]).split("/"))
-                PIECES.write(partial_folder / "pieces.parquet", pieces)
-                RECORDINGS.write(partial_folder / "recordings.parquet", recordings)
-                clips.check(partial_folder, pieces)
+    if not folder.is_dir():
+        with atomic_dir(folder) as partial_folder:
+            groups = clips.grouped(paths, lambda path: audio.seconds(root / path) / audio.CLIP_SECONDS)
+            jobs = [(partial_folder / clips.shard_name(i), group) for i, group in enumerate(groups)]
+            unread = [(printable(entry.path), entry.problem) for entry in entries if entry.problem is not None]
+            recordings = [{"path": path, "seconds": 0.0, "reason": reason} for path, reason in unread]
+            pieces: list[dict] = []
+            job = partial(_cut, root)
+            for rows in parallel.map_jobs(job, jobs, what="cutting", workers=workers, engine=engine):
+                pieces += rows[0]
+                recordings += rows[1]
+            recordings.sort(key=lambda row: str(row["path"]).split("/"))
+            PIECES.write(partial_folder / "pieces.parquet", pieces)
+            RECORDINGS.write(partial_folder / "recordings.parquet", recordings)
+            clips.check(partial_folder, pieces)
     return Corpus(folder, str(root))
 
 

@@ -97,7 +97,7 @@ def find(root: Path, content: folders.Listing | None = None, origin: str = "own"
     entries = content.entries
     rows: dict[str, dict[str, Any]] = {}
     # Deepest first: a row in a folder above replaces those below.
-    for table in sorted(_tables(root, content), key=lambda path: -path.count("/")):
+    for table in sorted(_tables(content), key=lambda path: -path.count("/")):
         above = table[: table.rfind("/") + 1]
         inside = [entry.path.removeprefix(above) for entry in entries if entry.path.startswith(above)]
         rows |= {above + path: row for path, row in _table(root / table, inside).items()}
@@ -110,7 +110,7 @@ def find(root: Path, content: folders.Listing | None = None, origin: str = "own"
 
 def remarks(root: Path, content: folders.Listing) -> list[str]:
     """Warnings about the rest of a folder: files that are not read, and links that DVC does not follow."""
-    tables = _tables(root, content)
+    tables = _tables(content)
     others = [bounded(path, 60) for path in content.others if path not in tables]
     kinds = f"neither recordings by their endings nor {_TABLE}"
     lines = [f"{printable(root)}: {kinds}, not read: {some(others)}"] if others else []
@@ -177,13 +177,9 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
     return [judged(recording) for recording in recordings]
 
 
-def _tables(root: Path, content: folders.Listing) -> list[str]:
-    """Paths of the tables below a root, one a folder: recordings.csv, in other letters where only such a file is there.
-
-    The root's may be a folder, a pipe or a dead link, which reading it refuses.
-    """
+def _tables(content: folders.Listing) -> list[str]:
+    """Paths of the tables, one a folder: recordings.csv, in other letters where only such a file is there."""
     found = [path for path in content.others if PurePosixPath(path).name.casefold() == _TABLE]
-    found += sorted(path.name for path in root.iterdir() if path.name.casefold() == _TABLE)
     return list({PurePosixPath(path).parent: path for path in found}.values())
 
 

@@ -6,7 +6,6 @@ raises.
 """
 
 import errno
-import heapq
 import os
 import stat
 import unicodedata
@@ -40,42 +39,37 @@ class Listing(NamedTuple):
 def listing(root: Path) -> Listing:
     """Every file below a folder that has a recording's ending, and every link and folder that cannot be followed."""
     content = Listing([], [], [])
+
+    def fail(path: Path, error: OSError | TarkibError) -> None:
+        content.entries.append(Entry(path.relative_to(root).as_posix(), _reason(path, error)))
+
     # A link to a folder above would lead through all that lies beside this one, the whole disk at worst.
     walked = {_identity(parent): str(parent) for parent in root.resolve().parents}
-    folders = [""]
-    links: list[tuple[str, ...]] = []
-    while folders or links:
-        # Folders first, so that one with a link beside it is walked under its own name.
-        is_link = not folders
-        folder = "/".join(heapq.heappop(links)) if is_link else folders.pop()
-        try:
-            first = walked.setdefault(_identity(root / folder), folder)
-            if first != folder:
-                problem = f"leads to the folder {printable(first) or '.'}; no folder is read twice"
-                content.entries.append(Entry(folder, problem))
+    starts = [root]  # and links to folders, later, so that a folder with a link beside it is walked under its own name
+    for start in starts:
+        for place, folders, files in os.walk(start, onerror=lambda error: fail(Path(error.filename), error)):
+            folder = Path(place).relative_to(root)
+            first = walked.setdefault(_identity(Path(place)), str(folder))
+            if first != str(folder):
+                problem = f"leads to the folder {printable(first)}; no folder is read twice"
+                content.entries.append(Entry(folder.as_posix(), problem))
+                folders.clear()
                 continue
-            with os.scandir(root / folder) as items:
-                visible = [item for item in items if not item.name.startswith(".")]
-        except OSError as error:
-            content.entries.append(Entry(folder or ".", _reason(root / folder, error)))
-            continue
-        if is_link:
-            content.links.append(folder)
-        for item in visible:
-            path = f"{folder}/{item.name}" if folder else item.name
-            try:
-                mode = item.stat().st_mode
-                if stat.S_ISDIR(mode) and item.is_symlink():
-                    heapq.heappush(links, tuple(path.split("/")))
-                elif stat.S_ISDIR(mode):
-                    folders.append(path)
-                elif PurePosixPath(item.name).suffix.lower() not in audio.SUFFIXES:
-                    content.others.append(path)
-                else:
-                    audio.check_kind(path, mode)
-                    content.entries.append(Entry(path))
-            except (OSError, TarkibError) as error:
-                content.entries.append(Entry(path, _reason(root / path, error)))
+            if start == Path(place) != root:
+                content.links.append(folder.as_posix())
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for path in (folder / name for name in (*folders, *files) if not name.startswith(".")):
+                try:
+                    mode = (root / path).stat().st_mode
+                    if stat.S_ISDIR(mode):
+                        starts += [root / path] if (root / path).is_symlink() else []
+                    elif path.suffix.lower() not in audio.SUFFIXES:
+                        content.others.append(path.as_posix())
+                    else:
+                        audio.check_kind(path, mode)
+                        content.entries.append(Entry(path.as_posix()))
+                except (OSError, TarkibError) as error:
+                    fail(root / path, error)
     content.entries.sort(key=lambda entry: entry.path.split("/"))
     content.others.sort()
     return content
@@ -89,8 +83,6 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _reason(path: Path, error: OSError | TarkibError) -> str:
     if isinstance(error, TarkibError):
         return str(error)
-    if error.errno == errno.ELOOP:
-        return "cannot be opened: a link that leads back to itself, or through too many others"
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
         return f"cannot be opened: a link to {printable(path.readlink())}, which is not there"
     return f"cannot be opened ({error.strerror})"

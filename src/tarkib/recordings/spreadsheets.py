@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tarkib.errors import TarkibError
-from tarkib.runtime.text import bounded, counted, printable, some
+from tarkib.runtime.text import bounded, counted, some
 
-_MOST_BYTES = 2**24  # some 200,000 rows; nobody writes a larger table by hand
 _MARKS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 _WORD = re.compile(r"[^\W\d_]+")
 _ARABIC_WORD = re.compile("[\u0600-\u06ff]+")
@@ -33,21 +32,12 @@ class Sheet(NamedTuple):
     rows: list[tuple[int, list[str]]]
 
 
-class Text(NamedTuple):
-    """The text of a file, and its byte order mark and codec, so that it can be stored alike."""
-
-    text: str
-    mark: bytes
-    codec: str
-
-
 def read(path: Path, *, padded: bool = False) -> Sheet:
     """The table in a file; without heading and rows where the file is not there or blank.
 
     Raises TarkibError, which names the line, for what is no text, no CSV, or no table (see `checked`).
     """
-    text = decode(path, content(path) or b"").text
-    csv.field_size_limit(_MOST_BYTES)
+    text = decode(path, content(path) or b"")
     start, delimiter = layout(text)
     reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -61,26 +51,16 @@ def read(path: Path, *, padded: bool = False) -> Sheet:
 
 
 def content(path: Path) -> bytes | None:
-    """The bytes of a table's file, None where it is not there.
-
-    Raises TarkibError where it cannot be read, is no file, or is larger than such a table can be.
-    """
+    """The bytes of a table's file, None where it is not there. Raises TarkibError where it cannot be read."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
-            raise TarkibError(f"{path}: is a folder or a pipe where a CSV file belongs; rename it")
-        if path.exists() and (size := path.stat().st_size) > _MOST_BYTES:
-            most = _MOST_BYTES >> 20
-            raise TarkibError(f"{path}: {size >> 20} MiB; a table of at most {most} MiB is read. Is it another file?")
         return path.read_bytes()
     except FileNotFoundError:
-        if path.is_symlink():
-            raise TarkibError(f"{path}: a link to {printable(path.readlink())}, which is not there") from None
         return None
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def decode(path: Path, content: bytes) -> Text:
+def decode(path: Path, content: bytes) -> str:
     """The text of a table's file.
 
     Bytes that are neither marked nor UTF-8 are taken for cp1256 where all words that are not ASCII are then of Arabic
@@ -99,11 +79,7 @@ def decode(path: Path, content: bytes) -> Text:
             raise TarkibError(
                 f"{path}, line {line}: not {codec.upper()} text (byte {at} is 0x{content[at]:02x}); {_REMEDY}"
             ) from error
-        codec = "cp1256"
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise TarkibError(f"{path}, line {line}: holds characters of value 0, so it is no text; {_REMEDY}")
-    return Text(text, mark, codec)
+    return text
 
 
 def layout(text: str) -> tuple[int, str]:

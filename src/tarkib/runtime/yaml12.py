@@ -1,32 +1,17 @@
 """YAML 1.2 with DVC's parser: `010` is ten, `1:30` and `yes` are text, `1e-4` a number, a duplicate key an error."""
 
 import io
-import math
-from itertools import chain
 from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
-from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from tarkib.runtime.text import bounded
-
-_MAX_VALUES = 200_000
-
-
-class _Constructor(SafeConstructor):
-    def construct_document(self, node: Node) -> Any:
-        """Refuses a document whose aliases (`*name`) expand without bound."""
-        if _size(node, {}) > _MAX_VALUES:
-            raise ValueError(f"has more than {_MAX_VALUES:,} values, counting those that aliases repeat")
-        return super().construct_document(node)
 
 
 def read(text: str) -> Any:
     """Content of a document: dicts, lists, scalars; None if empty. ValueError of one line if it is not valid YAML."""
     # In Python, since deep nesting can crash the parser in C.
     yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
     try:
         return yaml.load(text)
     except RecursionError as error:
@@ -48,14 +33,3 @@ def written(content: Any) -> str:
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
-
-
-def _size(node: Node, sizes: dict[int, float]) -> float:
-    """Number of values in a node, with aliases expanded; `sizes` by the identity of nodes."""
-    if isinstance(node, ScalarNode):
-        return 1
-    if id(node) not in sizes:
-        sizes[id(node)] = math.inf  # if the node contains itself
-        parts = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
-        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
-    return sizes[id(node)]

@@ -18,7 +18,7 @@ from tarkib.errors import TarkibError
 from tarkib.evaluation import metrics
 from tarkib.models.backbone import MUSICNN, PACKAGED
 from tarkib.models.musicnn import NOTICE
-from tarkib.runtime import yaml12
+from tarkib.runtime import pages, yaml12
 from tarkib.runtime.project import DEMO
 
 NAME = "README.md"
@@ -147,14 +147,7 @@ def read(folder: Path) -> Card:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tarkib.tracking", "."),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.environment("tarkib.tracking", is_html=False)
     environment.filters.update(title_of=_title, figure=lambda value: "–" if value is None else f"{value:.3f}")
     return environment.get_template("card.md.j2")
 

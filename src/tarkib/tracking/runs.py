@@ -67,15 +67,13 @@ class Run:
         if not path.exists():
             try:
                 with mlflow_store.usable():
-                    return _write(self.run_id, entry)
+                    _write(self.run_id, entry)
+                return
             except TarkibError as error:
                 print(f"{error}; what this training logs {_REMEDY}", flush=True)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            print(f"{path}: {error.strerror}; the {', '.join(entry)} of this training cannot be kept", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 @contextmanager
@@ -124,12 +122,8 @@ def evaluated(
         with mlflow_store.usable():
             registry.log(evaluation)
     except TarkibError as error:
-        try:
-            _keep(evaluation)
-        except OSError as full:
-            print(f"{error}; {kept()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
-        else:
-            print(f"{error}; this evaluation {_REMEDY}", flush=True)
+        _keep(evaluation)
+        print(f"{error}; this evaluation {_REMEDY}", flush=True)
 
 
 def kept() -> Path:

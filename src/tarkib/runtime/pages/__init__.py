@@ -15,11 +15,12 @@ from tarkib.vocabulary import PERSIAN
 MINUS = "−"
 
 
-def environment(package: str) -> jinja2.Environment:
-    """Return the templates of a package ("tarkib.preview") and those that all pages share."""
+def environment(package: str, *, is_html: bool = True) -> jinja2.Environment:
+    """Return the templates of a package ("tarkib.preview") and those that all pages share; text is not escaped."""
     found = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, "."), jinja2.PackageLoader(__name__, ".")]),
-        autoescape=True,
+        autoescape=is_html,
+        keep_trailing_newline=not is_html,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
