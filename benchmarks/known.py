@@ -33,6 +33,8 @@ CYCLES = (
 )
 """Rhythm cycles of drummers. The orchestra's tunes have no 3/4 and no 5/8."""
 
+_STRONG, _ALIKE = 0.6, 0.7  # accent of a strong pulse; chance of a weak one to sound as after the other strong ones
+
 
 @dataclass(frozen=True)
 class Drumming:
@@ -58,9 +60,14 @@ class Drumming:
 
 
 def _pattern(rng: np.random.Generator, metre: Metre) -> str:
-    """A drum's pattern for a bar: tom on the first pulse, bak on strong ones mostly, something or nothing elsewhere."""
-    strong = ["bbbTTt.p" if accent >= 0.6 else "..ppbtr." for accent in metre.accents[1:]]
-    return "T" + "".join(str(rng.choice(list(letters))) for letters in strong)
+    """A drum's pattern for a bar: tom on its first pulse, mostly tom or bak on strong ones, often alike after each."""
+    fill = rng.choice(list("..ppbtr."), metre.pulses)
+    letters, since = "T", 0
+    for accent in metre.accents[1:]:
+        since = 0 if accent >= _STRONG else since + 1
+        alike = fill[since] if rng.random() < _ALIKE else rng.choice(list("..ppbtr."))
+        letters += str(alike if since else rng.choice(list("bbbTTt.p")))
+    return letters
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Known:
     """False for free rhythm throughout; None where nothing is said of its metre"""
     free_until_s: float = 0.0
     beats_s: tuple[float, ...] = ()
+    performer: str = ""
     half: str = BUILDING
     """of a real recording, by its player (`solos.halves`): was it looked at while something was fitted, or once"""
 
@@ -123,6 +131,7 @@ def of_orchestra(seed: int, performers: int, seconds: tuple[float, float] = (20.
                 tune.bpm is not None,
                 tune.free_until,
                 tuple(float(beat) for beat in beats),
+                job.performer,
             )
         )
     return known
@@ -164,6 +173,7 @@ def of_folder(folder: Path) -> list[Known]:
                     tonic_hz,
                     bpm,
                     True if bpm else None,
+                    performer=row["performer"],
                     half=ONCE if row["performer"] in once else BUILDING,
                 )
             )

@@ -88,7 +88,7 @@ class Conflict(NamedTuple):
 
 def conclude(evidence: Evidence, labels: Labels, params: Annotate) -> Conclusion:
     """Estimate the tempo and, if they are not labelled, tonic and dastgah."""
-    track = tempo.track(evidence.onset, params)
+    track = tempo.track(evidence.onset, params, labels.instrument)
     parts = [Part(0.0, evidence.seconds, Tonality())]
     if labels.instrument not in PERCUSSION:
         parts = modulation.parts(evidence.pitch, evidence.seconds, labels.dastgah, labels.tonic_hz)

@@ -17,7 +17,7 @@ from tarkib.annotation.tonality import Tonality
 
 _LEAST_S = 90.0  # shorter recordings are one part
 _WINDOW_S, _STEP_S = 30.0, 15.0
-_CHANGE_COST = 12.0  # in units of log-probability
+_CHANGE_COST = 6.0  # in units of log-probability
 _BINS = 5  # of the profile: a tonic may drift by two bins
 
 
