@@ -49,6 +49,10 @@ KINDS = {"any": (4, 3e-3), "sustained": (4, 1e-3), "drums": (6, 3e-4)}
 SIMPLE = 300
 """Number of simple windows, in addition to the orchestra's eight thousand."""
 
+DRAWN = 2000
+"""Number of windows of drawn drumming, about as many as played."""
+
+_LOUD = {"T": 1.0, "t": 0.8, "b": 0.9, "p": 0.5, "r": 0.5, ".": 0.0}  # strokes at most
 _EVERY_S = 4
 _COLUMNS = RANGES + 1  # of the onset strength: its ranges and the changes of pitch
 _ROUNDS = 400
@@ -96,7 +100,6 @@ def shuffled(onset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:
     """So many simple windows: half of them metronomes, half onsets at random times."""
-    size = int(tempo.WINDOW_S * FRAME_RATE)
     found: list[tuple[np.ndarray, float | None]] = []
     for k in range(count):
         bpm = float(np.exp(rng.uniform(np.log(_GRID[0] / 1.25), np.log(_GRID[-1] * 1.25)))) if k % 2 else None
@@ -106,16 +109,39 @@ def simple(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float
         else:
             lengths = np.exp(rng.normal(np.log(rng.uniform(0.25, 0.8)), rng.uniform(0.35, 0.9), 200))
             starts = np.cumsum(np.clip(lengths, 0.08, 4.0))
-        onset = np.abs(rng.normal(0, 0.002, (size, _COLUMNS))).astype(np.float32)
-        level = rng.uniform(0.7, 1.0, len(starts)) * rng.uniform(0.05, 0.3)
-        inside = (starts > 0) & (starts < tempo.WINDOW_S - 0.1)
-        place = (starts[inside] * FRAME_RATE).astype(int)
-        shape = rng.uniform(0.2, 1.0, (3, _COLUMNS))  # how an onset's three frames rise and fall in each range
-        for frame in range(3):
-            onset[place + frame] += level[inside, None] * shape[frame]
-        features = tempo.levels(tempo._pulses(onset)[:, None], _GRID)
-        found.append((features[0], bpm))
+        level = rng.uniform(0.7, 1.0, (len(starts), 1)) * rng.uniform(0.05, 0.3, _COLUMNS)
+        found.append((_drawn(starts, level, rng), bpm))
     return found
+
+
+def cycles(count: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float | None]]:
+    """So many windows of drumming in `known.CYCLES`, whose strokes differ between ranges as no drum's need do."""
+    found: list[tuple[np.ndarray, float | None]] = []
+    for _ in range(count):
+        metre = known.CYCLES[rng.integers(len(known.CYCLES))]
+        bpm = float(np.exp(rng.uniform(np.log(55), np.log(125 if metre.name == "2/4" else 180))))
+        pulses = int(tempo.WINDOW_S * bpm * metre.per_beat / 60) + metre.pulses
+        letters = list(known.pattern(rng, metre) * (1 + pulses // metre.pulses))
+        starts = np.arange(len(letters)) * 60 / bpm / metre.per_beat - rng.uniform(0, 60 / bpm * metre.pulses)
+        strokes = {letter: rng.uniform(0.0, 1.0, _COLUMNS) * loud for letter, loud in _LOUD.items()}
+        strokes["T"][0], strokes["b"][0] = rng.uniform(0.5, 1.0), rng.uniform(0.0, 0.3)
+        level = np.array([strokes[letter] for letter in letters]) * rng.uniform(0.1, 0.3)
+        level *= np.exp(rng.normal(0, rng.uniform(0.02, 0.3), (len(starts), 1)))
+        level[rng.random(len(starts)) < rng.choice((0.0, 0.05, 0.15))] = 0.0
+        level[:, -1] = 0.0  # drums have no changes of pitch
+        found.append((_drawn(starts + rng.normal(0, 0.006, len(starts)), level, rng), bpm))
+    return found
+
+
+def _drawn(starts: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features of a window with onsets at `starts` (seconds) of so much strength in each column."""
+    onset = np.abs(rng.normal(0, 0.002, (int(tempo.WINDOW_S * FRAME_RATE), _COLUMNS))).astype(np.float32)
+    inside = (starts > 0) & (starts < tempo.WINDOW_S - 0.1)
+    place = (starts[inside] * FRAME_RATE).astype(int)
+    shape = rng.uniform(0.2, 1.0, (3, _COLUMNS))  # how an onset's three frames rise and fall in each range
+    for frame in range(3):
+        np.add.at(onset, place + frame, level[inside] * shape[frame])
+    return tempo.levels(tempo._pulses(onset)[:, None], _GRID)[0]
 
 
 def learn(features: np.ndarray, bpm: np.ndarray, plain: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
@@ -202,6 +228,7 @@ def fit(kind: str, solos: Sequence[Known], onsets: Sequence[np.ndarray]) -> None
     """Fit combs and calibration to solos and their onset strength, and write them."""
     rng = np.random.default_rng(1)
     some = [example for one, onset in zip(solos, onsets, strict=True) for example in examples(one, onset, rng)]
+    some += cycles(DRAWN if kind == "drums" else 0, rng)
     plain = simple(SIMPLE, rng)
     truth = np.array([np.nan if bpm is None else bpm for _, bpm in some + plain])
     features = np.stack([features for features, _ in some + plain])

@@ -51,7 +51,7 @@ class Drumming:
         metre = CYCLES[self.place[1]]
         bpm = rhythm.draw_tempo(rng) if metre.name != "2/4" else float(np.exp(rng.uniform(np.log(60), np.log(125))))
         if self.random:
-            metre = replace(metre, drums=" ".join(_pattern(rng, metre) for _ in range(4)))
+            metre = replace(metre, drums=" ".join(pattern(rng, metre) for _ in range(4)))
         seconds = float(rng.uniform(20.0, 45.0))
         pulses = rhythm.pulse_times(rng, metre, bpm, 0.1, seconds)
         tune = Tune("shur", 261.0, seconds, bpm, metre, 0.0, (), pulses)
@@ -59,7 +59,7 @@ class Drumming:
         return bpm, pulses[:: metre.per_beat], sound.astype(np.float32)
 
 
-def _pattern(rng: np.random.Generator, metre: Metre) -> str:
+def pattern(rng: np.random.Generator, metre: Metre) -> str:
     """A drum's pattern for a bar: tom on its first pulse, mostly tom or bak on strong ones, often alike after each."""
     fill = rng.choice(list("..ppbtr."), metre.pulses)
     letters, since = "T", 0
