@@ -50,9 +50,9 @@ def ours(one: Known, samples: np.ndarray) -> list[Answer]:
     labels = Labels(one.instrument, one.dastgah)
     starts_s = [i * CLIP_SECONDS for i in range(len(_slices(samples)))]
     conclusion = conclude(evidence.extract([samples]), labels, _SETTINGS)
-    annotated = annotate(conclusion, starts_s, labels, _SETTINGS)
-    tempi = [conclusion.tempo.at(start + CLIP_SECONDS / 2)[0] for start in starts_s]
-    return [(bpm, conclusion.tonality.tonic_hz) for bpm, _ in zip(tempi, annotated, strict=True)]
+    annotate(conclusion, starts_s, labels, _SETTINGS)
+    middles_s = [start + CLIP_SECONDS / 2 for start in starts_s]
+    return [(conclusion.tempo.at(middle)[0], conclusion.tonality_at(middle).tonic_hz) for middle in middles_s]
 
 
 def ours_alone(one: Known, samples: np.ndarray) -> list[Answer]:

@@ -12,7 +12,7 @@ from tarkib.annotation import evidence, tonality
 from tarkib.annotation.conclusion import Labels, conclude
 from tarkib.annotation.tempo import TempoTrack
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
-from tarkib.vocabulary import PERCUSSION, SCALES
+from tarkib.vocabulary import SCALES
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def measure(one: Known) -> Measured:
     """Annotate a recording in all the ways that are compared."""
     samples = one.samples()
     features = evidence.extract([samples])
-    labels = Labels(one.instrument if one.instrument in PERCUSSION else None)
-    conclusion = conclude(features, labels, params.Annotate())
+    conclusion = conclude(features, Labels(one.instrument or None), params.Annotate())
     theirs = _librosa_tonality(samples, one.dastgah) if one.dastgah else (None, None)
     return Measured(
         one,

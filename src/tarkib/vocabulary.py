@@ -13,6 +13,9 @@ INSTRUMENTS = ("ney", "tar", "santur", "kamancheh", "daf", "tonbak", "piano", "v
 PERCUSSION = frozenset({"daf", "tonbak"})
 """Instruments without a pitch: they have no dastgah, only a tempo."""
 
+SUSTAINED = frozenset({"ney", "kamancheh", "violin", "avaz"})
+"""Bowed, blown and sung: their notes begin softly."""
+
 DASTGAHS = ("shur", "segah", "nava", "homayoun", "chahargah", "mahur", "rast-panjgah")
 
 SCALES = {

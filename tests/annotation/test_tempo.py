@@ -126,7 +126,7 @@ def test_last_bits_do_not_choose_the_tempo(monkeypatch):
 def test_levels_are_autocorrelations_at_ratios_of_the_period():
     """Beside the plain sums, for each range, tempo and ratio."""
     windows = np.random.default_rng(3).random((4, 2, 1200)).astype(np.float32)
-    grid, ratios = tempo.tempo_grid(60.0, 120.0), tempo.COMBS.ratios
+    grid, ratios = tempo.tempo_grid(60.0, 120.0), tempo.RATIOS
     levels = tempo.levels(windows, grid).reshape(2, len(grid), 4, len(ratios))
     for channel, row, column, k in ((0, 0, 0, 5), (1, 1, 40, 2), (3, 0, 96, 9), (2, 1, 13, 0), (0, 1, 30, 11)):
         window = windows[channel, row].astype(float)
@@ -138,8 +138,33 @@ def test_levels_are_autocorrelations_at_ratios_of_the_period():
         assert levels[row, column, channel, k] == pytest.approx(expected, abs=1e-3)
     assert not tempo.levels(windows[..., :300], grid)[..., -1].any()
     # Weights are in the order of the levels.
-    assert tempo.COMBS.weights.shape == (5 * len(ratios), 4)
-    np.testing.assert_allclose(tempo.COMBS.weights[len(ratios) + list(ratios).index(1.5)], [-0.02, -0.01, 0.15, -0.01])
+    combs = tempo.COMBS["any"]
+    assert combs.weights.shape == (5 * len(ratios), 4)
+    np.testing.assert_allclose(combs.weights[len(ratios) + list(ratios).index(1.5)], [-0.02, -0.01, 0.15, -0.01])
+
+
+def drumming(bar: str, per_beat: int, bpm: float) -> np.ndarray:
+    """Onset strength of tom (T), bak (b) and a finger (p) in a bar of pulses, played by no machine."""
+    rng = np.random.default_rng(2)
+    onset = np.abs(rng.normal(0, 0.002, (2400, 4))) * [1, 1, 1, 0]
+    strokes = {"T": (0.2, 0.1, 0.06), "b": (0.04, 0.15, 0.12), "p": (0.02, 0.06, 0.06), ".": (0.0, 0.0, 0.0)}
+    for i, start in enumerate(np.arange(0.2, 23.5, 60 / bpm / per_beat)):
+        at = int((start + rng.normal(0, 0.006)) * 100)
+        onset[at : at + 2, :3] += np.array(strokes[bar[i % len(bar)]]) * np.exp(rng.normal(0, 0.15))
+    return onset.astype(np.float32)
+
+
+@pytest.mark.parametrize("cycle", [("T.b.b.", 2), ("TpbpTp", 2), ("T.b.b", 2), ("T.bT.b.", 2), ("T.bTb.", 3)])
+def test_the_cycles_of_drums(cycle):
+    """3/4, 5/8, 7/8 and 6/8: of all combs only those of drums tell them apart."""
+
+    def right(instrument: str | None) -> np.ndarray:
+        tracks = {bpm: tempo.track(drumming(*cycle, bpm), PARAMS, instrument) for bpm in (72.0, 90.0, 108.0, 132.0)}
+        trusted = [(bpm, track) for bpm, track in tracks.items() if np.median(track.confidence) >= THRESHOLD]
+        return np.array([off_modulo_octave(np.median(track.bpm), bpm) < 0.03 for bpm, track in trusted])
+
+    assert right("tonbak").all()
+    assert len(right("tonbak")) >= 2
 
 
 def test_octaves_that_fit():

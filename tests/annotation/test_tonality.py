@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ def test_shur_with_its_lowered_fifth_is_not_segah():
     degrees = np.array([0, 150, 300, 500, 650, 800, 1000])[:, None]
     profile = np.exp(-0.5 * (tonality._wrapped(np.arange(120) * 10.0 - degrees) / 25) ** 2)
     profile[0] *= 1.5
-    scores = tonality._scores(tonality._normalised(profile.sum(axis=0)), tonality._ESTIMATED, UNKNOWN, None)
+    pitch = SimpleNamespace(profile=lambda: profile.sum(axis=0) ** (1 / tonality._COMPRESSION))
+    scores = tonality.scores(pitch)
     assert tonality._ESTIMATED[int(scores.max(axis=1).argmax())] == "shur"
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tarkib.annotation import octaves, tempo, tonality
+from tarkib.annotation import modulation, octaves, tempo, tonality
 from tarkib.annotation.evidence import Evidence
+from tarkib.annotation.modulation import Part
 from tarkib.annotation.tempo import TempoTrack
 from tarkib.annotation.tonality import Tonality
 from tarkib.audio import CLIP_SECONDS
@@ -23,8 +24,6 @@ TEMPO_TOLERANCE = 0.04
 TONIC_TOLERANCE_CENTS = 50.0
 
 _SECONDS_DECIMALS = 3
-_WINDOW_S = 60.0  # long enough for a scale to show, short enough to find where a recording changes its mode
-_STEP_S = 30.0
 
 
 class Labels(NamedTuple):
@@ -68,8 +67,12 @@ class Conclusion(NamedTuple):
     """as estimated, without the label"""
     beats_s: np.ndarray
     """shape (beats,), float64: seconds of the beats where the tempo is trusted"""
-    tonality: Tonality
-    """labels included; all None for percussion"""
+    parts: list[Part]
+    """of the recording, in order, each in a mode of its own; labels included; one with all None for percussion"""
+
+    def tonality_at(self, second: float) -> Tonality:
+        """Tonality around a moment of the recording (clamped to its ends)."""
+        return next((part.tonality for part in self.parts if second < part.end_s), self.parts[-1].tonality)
 
 
 class Conflict(NamedTuple):
@@ -85,11 +88,11 @@ class Conflict(NamedTuple):
 
 def conclude(evidence: Evidence, labels: Labels, params: Annotate) -> Conclusion:
     """Estimate the tempo and, if they are not labelled, tonic and dastgah."""
-    track = tempo.track(evidence.onset, params)
-    tonal = Tonality()
+    track = tempo.track(evidence.onset, params, labels.instrument)
+    parts = [Part(0.0, evidence.seconds, Tonality())]
     if labels.instrument not in PERCUSSION:
-        tonal = tonality.estimate(evidence.pitch, labels.dastgah, labels.tonic_hz)
-    return Conclusion(track, tempo.beats(evidence.onset, track, params.min_confidence), tonal)
+        parts = modulation.parts(evidence.pitch, evidence.seconds, labels.dastgah, labels.tonic_hz)
+    return Conclusion(track, tempo.beats(evidence.onset, track, params.min_confidence), parts)
 
 
 def annotate(conclusion: Conclusion, starts_s: Sequence[float], labels: Labels, params: Annotate) -> list[Annotation]:
@@ -98,7 +101,8 @@ def annotate(conclusion: Conclusion, starts_s: Sequence[float], labels: Labels, 
 
 
 def _annotation(conclusion: Conclusion, start_s: float, labels: Labels, params: Annotate) -> Annotation:
-    tonal, middle_s, min_tonal = conclusion.tonality, start_s + CLIP_SECONDS / 2, params.min_tonal_confidence
+    middle_s, min_tonal = start_s + CLIP_SECONDS / 2, params.min_tonal_confidence
+    tonal = conclusion.tonality_at(middle_s)
     estimate, confidence = conclusion.tempo.at(middle_s)
     bpm, bpm_source = _chosen(labels.bpm, estimate, confidence, params.min_confidence)
     tonic_hz, tonic_source = _chosen(labels.tonic_hz, tonal.tonic_hz, tonal.tonic_confidence, min_tonal)
@@ -141,7 +145,7 @@ def conflicts(evidence: Evidence, conclusion: Conclusion, labels: Labels, params
             found.append(Conflict("instrument", 0.0, evidence.seconds, *values, free.family_confidence))
     else:
         if labels.dastgah is not None:
-            found += _dastgah_conflicts(evidence, labels.dastgah, params.suspect_confidence)
+            found += _dastgah_conflicts(evidence, labels.dastgah)
         if labels.tonic_hz is not None:
             found += _tonic_conflict(evidence, labels.tonic_hz, labels.dastgah)
     if labels.bpm is not None:
@@ -149,27 +153,11 @@ def conflicts(evidence: Evidence, conclusion: Conclusion, labels: Labels, params
     return [conflict for conflict in found if conflict.confidence >= params.suspect_confidence]
 
 
-def _dastgah_conflicts(evidence: Evidence, label: str, least: float) -> list[Conflict]:
-    """The whole recording if its estimate is another dastgah, else the minutes of it where it is."""
-
-    def others(*spans: tuple[float, float]) -> Iterator[Conflict]:
-        for start_s, end_s in spans:
-            free = tonality.estimate(evidence.pitch.between(start_s, end_s))
-            if free.dastgah and free.dastgah_confidence >= least and SCALES[free.dastgah] != SCALES[label]:
-                yield Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
-
-    joined = list(others((0.0, evidence.seconds)))
-    if joined or evidence.seconds <= 1.5 * _WINDOW_S:
-        return joined
-    starts_s = np.arange(0.0, evidence.seconds - _WINDOW_S / 2, _STEP_S).tolist()
-    for conflict in others(*((start_s, min(start_s + _WINDOW_S, evidence.seconds)) for start_s in starts_s)):
-        last = joined[-1] if joined else None
-        if last and conflict.start_s <= last.end_s and conflict.estimate == last.estimate:
-            highest = max(last.confidence, conflict.confidence)
-            joined[-1] = last._replace(end_s=conflict.end_s, confidence=highest)
-        else:
-            joined.append(conflict)
-    return joined
+def _dastgah_conflicts(evidence: Evidence, label: str) -> Iterator[Conflict]:
+    """The parts of the recording that are in another dastgah."""
+    for start_s, end_s, free in modulation.parts(evidence.pitch, evidence.seconds):
+        if free.dastgah and SCALES[free.dastgah] != SCALES[label]:
+            yield Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
 
 
 def _tonic_conflict(evidence: Evidence, label_hz: float, dastgah: str | None) -> Iterator[Conflict]:

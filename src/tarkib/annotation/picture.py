@@ -1,5 +1,6 @@
 """Picture of a recording's annotation: onsets with beats, tempo with its confidence, pitch against the scale."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ from matplotlib.axes import Axes
 from tarkib.annotation import onset, tonality
 from tarkib.annotation.conclusion import Conclusion, Labels
 from tarkib.annotation.evidence import Evidence
+from tarkib.annotation.modulation import Part
 from tarkib.annotation.pitch import BIN_CENTS, BINS
 from tarkib.params import Annotate
 from tarkib.runtime import plotting
-from tarkib.runtime.text import counted, note_name
+from tarkib.runtime.text import clock, counted, note_name
 from tarkib.vocabulary import SCALES
 
 _MAX_BEATS = 400  # more are not drawn
@@ -26,7 +28,10 @@ def draw(evidence: Evidence, conclusion: Conclusion, labels: Labels, params: Ann
         tempi.sharex(onsets)
         _draw_onsets(onsets, evidence, conclusion.beats_s)
         _draw_tempo(tempi, conclusion, labels.bpm, params)
-        _draw_pitch(pitches, evidence, conclusion.tonality)
+        part = max(conclusion.parts, key=lambda part: part.end_s - part.start_s)
+        _draw_pitch(pitches, evidence, part)
+        if len(conclusion.parts) > 1:
+            _draw_parts(onsets, conclusion.parts)
         for axes in picture.axes:
             axes.spines["top"].set_visible(False)
         # A dollar sign in a file name does not begin a formula.
@@ -42,6 +47,14 @@ def _draw_onsets(axes: Axes, evidence: Evidence, beats_s: np.ndarray) -> None:
     title = f"Onset strength, and {counted(len(beats_s), 'beat')} where the tempo is trusted{omitted}"
     axes.set(title=title, ylabel="strength", ylim=(0, None))
     plotting.time_axis(axes, max(evidence.seconds, 0.1))
+
+
+def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
+    """The mode of every part of the recording, above its onsets."""
+    for part in parts:
+        axes.axvline(part.start_s, color=_GREEN, linewidth=1.5)
+        mode = f" {part.tonality.dastgah} {part.tonality.dastgah_confidence:.2f}" if part.tonality.dastgah else " none"
+        axes.text(part.start_s, 0.97, mode, transform=axes.get_xaxis_transform(), va="top", color=_GREEN, fontsize=9)
 
 
 def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, params: Annotate) -> None:
@@ -71,12 +84,13 @@ def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, par
     axes.legend(loc="upper left", fontsize=8, ncols=5, framealpha=0.9)
 
 
-def _draw_pitch(axes: Axes, evidence: Evidence, tonal: tonality.Tonality) -> None:
-    """The profile, turned so that the tonic is on the left, with the template of the winning scale over it."""
+def _draw_pitch(axes: Axes, evidence: Evidence, part: Part) -> None:
+    """The part's profile, turned so that the tonic is on the left, with the template of the winning scale over it."""
+    tonal, pitch = part.tonality, evidence.pitch.between(part.start_s, part.end_s)
     if tonal.tonic_hz is None or tonal.dastgah is None:
         axes.set(title="Pitch: no scale", yticks=[], xticks=[])
         return
-    curves = tonality.profile_and_template(evidence.pitch, tonal.dastgah, tonal.tonic_hz)
+    curves = tonality.profile_and_template(pitch, tonal.dastgah, tonal.tonic_hz)
     cents = np.arange(-5, BINS - 5) * BIN_CENTS
     profile, template = (np.roll(curve, 5) for curve in curves)
     axes.bar(cents, profile, width=9.0, color=_LIGHT, label="recording")
@@ -85,5 +99,6 @@ def _draw_pitch(axes: Axes, evidence: Evidence, tonal: tonality.Tonality) -> Non
     axes.set_xticks(SCALES[tonal.dastgah])
     family = f", family {tonal.family} {tonal.family_confidence:.2f}" if tonal.family else ""
     tonic = f"tonic {tonal.tonic_hz:.1f} Hz ({note_name(tonal.tonic_hz)}) {tonal.tonic_confidence:.2f}"
-    axes.set_title(f"Pitch: {tonal.dastgah} {tonal.dastgah_confidence:.2f}{family}, {tonic}")
+    span = f"{clock(part.start_s)} to {clock(part.end_s)}"
+    axes.set_title(f"Pitch, {span}: {tonal.dastgah} {tonal.dastgah_confidence:.2f}{family}, {tonic}")
     axes.legend(loc="upper right", fontsize=8, framealpha=0.9)

@@ -19,7 +19,7 @@ import functools
 import json
 from fractions import Fraction
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -30,6 +30,7 @@ from scipy.special import expit, logit
 from tarkib.annotation.onset import FRAME_RATE
 from tarkib.audio import CLIP_SECONDS
 from tarkib.params import Annotate
+from tarkib.vocabulary import PERCUSSION, SUSTAINED
 
 WINDOW_S = 12.0
 CONFIDENCE_DECIMALS = 3
@@ -56,23 +57,33 @@ _SCORE_DECIMALS, _BEAT_DECIMALS = 3, 6  # last bits must not decide between path
 
 
 class Combs(NamedTuple):
-    """The fitted values of combs.json."""
+    """The fitted values for one kind of music."""
 
-    ratios: np.ndarray  # shape (ratios,): of the tempo's period
     weights: np.ndarray  # float64 of shape ((1 + columns) * ratios, combs), rows in the order of `levels`
     unmetred: float  # score of no metre
     calibration: tuple[float, float]  # offset and factor of the log-odds of a tempo's probability
 
 
-def _read_combs() -> Combs:
-    fitted = json.loads(resources.files(__package__).joinpath("combs.json").read_text(encoding="utf-8"))
-    ratios = np.array([float(Fraction(ratio)) for ratio in fitted["weights"]])
+_FITTED = json.loads(resources.files(__package__).joinpath("combs.json").read_text(encoding="utf-8"))
+
+RATIOS = np.array([float(Fraction(ratio)) for ratio in _FITTED["any"]["weights"]])
+"""Shape (ratios,): of a tempo's period."""
+
+
+def _combs(fitted: dict[str, Any]) -> Combs:
     weights = np.array(list(fitted["weights"].values())).transpose(2, 0, 1)  # shape (1 + columns, ratios, combs)
-    rows = weights.reshape(-1, weights.shape[2])
-    return Combs(ratios, rows, fitted["unmetred"], tuple(fitted["calibration"]))
+    return Combs(weights.reshape(-1, weights.shape[2]), fitted["unmetred"], tuple(fitted["calibration"]))
 
 
-COMBS = _read_combs()
+COMBS = {kind: _combs(_FITTED[kind]) for kind in ("any", "drums", "sustained")}
+"""For drums, whose metres are also 3/4 and 5/8; for bowed, blown and sung notes; for all else, or what is unknown."""
+
+_KINDS = dict.fromkeys(PERCUSSION, "drums") | dict.fromkeys(SUSTAINED, "sustained")
+
+
+def combs_of(instrument: str | None) -> Combs:
+    """The combs for a recording that is labelled as an instrument alone, or not."""
+    return COMBS[_KINDS.get(instrument or "", "any")]
 
 
 class TempoTrack(NamedTuple):
@@ -102,21 +113,22 @@ class TempoTrack(NamedTuple):
         return int(np.clip(round(second), 0, len(self.bpm) - 1))
 
 
-def track(onset: np.ndarray, params: Annotate) -> TempoTrack:
+def track(onset: np.ndarray, params: Annotate, instrument: str | None = None) -> TempoTrack:
     """Tempo along a recording, between `params.min_bpm` and `max_bpm`, rounded."""
-    bpm, (same, half, double) = follow(onset, params)
-    confidence = np.minimum(calibrated(same + half + double).round(CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
+    combs = combs_of(instrument)
+    bpm, (same, half, double) = follow(onset, params, combs)
+    confidence = np.minimum(calibrated(same + half + double, combs).round(CONFIDENCE_DECIMALS), MAX_CONFIDENCE)
     return TempoTrack(bpm.round(_BPM_DECIMALS), confidence, half > _NEARLY * same, double > _NEARLY * same)
 
 
-def follow(onset: np.ndarray, params: Annotate) -> tuple[np.ndarray, np.ndarray]:
+def follow(onset: np.ndarray, params: Annotate, combs: Combs) -> tuple[np.ndarray, np.ndarray]:
     """The best path's tempi, shape (seconds,), and the probabilities of them, their halves and doubles."""
     bpm = tempo_grid(params.min_bpm, params.max_bpm)
-    score, moves = scores(onset, bpm)
+    score, moves = scores(onset, bpm, combs)
     score = np.round(score + log_prior(bpm, params), _SCORE_DECIMALS)
     path = _best_path(_EVIDENCE * score)
     tempi = np.clip(params.min_bpm * 2.0 ** (_refined(score, path) / _STEPS_PER_OCTAVE), params.min_bpm, params.max_bpm)
-    everything = np.logaddexp(np.logaddexp.reduce(score, axis=1, keepdims=True), COMBS.unmetred)
+    everything = np.logaddexp(np.logaddexp.reduce(score, axis=1, keepdims=True), combs.unmetred)
     probability = np.exp(score - everything) * moves[:, None]
     return tempi, np.stack([_mass(probability, path + k * _STEPS_PER_OCTAVE) for k in (0, -1, 1)])
 
@@ -137,13 +149,13 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
     return logit(np.clip(probability, _CERTAIN, 1.0 - _CERTAIN))
 
 
-def calibrated(probability: np.ndarray) -> np.ndarray:
+def calibrated(probability: np.ndarray, combs: Combs) -> np.ndarray:
     """Share of tempi of this probability (octaves included) that were right on known music; 0 stays 0."""
-    offset, factor = COMBS.calibration
+    offset, factor = combs.calibration
     return np.where(probability > 0.0, expit(offset + factor * log_odds(probability)), 0.0)
 
 
-def scores(onset: np.ndarray, bpm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scores(onset: np.ndarray, bpm: np.ndarray, combs: Combs) -> tuple[np.ndarray, np.ndarray]:
     """Log-likelihoods of tempi up to a constant, shape (seconds, len(bpm)), and whether there is more than silence."""
     seconds = 1 + len(onset) // FRAME_RATE
     # A single frame has no autocorrelation to look up.
@@ -155,7 +167,7 @@ def scores(onset: np.ndarray, bpm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         part = slice(first, first + _BLOCK)
         windows = sliding_window_view(pulses, size, axis=1)[:, starts[part]]
         # In double precision, since matrix products of two processors differ in their last bits.
-        score[part] = np.logaddexp.reduce(levels(windows, bpm).astype(np.float64) @ COMBS.weights, axis=-1)
+        score[part] = np.logaddexp.reduce(levels(windows, bpm).astype(np.float64) @ combs.weights, axis=-1)
         moves[part] = (windows[0] ** 2).mean(axis=1) > _FLOOR
     return score, moves
 
@@ -174,7 +186,7 @@ def levels(windows: np.ndarray, bpm: np.ndarray) -> np.ndarray:
     """
     count, size = windows.shape[1:]
     # On a logarithmic axis of lags, ratios of a period are shifts.
-    shifts = np.round(np.log2(COMBS.ratios) * _STEPS_PER_OCTAVE).astype(int)
+    shifts = np.round(np.log2(RATIOS) * _STEPS_PER_OCTAVE).astype(int)
     low, high = int(shifts.min()), int(shifts.max())
     longest = 60.0 * FRAME_RATE / bpm[0]
     lags = longest * 2.0 ** (np.arange(high, low - len(bpm), -1) / _STEPS_PER_OCTAVE)

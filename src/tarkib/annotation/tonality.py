@@ -86,13 +86,8 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
     if not _has_scale(pitch, dastgah):
         return tonality
     names = _ESTIMATED if dastgah is None else (dastgah,)
-    scores = _scores(
-        _normalised(pitch.profile() ** _COMPRESSION),
-        names,
-        _RADIF_UNKNOWN if dastgah is None else _RADIF_KNOWN,
-        tonic_hz,
-    )
-    probability = np.exp(scores - scores.max())
+    found = scores(pitch, dastgah, tonic_hz)
+    probability = np.exp(found - found.max())
     probability /= probability.sum()
     row = 0
     if dastgah is None:
@@ -108,10 +103,10 @@ def estimate(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = 
             family_confidence=_confidence(family),
         )
     if tonic_hz is None:
-        step = int(scores[row].argmax())
+        step = int(found[row].argmax())
         same = np.abs(_wrapped((np.arange(BINS) - step) * BIN_CENTS)) <= _SAME_TONIC_CENTS
         # A parabola through its neighbours refines the maximum.
-        left, middle, right = (scores[row, (step + k) % BINS] for k in (-1, 0, 1))
+        left, middle, right = (found[row, (step + k) % BINS] for k in (-1, 0, 1))
         curvature = left - 2.0 * middle + right
         offset = 0.5 * (left - right) / curvature if curvature < -1e-12 else 0.0
         cents = _octave(pitch, (step + offset) * BIN_CENTS)
@@ -135,14 +130,16 @@ def _has_scale(pitch: Pitch, dastgah: str | None) -> bool:
     return pitch.held_share >= MIN_HELD and int(tones.sum()) >= _MIN_TONES
 
 
-def _scores(profile: np.ndarray, names: tuple[str, ...], radif: float, tonic_hz: float | None) -> np.ndarray:
+def scores(pitch: Pitch, dastgah: str | None = None, tonic_hz: float | None = None) -> np.ndarray:
     """Score of every hypothesis, shape (dastgahs, `BINS`): a row a dastgah, a column a tonic; -inf if ruled out."""
+    names, radif = (_ESTIMATED, _RADIF_UNKNOWN) if dastgah is None else ((dastgah,), _RADIF_KNOWN)
+    profile = _normalised(pitch.profile() ** _COMPRESSION)
     templates = np.fft.rfft(np.stack([_template(name, radif) for name in names]))
-    scores = np.fft.irfft(np.fft.rfft(profile) * np.conj(templates), BINS) / _TEMPERATURE
+    found = np.fft.irfft(np.fft.rfft(profile) * np.conj(templates), BINS) / _TEMPERATURE
     if tonic_hz is not None:
         cents = np.arange(BINS) * BIN_CENTS - 1200.0 * np.log2(tonic_hz / REFERENCE_HZ)
-        scores[:, np.abs(_wrapped(cents)) > _SAME_TONIC_CENTS] = -np.inf
-    return scores.round(_SCORE_DECIMALS)
+        found[:, np.abs(_wrapped(cents)) > _SAME_TONIC_CENTS] = -np.inf
+    return found.round(_SCORE_DECIMALS)
 
 
 def profile_and_template(pitch: Pitch, dastgah: str, tonic_hz: float) -> tuple[np.ndarray, np.ndarray]:

@@ -102,19 +102,24 @@ def _report(file: Path, found: "Evidence", labels: "Labels", settings: "Annotate
 
 
 def _lines(report: _Report) -> Iterator[str]:
-    first, tonality = report.slices[0], report.conclusion.tonality
     yield f"{printable(report.file)}, {clock(report.seconds)}"
-    if tonality.dastgah:
-        dastgah = first.dastgah or f"unknown (perhaps {tonality.dastgah})"
-        family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
-        yield f"  dastgah  {dastgah} {first.dastgah_confidence:.2f}{family}"
-    else:
-        is_drum = report.labels.instrument in vocabulary.PERCUSSION
-        yield f"  dastgah  none: {'percussion' if is_drum else 'too few held notes for a scale, as of percussion'}"
-    if tonality.tonic_hz is not None:
-        known = "" if first.tonic_hz else "unknown (perhaps) "
-        tonic = f"{tonality.tonic_hz:.1f} Hz, {note_name(tonality.tonic_hz)}, {first.tonic_confidence:.2f}"
-        yield f"  tonic    {known}{tonic}"
+    parts = report.conclusion.parts
+    for start_s, end_s, tonality in parts:
+        span = "" if len(parts) == 1 else f"{f'{clock(start_s)} to {clock(end_s)}':>13}  "
+        middles_s = np.array(report.starts_s) + audio.CLIP_SECONDS / 2
+        first = report.slices[int(np.argmax(middles_s >= start_s))]
+        if tonality.dastgah:
+            dastgah = first.dastgah or f"unknown (perhaps {tonality.dastgah})"
+            family = f", family {first.family} {first.family_confidence:.2f}" if first.family else ""
+            yield f"  dastgah  {span}{dastgah} {first.dastgah_confidence:.2f}{family}"
+        else:
+            is_drum = report.labels.instrument in vocabulary.PERCUSSION
+            why = "percussion" if is_drum else "too few held notes for a scale, as of percussion"
+            yield f"  dastgah  {span}none: {why}"
+        if tonality.tonic_hz is not None:
+            known = "" if first.tonic_hz else "unknown (perhaps) "
+            tonic = f"{tonality.tonic_hz:.1f} Hz, {note_name(tonality.tonic_hz)}, {first.tonic_confidence:.2f}"
+            yield f"  tonic    {span}{known}{tonic}"
     for start_s, end_s, slices in _stretches(report):
         bpm, octaves = slices[0].bpm, slices[0].bpm_octaves
         confidence = f"{np.mean([piece.bpm_confidence for piece in slices]):.2f}"
