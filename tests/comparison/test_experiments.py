@@ -1,5 +1,6 @@
 """Experiments run by DVC in a repository whose pipeline takes no time: queue, failure, resumption, staleness."""
 
+import fcntl
 import os
 import signal
 import subprocess
