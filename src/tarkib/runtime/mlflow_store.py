@@ -124,18 +124,11 @@ def usable() -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """What is wrong and what to do, in one line without passwords."""
-    import requests
-
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
     other = f"or set {_URI} to another (mlflow.db here where it is unset)"
     if code := status(error):
         access = f"set {_USER} and {_PASSWORD}" if code in (401, 403) else "look into the server's log"
         return f"it answers with the error {code}; {access}, {other}"
-    if any(isinstance(link, requests.exceptions.RequestException) for link in chain):
+    if re.search("failed with (timeout )?exception", str(error)):
         return f"it does not answer; start it, {other}"
     line = str(getattr(error, "orig", error)) or type(error).__name__  # SQLAlchemy's errors hold the database's own
     for name in (_PASSWORD, "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN"):
