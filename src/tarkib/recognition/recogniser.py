@@ -23,7 +23,7 @@ from tarkib.recognition import hub
 from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
 from tarkib.recognition.sound import Blocks, Sound, opened
-from tarkib.runtime import mlflow_store, parallel, project
+from tarkib.runtime import mlflow_store, project
 from tarkib.runtime.text import printable
 from tarkib.training import devices
 from tarkib.training.prediction import predict
@@ -104,7 +104,7 @@ class Recogniser:
     def opened(self, sounds: Iterable[Sound]) -> Generator[Blocks]:
         """What `recognise` takes of each recording, in order; for a GPU, threads decode some ahead. Close it."""
         on_cpu = devices.first(self.device).type == "cpu"
-        return opened(sounds, 0 if on_cpu else min(_THREADS, parallel.available_cores()))
+        return opened(sounds, 0 if on_cpu else min(_THREADS, os.cpu_count() or 1))
 
     def recognise(
         self,
