@@ -85,10 +85,6 @@ def _ours(piece: Slice) -> float:
     return piece.bpm
 
 
-def _theirs(piece: Slice) -> float:
-    return piece.librosa_bpm
-
-
 def _kept(pieces: Sequence[Slice]) -> list[Slice]:
     """Slices that get a tempo; it is null in the others."""
     return [piece for piece in pieces if piece.confidence >= _PARAMS.min_confidence]
@@ -110,8 +106,9 @@ def _tempo_table(by_group: dict[str, list[Measured]]) -> str:
         whole = [*_accuracies(_kept(metred), _ours), *_accuracies(metred, _ours)]
         told = [_percent(metred), _percent(free)]
         rows.append([f"**Tarkib**, {title}", *told, *whole, auc, float(np.mean(beats)) if beats else None])
-        theirs = _accuracies(metred, _theirs)
-        rows.append([f"librosa `beat_track`, {title}", None, None, None, None, *theirs, None, None])
+        if metred[0].librosa_bpm is not None:
+            theirs = _accuracies(metred, lambda piece: piece.librosa_bpm or 0.0)
+            rows.append([f"librosa `beat_track`, {title}", None, None, None, None, *theirs, None, None])
     header = ["", "metred slices with a tempo", "free ones with a tempo", "Acc1 of the tempi", "Acc2 of the tempi"]
     header += ["Acc1, nulls estimated too", "Acc2", "metre against free rhythm, AUC", "beats, F at 70 ms"]
     return markdown(header, rows)
@@ -141,7 +138,9 @@ def _tempo_files(some: Sequence[Measured]) -> str:
         if pieces:
             kept = _kept(pieces)
             ours = f"{np.median([piece.bpm for piece in kept]):.1f}" if kept else None
-            theirs = f"{np.median([piece.librosa_bpm for piece in pieces]):.1f}"
+            theirs = None
+            if pieces[0].librosa_bpm is not None:
+                theirs = f"{np.median([piece.librosa_bpm or 0.0 for piece in pieces]):.1f}"
             confidence = float(np.mean([piece.confidence for piece in pieces]))
             counted = [sum(right_tempo(p.bpm, p.true_bpm, factors) for p in kept) for factors in ((1.0,), LEVELS)]
             row = [one.known.name, f"{one.known.bpm:g}", len(pieces), len(kept), *counted]
@@ -172,6 +171,8 @@ def _tonality_table(by_group: dict[str, list[Measured]]) -> str:
                 share([one.free.family == FAMILY[one.known.dastgah] for one in some]),
             ]
         )
+        if some[0].librosa_dastgah is None:
+            continue
         families = [FAMILY[one.librosa_dastgah] == FAMILY[one.known.dastgah] for one in some]
         rows.append(
             [

@@ -140,7 +140,8 @@ def stage_table(some: Sequence[Known], slices: int, workers: int) -> str:
             starts_s = {f"{len(jobs)}-{k}": k * CLIP_SECONDS for k in range(counts[i])}
             labels = Labels(some[i].instrument, some[i].dastgah)
             # A checksum of its own: to the cache each is another recording.
-            jobs.append(Job(folder, f"{i}.flac", str(len(jobs)), labels, starts_s, Cache(folder / "cache"), _SETTINGS))
+            row = {"sha256": str(len(jobs)), "origin": "own", "path": f"{i}.flac"}
+            jobs.append(Job(row, folder / f"{i}.flac", labels, starts_s, Cache(folder / "cache"), _SETTINGS))
         rows = []
         for title in ("nothing in the cache", "all in the cache"):
             begun = time.perf_counter()

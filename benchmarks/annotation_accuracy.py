@@ -10,6 +10,7 @@ this project follows.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks import accuracy_tables, known, measured, tables
@@ -27,13 +28,18 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, default=known.REAL, help="folder of real recordings with a manifest.csv")
     parser.add_argument("--performers", type=int, default=3, help="of each instrument of an orchestra")
     parser.add_argument("--print-only", action="store_true", help="leave the document as it is")
+    parser.add_argument("--without-librosa", action="store_true", help="in half the time, without its rows")
     options = parser.parse_args()
     real = known.of_folder(options.audio)
     if not real and not options.print_only:
         sys.exit(f"{options.audio}: no manifest.csv there, so the document would lose half its figures; --print-only")
     makers = known.of_orchestra, known.of_drummers
     everything = [one for make in makers for seed in SEEDS for one in make(seed, options.performers)] + real
-    found = list(parallel.map_jobs(measured.measure, everything, what="measuring"))
+    found = list(
+        parallel.map_jobs(
+            partial(measured.measure, with_librosa=not options.without_librosa), everything, what="measuring"
+        )
+    )
     text = accuracy_tables.report(found, SEEDS)
     print(text)
     if not options.print_only:

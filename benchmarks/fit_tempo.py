@@ -45,7 +45,7 @@ STARTS = (
 )
 """What each comb begins as: beats in halves, in thirds, bars of three and a half (7/8), a plain pulse; 3/4, 5/8."""
 KINDS = {"any": (4, 3e-3), "sustained": (4, 1e-3), "drums": (6, 3e-4)}
-"""Combs of each kind, and the penalty; chosen on seeds 103, 201 and 202 and on drummers of seed 401."""
+"""Combs of each kind, and the penalty; chosen on seeds 103, 201, 202, 203, on drummers of 301, 401, 402."""
 SIMPLE = 300
 """Number of simple windows, in addition to the orchestra's eight thousand."""
 

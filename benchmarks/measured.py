@@ -17,12 +17,15 @@ from tarkib.vocabulary import SCALES
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's tempo: the truth (None in free rhythm), what is estimated, and what librosa says (0: nothing)."""
+    """A slice's tempo: the truth (None in free rhythm), what is estimated, and what librosa says (0: nothing).
+
+    None where librosa was not asked.
+    """
 
     true_bpm: float | None
     bpm: float
     confidence: float
-    librosa_bpm: float
+    librosa_bpm: float | None
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,16 @@ class Measured:
     """with the dastgah's label"""
 
 
-def measure(one: Known) -> Measured:
+def measure(one: Known, with_librosa: bool = True) -> Measured:
     """Annotate a recording in all the ways that are compared."""
     samples = one.samples()
     features = evidence.extract([samples])
     conclusion = conclude(features, Labels(one.instrument or None), params.Annotate())
-    theirs = _librosa_tonality(samples, one.dastgah) if one.dastgah else (None, None)
+    theirs = _librosa_tonality(samples, one.dastgah) if one.dastgah and with_librosa else (None, None)
     return Measured(
         one,
         features.seconds,
-        tuple(_slices(one, samples, conclusion.tempo)),
+        tuple(_slices(one, samples if with_librosa else None, features.seconds, conclusion.tempo)),
         _beat_f(one, conclusion.beats_s),
         tonality.estimate(features.pitch),
         tonality.estimate(features.pitch, one.dastgah) if one.dastgah else None,
@@ -60,12 +63,14 @@ def measure(one: Known) -> Measured:
     )
 
 
-def _slices(one: Known, samples: np.ndarray, tempo: TempoTrack) -> list[Slice]:
+def _slices(one: Known, samples: np.ndarray | None, seconds: float, tempo: TempoTrack) -> list[Slice]:
     found = []
-    for start_s, true_bpm in one.slices(len(samples) / SAMPLE_RATE):
-        begin = round(start_s * SAMPLE_RATE)
-        piece = samples[begin : begin + CLIP_SAMPLES]
-        theirs = float(np.atleast_1d(librosa.beat.beat_track(y=piece, sr=SAMPLE_RATE)[0])[0])
+    for start_s, true_bpm in one.slices(seconds):
+        theirs = None
+        if samples is not None:
+            begin = round(start_s * SAMPLE_RATE)
+            piece = samples[begin : begin + CLIP_SAMPLES]
+            theirs = float(np.atleast_1d(librosa.beat.beat_track(y=piece, sr=SAMPLE_RATE)[0])[0])
         found.append(Slice(true_bpm, *tempo.at(start_s + CLIP_SECONDS / 2), theirs))
     return found
 

@@ -15,8 +15,10 @@ import yaml
 from conftest import REPOSITORY, noise, write
 
 from tarkib.annotation import evidence
+from tarkib.annotation.pitch import Pitch
 from tarkib.cli import main
 from tarkib.demo import orchestra
+from tarkib.vocabulary import SCALES
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,22 @@ def test_a_picture_of_one_file_and_of_several(songs, tmp_path, capsys):
         "tar.flac.png: cannot be written (Not a directory); make room, or name another folder\n"
     )
     assert json.loads(printed.out)[0]["file"] == both[0]
+
+
+def test_a_recording_that_changes_its_mode_is_told_by_parts(songs, tmp_path, capsys, monkeypatch):
+    degrees = [
+        np.random.default_rng(1).permutation(np.repeat((0, *SCALES[name]), 75)) for name in ("mahur", "chahargah")
+    ]
+    cents = np.repeat(np.concatenate(degrees) + 2400.0, 10).astype(np.float32)
+    pitch = Pitch(cents, np.ones(len(cents), np.float32), np.zeros((48, 120), np.float32))
+    found = evidence.Evidence(240.0, np.zeros((24_001, 4), np.float32), pitch)
+    monkeypatch.setattr(evidence, "extract", lambda stream: found)
+    assert main(["annotate", str(songs / "tar.flac"), "--plot", str(tmp_path / "parts.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split() for line in lines if line.strip().startswith("dastgah")]
+    assert [words[4] for words in told] == ["mahur", "chahargah"]
+    assert (told[0][1], told[0][3], told[1][3]) == ("0:00", told[1][1], "4:00")
+    assert (tmp_path / "parts.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "json"])

@@ -54,7 +54,9 @@ def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
     for part in parts:
         axes.axvline(part.start_s, color=_GREEN, linewidth=1.5)
         mode = f" {part.tonality.dastgah} {part.tonality.dastgah_confidence:.2f}" if part.tonality.dastgah else " none"
-        axes.text(part.start_s, 0.97, mode, transform=axes.get_xaxis_transform(), va="top", color=_GREEN, fontsize=9)
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        text = axes.text(part.start_s, 0.97, mode, transform=axes.get_xaxis_transform(), va="top", bbox=box)
+        text.set(color=_GREEN, fontsize=9)
 
 
 def _draw_tempo(axes: Axes, conclusion: Conclusion, label_bpm: float | None, params: Annotate) -> None:
