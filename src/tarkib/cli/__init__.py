@@ -59,6 +59,9 @@ def _run(arguments: Sequence[str]) -> int:
             near = difflib.get_close_matches(named, _COMMANDS, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(_COMMANDS)}"
             parser.error(f"{named!r} is no command; {remedy}")
+    if not arguments:
+        parser.print_help()
+        return 2
     options = parser.parse_args(arguments)
     if options.debug:
         os.environ[program.DEBUG] = "1"

@@ -20,7 +20,7 @@ def progress(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
     for done, item in enumerate(items, start=1):
         yield item
         if total > 1 and done * 4 // total > (done - 1) * 4 // total:
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            print(f"{what}: {done * 100 // total} %", file=sys.stderr, flush=True)
 
 
 def note(what: str) -> None:

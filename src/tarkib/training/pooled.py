@@ -75,7 +75,8 @@ class PooledSet(ClipSet):
 
         ranges = [range(start, min(start + _BLOCK, len(clips))) for start in range(0, len(clips), _BLOCK)]
         with enough_memory(f"train.batch_size {batch_size}", "lower the batch size"):
-            blocks = list(progress(map(made, ranges), len(ranges), f"hidden states of {len(clips):,} clips"))
+            say(f"running the frozen backbone over {len(clips):,} clips, once: its output is cached")
+            blocks = list(progress(map(made, ranges), len(ranges), "frozen backbone"))
         if cache.problem:
             say(f"hidden states could not be cached ({cache.problem}); the next training must compute them again")
         classifier.cpu()
