@@ -172,7 +172,7 @@ def test_the_command_reports_what_it_wrote_and_replaces_nothing_unasked(folder, 
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{out}: 8 clips, ")
     assert printed.out.endswith(f"load it with: datasets.load_dataset('{out}')\n")
-    assert "clips: 8 of 8" in printed.err
+    assert "clips: 100 %" in printed.err
     assert main(["export", str(dataset), "--to", "parquet", str(out)]) == 1
     assert "is not empty; give another folder, or --overwrite" in capsys.readouterr().err
     assert main(["export", str(dataset), "--to", "webdataset", str(out), "--overwrite"]) == 0

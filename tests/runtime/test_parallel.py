@@ -82,7 +82,7 @@ def die(number: int) -> int:
 def test_results_and_errors_come_through_as_they_are(mapped, engine, workers, capfd):
     assert mapped(engine, workers, square, range(20)) == [n * n for n in range(20)]
     lines = capfd.readouterr().err.splitlines()
-    assert (len(lines), lines[-1]) == (4, "jobs: 20 of 20")
+    assert (len(lines), lines[-1]) == (4, "jobs: 100 %")
     assert mapped(engine, workers, square, []) == []
     assert set(mapped(engine, workers, threads, range(2))) == {1}
     with pytest.raises(TarkibError, match=r"^job 3 is wrong$") as caught:
@@ -184,7 +184,7 @@ def test_a_cluster_is_started_where_there_is_none_and_ended(tmp_path):
         code = [sys.executable, "-c", OWN_CLUSTER]
         done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == ["jobs: 1 of 3", "jobs: 2 of 3", "jobs: 3 of 3"]
+    assert done.stderr.splitlines() == ["jobs: 33 %", "jobs: 66 %", "jobs: 100 %"]
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
