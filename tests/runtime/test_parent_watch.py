@@ -41,3 +41,23 @@ def test_processes_that_load_data_end_with_a_killed_training(tmp_path):
     for process in left:
         process.kill()
     assert not left
+
+
+def test_a_stage_that_has_lost_its_dvc_before_it_looked_ends_too():
+    """As where DVC is killed while the interpreter starts."""
+    code = "input(); from tarkib.runtime import parent_watch; parent_watch.watch_dvc(); input()"
+    read, write = os.pipe()
+    shell = subprocess.run(
+        ["sh", "-c", 'exec 3<&0; "$0" -c "$1" <&3 >/dev/null & echo $!', sys.executable, code],
+        env={**os.environ, "DVC_STAGE": "slice"},
+        stdin=read,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    stage = psutil.Process(int(shell.stdout))
+    os.write(write, b"go on\n")
+    left = psutil.wait_procs([stage], WITHIN_S)[1]
+    os.close(write)
+    os.close(read)
+    assert not left

@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
+
 from tarkib.errors import Interrupted
 
 _POLL_S = 0.5
 _CLEANUP_S = 5.0
 
-_dvc: int | None = None
-"""PID of the parent of a stage that DVC started."""
+_links: list[tuple[psutil.Process, int]] = []
+"""(process, PID of its parent) from this process up to DVC; empty where DVC did not start it."""
 
 
 def is_worker() -> bool:
@@ -44,11 +46,30 @@ def _exit_with_parent() -> None:
 
 def watch_dvc() -> None:
     """If DVC started this stage, interrupt it when DVC dies: another `dvc repro` may write the same outputs."""
-    global _dvc
-    # DVC sets the variable for a stage's command, in place of whose shell the stage runs.
-    if "DVC_STAGE" in os.environ:
-        _dvc = os.getppid()
-        threading.Thread(target=_interrupt_without_dvc, daemon=True).start()
+    # DVC sets the variable for a stage's command, so all processes between DVC and this one have it.
+    if "DVC_STAGE" not in os.environ:
+        return
+    process = psutil.Process()
+    for parent in process.parents():
+        _links.append((process, parent.pid))
+        try:
+            if "DVC_STAGE" not in parent.environ():
+                break
+        except psutil.Error:
+            break
+        process = parent
+    if len(_links) == 1 and _adopts_orphans(parent):
+        # DVC died before this process could look for it.
+        _links[0] = (psutil.Process(), -1)
+    threading.Thread(target=_interrupt_without_dvc, daemon=True).start()
+
+
+def _adopts_orphans(process: psutil.Process) -> bool:
+    """Whether it is an init process; in a container, PID 1 of this process's own group may be DVC itself."""
+    try:
+        return (process.pid == 1 or process.name() == "systemd") and os.getpgid(process.pid) != os.getpgrp()
+    except (psutil.Error, OSError):
+        return True
 
 
 def check() -> None:
@@ -58,8 +79,11 @@ def check() -> None:
 
 
 def abandoned() -> bool:
-    """Whether DVC started this stage and has died: it got another parent."""
-    return _dvc not in (None, os.getppid())
+    """Whether DVC started this stage and has died: a process on the way to it got another parent, or is gone."""
+    try:
+        return any(process.ppid() != parent for process, parent in _links)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _interrupt_without_dvc() -> None:

@@ -9,7 +9,9 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,7 +26,7 @@ DEBUG = "TARKIB_DEBUG"
 INTERRUPTED = "interrupted; nothing is half-written, run again to go on"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_GRACE_S = 1.0  # for the interpreter to exit after a signal
+_GRACE_S = 1.0  # for compiled code to return to the interpreter after a signal, and for the interpreter to exit
 _CLEANUP_S = 40.0  # for a program to end in order after a signal; jobs on a cluster have 30 s
 
 _ROOM, _PERMISSIONS = "make room (or raise the limit)", "check the disk and permissions"
@@ -32,11 +34,16 @@ _REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
 _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE), _PERMISSIONS)
 _REMEDIES |= dict.fromkeys((errno.EBUSY, errno.EXDEV, errno.EMFILE, errno.ENFILE), _PERMISSIONS)
 
+_MAX_LINES, _MAX_CHARACTERS = 60, 2_000
+
 _is_program = False
 """Whether `start` was called; false where functions are called from elsewhere, as in tests."""
 
 _arrived = 0
 """Number of the latest signal that was handled in `guard`, 0 before."""
+
+_raised: Callable[[], Interrupted | None] = lambda: None  # noqa: E731
+"""Weak reference to what it raised: None once a destructor, or a library that catches everything, has dropped it."""
 
 
 def start() -> None:
@@ -48,6 +55,7 @@ def start() -> None:
         return
     _is_program = True
     sys.excepthook = lambda _kind, error, _traceback: _report(error)
+    sys.unraisablehook = _print_unraisable
     _handle(_exit)
     parent_watch.watch_dvc()
 
@@ -116,10 +124,20 @@ def _is_unread() -> bool:
 
 
 def _print(text: str) -> None:
-    """Print lines to the standard error, without terminal control characters."""
+    """Print lines to the standard error, cut and without terminal control characters."""
+    lines = text.split("\n")
+    shown = [printable(line[:_MAX_CHARACTERS]) + "…" * (len(line) > _MAX_CHARACTERS) for line in lines[:_MAX_LINES]]
+    if len(lines) > _MAX_LINES:
+        shown.append(f"… and {len(lines) - _MAX_LINES} more lines")
     # The terminal may be gone.
     with suppress(OSError, ValueError):
-        print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr, flush=True)
+        print(*shown, sep="\n", file=sys.stderr, flush=True)
+
+
+def _print_unraisable(dropped: Any) -> None:
+    """Print an error in a destructor, except an interrupt, which is raised again."""
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
@@ -130,7 +148,7 @@ def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raise Interrupted on a signal; exit where that does not end the program, or at a second signal."""
+    """Raise Interrupted on a signal; exit where compiled code does not return to the interpreter."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -151,27 +169,33 @@ def _interruptible() -> Iterator[None]:
 
 
 def _raise(number: int, _frame: Any) -> None:
-    global _arrived
-    _arrived = number
-    raise Interrupted(number)
+    global _arrived, _raised
+    error = Interrupted(number)
+    _arrived, _raised = number, weakref.ref(error)
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame, which would keep it alive
 
 
 def _watch(read: int) -> None:
-    """Read the numbers of signals from a pipe, which the program closes at its end.
+    """Follow each signal, whose number comes through the pipe, until the program ends and closes the pipe."""
 
-    Compiled code may return late, and a library that catches everything may drop the exception.
-    """
-    arrived = 0
-    while select.select([read], [], [], _CLEANUP_S if arrived else None)[0]:
-        byte = os.read(read, 1)
-        if not byte:
-            os.close(read)
-            return
-        if signal.getsignal(byte[0]) is _raise:  # else a library, a server say, has set its own handler
-            if arrived:
-                break
-            arrived = byte[0]
-    _exit(arrived, None)
+    def has_more(seconds: float) -> bool:
+        return bool(select.select([read], [], [], seconds)[0])
+
+    while byte := os.read(read, 1):
+        number = byte[0]
+        if signal.getsignal(number) is not _raise:
+            continue  # a library, a server say, has set its own handler
+        for is_over, seconds in ((lambda: _arrived, _GRACE_S), (lambda: not _raised(), _CLEANUP_S)):
+            latest = time.monotonic() + seconds
+            while not is_over() and not has_more(0.02):
+                if time.monotonic() > latest:
+                    _exit(number, None)
+        if not has_more(0.2):
+            os.kill(os.getpid(), number)  # the exception was dropped: raise it again
+    os.close(read)
 
 
 def _exit(number: int, _frame: Any) -> None:
