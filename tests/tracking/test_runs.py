@@ -1,8 +1,12 @@
 """A store that fails: refused before a training in one line, and later without a loss."""
 
+import contextlib
 import re
 import shutil
 import socket
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from small_classifier import write_classifier
 
 from tarkib import cli
 from tarkib.errors import TarkibError
+from tarkib.runtime import mlflow_store
 from tarkib.tracking import runs
 
 from .server import Server
@@ -135,11 +140,9 @@ def test_a_server_of_mlflow_2_has_all_but_the_model(server: Server, project, def
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (
-            ("401 Unauthorized", b'{"error_code": "UNAUTHENTICATED", "message": "s@cret"}'),
-            "error 401; set MLFLOW_TRACKING_USER",
-        ),
-        (("500 Internal Server Error", b'{"error_code": "INTERNAL_ERROR"}'), "the error 500; look"),
+        (("401 Unauthorized", b'{"error_code": "UNAUTHENTICATED", "message": "s@cret"}'), "it refuses access (401); "),
+        (("500 Internal Server Error", b'{"error_code": "INTERNAL_ERROR"}'), "it answers with the error 500; look"),
+        (("502 Bad Gateway", b"<html>" + b"x" * 100_000), "it answers with the error 502; look"),
         (("200 OK", b"<html>" + b"\x1b[31m welcome " * 10_000), "was not in a valid JSON format"),
     ],
 )
@@ -154,7 +157,7 @@ def test_no_training_begins_with_a_server_that_fails(server: Server, defaults, a
     ("address", "shown", "words"),
     [
         ("http://me:s%40cret@127.0.0.1:{port}/x", "http://127.0.0.1:{port}/x", "it does not answer; start it"),
-        ("postgresql://me:s%40cret@127.0.0.1:{port}/x", "postgresql://***@127.0.0.1:{port}/x", "No module named"),
+        ("postgresql://me:s%40cret@127.0.0.1:{port}/x", "postgresql://***@127.0.0.1:{port}/x", "install what"),
         ("nonsense://me:s%40cret@x", "nonsense://***@x", "unsupported URI"),
     ],
 )
@@ -166,6 +169,17 @@ def test_no_training_begins_with_a_store_that_is_not_there(root, settings, addre
     assert line.startswith(f"MLflow's store {shown.format(port=port)}: ")
     assert words in line
     assert "set MLFLOW_TRACKING_URI" in line
+
+
+def test_the_users_own_patience_wins(server: Server, monkeypatch):
+    """MLflow's environment variables, where they are set, are left as they are."""
+    server.fails = lambda path: REFUSED
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    with pytest.raises(TarkibError, match="503"):
+        mlflow_store.connect(None)
+    assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize("address", ["file:./mlruns", "mlruns", "sqlite:///other.db"])
@@ -183,7 +197,7 @@ def test_relative_stores_lie_in_the_project(project, defaults, monkeypatch, addr
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"no database at all" * 100, "file is not a database"), (None, "unable to open database")],
+    [(b"no database at all" * 100, "it is damaged; move the file away"), (None, "it cannot be opened; is its folder")],
 )
 def test_a_spoilt_database_is_one_line(project, defaults, capsys, content, words):
     database = project / "mlflow.db"
@@ -196,6 +210,38 @@ def test_a_spoilt_database_is_one_line(project, defaults, capsys, content, words
     (line,) = capsys.readouterr().out.splitlines()
     assert words in line
     assert line.endswith("when the store can be used")
+
+
+def test_a_locked_database_is_one_line(project, defaults):
+    """By a program that does not let go of it."""
+    mlflow_store.connect(None)
+    with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "mlflow.db: another program keeps it locked; end that program, or wait" in refusal(defaults)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from tarkib import params
+from tarkib.tracking import runs
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with runs.training(params.load(Path("params.yaml")), "fingerprint", {}) as run:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    run.log({"eval_loss": 1.0}, 1)
+print("trained")
+"""
+
+
+def test_a_full_disk_ends_no_training(project):
+    """Neither the database nor the journal can be written."""
+    done = subprocess.run([sys.executable, "-c", FULL], cwd=project, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"mlflow\.db: it cannot be written; is the disk full\?", lines[0])
+    assert "File too large; the metrics of this training cannot be kept" in lines[1]
+    assert lines[-1] == "trained"
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("content", ["", '{"weights_sha256": "a", "foo": 1}', "\xff"])
@@ -220,3 +266,9 @@ def test_a_damaged_journal_and_one_of_a_run_that_is_gone(project, capsys):
     printed = capsys.readouterr().out
     assert f"the store has no run {'0' * 32}; set MLFLOW_TRACKING_URI" in printed
     assert f"or delete {journal}" in printed
+
+
+def test_a_store_in_memory_is_refused(defaults, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
+    with pytest.raises(TarkibError, match=r"sqlite://: is a database in memory, .*; name a file"):
+        mlflow_store.connect(None)

@@ -48,7 +48,7 @@ def parts(pitch: Pitch, seconds: float, dastgah: str | None = None, tonic_hz: fl
 
 def _changes(pitch: Pitch, seconds: float, tonic_hz: float | None) -> list[float]:
     """Seconds where the best path changes."""
-    starts_s = np.arange(0.0, seconds - _WINDOW_S, _STEP_S)
+    starts_s = np.arange(0.0, seconds - _WINDOW_S + 1e-6, _STEP_S)  # the last whole window, too
     scores = np.stack(
         [tonality.scores(pitch.between(start, start + _WINDOW_S), tonic_hz=tonic_hz) for start in starts_s]
     )

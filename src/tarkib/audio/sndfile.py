@@ -1,8 +1,10 @@
 """libsndfile: kept from the terminal, and given files put together from parts of another where that reads badly."""
 
 import bisect
+import ctypes
 import io
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -116,12 +118,25 @@ class _Splice(io.RawIOBase):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what is written to the standard error: libmpg123 warns of every damaged MP3 file."""
-    with _LOCK, Path(os.devnull).open("wb") as null:
-        kept = os.dup(2)
-        os.dup2(null.fileno(), 2)
+    """Discard what C code, not Python, writes to the standard error: libmpg123 warns of every damaged MP3 file."""
+    with _LOCK:
+        kept = _STDERR.value
+        _STDERR.value = _NULL or kept
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            _STDERR.value = kept
+
+
+def _streams() -> tuple[ctypes.c_void_p, int | None]:
+    """C's variable for the standard error, and a stream to the null device; None where either is not known."""
+    try:
+        library = ctypes.CDLL(None)
+        library.fopen.restype = ctypes.c_void_p
+        stderr = ctypes.c_void_p.in_dll(library, {"linux": "stderr", "darwin": "__stderrp"}[sys.platform])
+        return stderr, library.fopen(os.devnull.encode(), b"w")
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):
+        return ctypes.c_void_p(), None
+
+
+_STDERR, _NULL = _streams()

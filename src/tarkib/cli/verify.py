@@ -23,7 +23,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every broken promise; 1 where there is one."""
     folder = options.dataset
-    slices = folder.parent / "slices"
+    beside = folder.resolve().parent
+    slices = beside / "slices"
     project.check_folder(folder, "run dvc repro (or dvc checkout)")
     # Once there is something to check: they take a second to load.
     from tarkib import params, tables
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     augment = params.load(options.params).augment
     slice_rows = tables.SLICES.read(slices / "slices.parquet")
-    annotations = tables.ANNOTATIONS.read(folder.parent / "annotations.parquet")
+    annotations = tables.ANNOTATIONS.read(beside / "annotations.parquet")
     mixtures = tables.MIXTURES.read(folder / "mixtures.parquet")
     components = tables.COMPONENTS.read(folder / "components.parquet")
     defects = verification.verify(mixtures, components, annotations, slice_rows, augment)

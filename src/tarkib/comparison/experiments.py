@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -100,12 +101,13 @@ def _drop_damaged() -> None:
                 json.loads(file.read_bytes())
         except ValueError:
             file.unlink(missing_ok=True)
+            print(f"{file}: half-written, so that DVC could not read its queue; deleted", file=sys.stderr)
         except OSError:  # DVC has deleted it meanwhile
             continue
 
 
 def collect(project: Project, modes: Sequence[str], seeds: Sequence[int]) -> list[Experiment]:
-    """Every mode and seed with its experiment's state, seed by seed. Nothing is run or changed."""
+    """Every mode and seed with its experiment's state, seed by seed. Nothing is run."""
     # The queue first: an experiment that ends in between is then among the finished ones.
     tasks = queue()
     # DVC keeps a finished experiment as a Git reference refs/exps/<commit that it started from, in two parts>/<name>.
@@ -149,10 +151,11 @@ def run(
             f"{len(waiting) - len(lacking)} in the queue, {len(lacking)} to run; {at_once} at a time"
         )
         _enqueue(lacking, overrides)
+    awaited = frozenset(waiting)
     try:
         _watch(waiting, overrides, at_once, threads, report)
         with exclusively():
-            lost = [one for one in collect(project, modes, seeds) if one.state == MISSING]
+            lost = [one for one in collect(project, modes, seeds) if one.state == MISSING and one.name in awaited]
             _enqueue(lost, overrides)
         for one in lost:
             report(f"{one.title}: lost by DVC's queue; queued again")

@@ -179,7 +179,9 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
 
 def _tables(content: folders.Listing) -> list[str]:
     """Paths of the tables, one a folder: recordings.csv, in other letters where only such a file is there."""
-    found = [path for path in content.others if PurePosixPath(path).name.casefold() == _TABLE]
+    # One that cannot be opened is refused when it is read, not left out.
+    closed = [entry.path for entry in content.entries if entry.problem]
+    found = [path for path in (*content.others, *closed) if PurePosixPath(path).name.casefold() == _TABLE]
     return list({PurePosixPath(path).parent: path for path in found}.values())
 
 

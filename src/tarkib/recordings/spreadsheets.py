@@ -55,6 +55,8 @@ def content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise TarkibError(f"{path}: a link to {path.readlink()}, which is not there; mend or delete it") from None
         return None
     except OSError as error:
         raise TarkibError(f"{path}: cannot be read ({error.strerror})") from error

@@ -31,6 +31,15 @@ _LOG_LEVELS = {
     "urllib3": logging.ERROR,
 }
 
+_REASONS = {
+    "file is not a database|malformed": "it is damaged; move the file away (a new one is made) or bring back a copy",
+    "database is locked": "another program keeps it locked; end that program, or wait until it is done",
+    "disk is full": "the disk is full; make room",
+    "disk I/O error": "it cannot be written; is the disk full?",
+    "readonly database": "it is read-only; change its permissions",
+    "unable to open database": "it cannot be opened; is its folder there, and may you write into it?",
+}
+
 
 def default() -> Path:
     """The database used where no store is named."""
@@ -45,15 +54,23 @@ def address(configured: str | None = None) -> str:
     given = (os.environ.get(_URI) or "").strip() or configured
     if not given:
         return _sqlite(default())
+    if given in ("sqlite://", _SQLITE, f"{_SQLITE}:memory:"):
+        problem = f"is a database in memory, lost at the end; name a file, as in {_SQLITE}mlflow.db"
+        raise TarkibError(f"{_URI} or run.tracking_uri {given}: {problem}")
     if given.startswith(_SQLITE):
         path, mark, query = given.removeprefix(_SQLITE).partition("?")
         return given if path.startswith(("/", ":")) else _sqlite(project.root() / unquote(path)) + mark + query
-    folder = given.removeprefix("file:")
-    if not folder.startswith("//") and ":" not in folder and given not in ("databricks", "databricks-uc", "uc"):
-        return (project.root() / unquote(folder)).as_uri()
+    if given.startswith("file:") and not given.startswith("file://"):
+        return (project.root() / unquote(given.removeprefix("file:"))).as_uri()
+    if ":" not in given and given not in ("databricks", "databricks-uc", "uc"):
+        return (project.root() / given).as_uri()
     if not given.startswith(("http:", "https:")):
         return given
-    parts = urlsplit(given)
+    try:
+        parts = urlsplit(given)
+        _ = parts.port  # raises where it is not a number
+    except ValueError as error:
+        raise TarkibError(f"{_URI} or run.tracking_uri {shown(given)}: {error}") from None
     if parts.username and parts.password:
         os.environ.setdefault(_USER, unquote(parts.username))
         os.environ.setdefault(_PASSWORD, unquote(parts.password))
@@ -124,13 +141,28 @@ def usable() -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """What is wrong and what to do, in one line without passwords."""
+    import requests
+
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(map(str, chain))
+    for pattern, explanation in _REASONS.items():
+        if re.search(pattern, text):
+            return explanation
     other = f"or set {_URI} to another (mlflow.db here where it is unset)"
-    if code := status(error):
-        access = f"set {_USER} and {_PASSWORD}" if code in (401, 403) else "look into the server's log"
-        return f"it answers with the error {code}; {access}, {other}"
-    if re.search("failed with (timeout )?exception", str(error)):
+    code = status(error)
+    if code in (401, 403):
+        return f"it refuses access ({code}); set {_USER} and {_PASSWORD}, or MLFLOW_TRACKING_TOKEN, {other}"
+    if code:
+        return f"it answers with the error {code}; look into the server's log, {other}"
+    if any(isinstance(link, requests.exceptions.RequestException) for link in chain):
         return f"it does not answer; start it, {other}"
-    line = str(getattr(error, "orig", error)) or type(error).__name__  # SQLAlchemy's errors hold the database's own
+    if any(isinstance(link, ModuleNotFoundError) for link in chain):
+        return f"{error}; install what this kind of store needs, {other}"
+    line = str(error) or type(error).__name__
     for name in (_PASSWORD, "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN"):
         if secret := os.environ.get(name):
             line = line.replace(secret, "***")
