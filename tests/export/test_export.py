@@ -229,6 +229,6 @@ def test_no_room_leaves_what_was_there(folder, tmp_path, full_disk, to):
     out = tmp_path / "out/new"
     out.mkdir(parents=True)
     (out / "old").write_text("old")
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(TarkibError, match=f"{out}: .*make room or give another folder"):
         export(folder("mixtures"), to, out, overwrite=True)
     assert files(tmp_path / "out") == {"new/old": b"old"}

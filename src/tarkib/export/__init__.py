@@ -30,8 +30,8 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
 
     The same data set gives the same bytes. `overwrite` replaces an `out` that is not empty.
 
-    Raises TarkibError where the data set cannot be used, or `out` is not empty or overlaps the data set, and OSError
-    where the disk is full; `out` is then as it was.
+    Raises TarkibError where the data set cannot be used, or `out` is not empty, overlaps the data set, or the disk is
+    full; `out` is then as it was.
     """
     # Resolved, so that "." and links are compared by the folder that they name.
     dataset, target = Path(dataset), Path(out).resolve()
@@ -43,9 +43,13 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
         raise TarkibError(f"{target}: is a file; give a folder")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise TarkibError(f"{target}: is not empty; give another folder, or --overwrite to replace all of it")
-    with ClipStore(dataset) as store, atomic_dir(target) as folder:
-        clips = progress(chain(*source.splits.values()), source.clips, "clips")
-        FORMATS[to](source, ((clip, store.read_bytes(clip.place)) for clip in clips), folder)
-        (folder / "README.md").write_text(card.write(source, to), encoding="utf-8")
+    try:
+        with ClipStore(dataset) as store, atomic_dir(target) as folder:
+            clips = progress(chain(*source.splits.values()), source.clips, "clips")
+            FORMATS[to](source, ((clip, store.read_bytes(clip.place)) for clip in clips), folder)
+            (folder / "README.md").write_text(card.write(source, to), encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise TarkibError(f"{out}: {reason}; nothing was written: make room or give another folder") from error
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     return Export(source.clips, size, card.loading(source, to, str(out)))

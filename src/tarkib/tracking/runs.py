@@ -67,13 +67,15 @@ class Run:
         if not path.exists():
             try:
                 with mlflow_store.usable():
-                    _write(self.run_id, entry)
-                return
+                    return _write(self.run_id, entry)
             except TarkibError as error:
                 print(f"{error}; what this training logs {_REMEDY}", flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            print(f"{path}: {error.strerror}; the {', '.join(entry)} of this training cannot be kept", flush=True)
 
 
 @contextmanager
@@ -122,8 +124,12 @@ def evaluated(
         with mlflow_store.usable():
             registry.log(evaluation)
     except TarkibError as error:
-        _keep(evaluation)
-        print(f"{error}; this evaluation {_REMEDY}", flush=True)
+        try:
+            _keep(evaluation)
+        except OSError as full:
+            print(f"{error}; {kept()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
+        else:
+            print(f"{error}; this evaluation {_REMEDY}", flush=True)
 
 
 def kept() -> Path:
