@@ -219,18 +219,19 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     assert lines[0].startswith("4 experiments: 4 done, 0 in the queue, 0 to run")
 
 
-def test_what_the_queue_has_lost_is_queued_again(project, compared):
-    """A kill leaves a message half-written, so that DVC can no longer read its queue."""
-    (queued,) = experiments.collect(provenance.read({}), ("bpm",), (5,))
-    experiments._enqueue([queued], {})
-    (message,) = project.glob(".dvc/tmp/exps/celery/broker/in/*.celery.msg")
-    message.write_text(message.read_text()[:20])
+def test_a_message_that_a_kill_left_half_written_is_deleted(project, compared, capsys):
+    """DVC can no longer read its queue then."""
+    damaged = project / ".dvc/tmp/exps/celery/broker/processed/1_0.celery.msg"
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_text('{"body": "gAJ9cQAoWA')
+    os.utime(damaged, (0, 0))
     with pytest.raises(TarkibError):
         dvc("queue", "status")
-    os.utime(message, (0, 0))
     result, lines = _run(("bpm",), (5,))
     assert _states(result) == {("bpm", 5): DONE}
     assert lines[0].startswith("1 experiment: 0 done, 0 in the queue, 1 to run")
+    assert not damaged.exists()
+    assert f"{damaged}: half-written" in capsys.readouterr().err
 
 
 def test_what_the_queue_loses_while_a_comparison_waits_is_queued_once_more(project, monkeypatch):
