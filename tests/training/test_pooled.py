@@ -66,7 +66,7 @@ def test_a_log_has_a_few_lines_while_states_are_computed(tmp_path, monkeypatch, 
     monkeypatch.setattr(pooled, "_BLOCK", 2)
     pooled_set(frozen(), Clips(20, 1), Cache(tmp_path))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"hidden states of 20 clips: {done} of 10" for done in (3, 5, 8, 10)]
+    assert lines == [f"frozen backbone: {percent} %" for percent in (30, 50, 80, 100)]
 
 
 def test_states_of_clips_without_a_checksum_are_not_cached(tmp_path):
