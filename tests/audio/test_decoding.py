@@ -4,6 +4,8 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -15,7 +17,7 @@ from conftest import noise, write
 from tones import tone
 
 from tarkib import audio
-from tarkib.audio import ffmpeg
+from tarkib.audio import ffmpeg, sndfile
 from tarkib.errors import TarkibError
 
 NOTES = b"my notes on the radif " * 50
@@ -124,6 +126,21 @@ def test_a_stream_is_the_whole_in_blocks(tmp_path, rate, channels):
     assert audio.seconds(path) == audio.load(path, 130.0).file_seconds == 130
     with pytest.raises(TarkibError, match="is longer than 50 s; cut it"):
         audio.load(path, 50.0)
+
+
+def test_threads_decode_at_the_same_time(tmp_path, monkeypatch):
+    both, before, read = threading.Barrier(2, timeout=20), sndfile._STDERR.value, soundfile.SoundFile.read
+
+    def meeting(file, *arguments, **options):
+        both.wait()
+        assert sndfile._STDERR.value == sndfile._NULL
+        return read(file, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", meeting)
+    paths = [write(tmp_path / f"{k}.flac", noise(2.0, seed=k)) for k in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        assert [len(sound.samples) for sound in pool.map(audio.load, paths)] == [2 * audio.SAMPLE_RATE] * 2
+    assert sndfile._STDERR.value == before
 
 
 def test_the_sound_of_a_video_is_read(tmp_path):

@@ -22,7 +22,7 @@ BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 Piece = bytes | range
 """Bytes to insert, or positions of bytes in the other file."""
 
-_LOCK = threading.RLock()
+_OPENING = threading.Lock()  # libsndfile keeps the reason why a file cannot be opened in one place for all threads
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Layout:
 
 def info(path: Path) -> soundfile._SoundFileInfo:
     """Description of a file. Raises LibsndfileError for a format that is not known."""
-    with quiet():
+    with _OPENING, _QUIET:
         return soundfile.info(path)
 
 
@@ -50,7 +50,7 @@ def info(path: Path) -> soundfile._SoundFileInfo:
 def opened(path: Path, part: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
     """A file, or a part of it, open in libsndfile."""
     with nullcontext(path) if part is None else io.BufferedReader(_Splice(path, part)) as source:
-        with quiet():
+        with _OPENING, _QUIET:
             file = _File(source)
         with file:
             yield file
@@ -61,7 +61,7 @@ def blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     most = max(1, min(60 * file.samplerate, BLOCK_SAMPLES // file.channels))
     left = file.frames  # no further: the rest may be anything
     while left:
-        with quiet():
+        with _QUIET:
             block = file.read(min(most, left), dtype="float32", always_2d=True)
         if len(block) == 0:
             return
@@ -116,16 +116,26 @@ class _Splice(io.RawIOBase):
         super().close()
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Discard what C code, not Python, writes to the standard error: libmpg123 warns of every damaged MP3 file."""
-    with _LOCK:
-        kept = _STDERR.value
-        _STDERR.value = _NULL or kept
-        try:
-            yield
-        finally:
-            _STDERR.value = kept
+class _Quiet:
+    """Discard what C code, not Python, writes to the standard error: libmpg123 warns of every damaged MP3 file.
+
+    From when the first thread enters it until the last one leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = threading.Lock(), 0, _STDERR.value
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._kept, _STDERR.value = _STDERR.value, _NULL or _STDERR.value
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                _STDERR.value = self._kept
 
 
 def _streams() -> tuple[ctypes.c_void_p, int | None]:
@@ -140,3 +150,4 @@ def _streams() -> tuple[ctypes.c_void_p, int | None]:
 
 
 _STDERR, _NULL = _streams()
+_QUIET = _Quiet()
