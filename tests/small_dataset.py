@@ -60,6 +60,7 @@ def _slice(instrument: str, number: int) -> dict:
         "number": number,
         "instrument": instrument,
         "dastgah": _dastgah(instrument),
+        "avaz": "dashti" if instrument == "avaz" else None,
         "split": "validation" if number else "train",
         "start_s": 5.0 * number,
         "rms_dbfs": -21.5,

@@ -93,12 +93,12 @@ class Roots(NamedTuple):
 
 RECORDINGS = declare(
     "recordings",
-    "recording_id origin path sha256 instrument? dastgah? tonic_hz?:float bpm?:float performer? seconds?:float "
-    "sample_rate?:int status reason?",
+    "recording_id origin path sha256 instrument? dastgah? avaz? tonic_hz?:float bpm?:float performer? "
+    "seconds?:float sample_rate?:int status reason?",
 )
 SLICES = declare(
     "slices",
-    "slice_id recording_id origin number:int instrument dastgah? split start_s:float rms_dbfs:float "
+    "slice_id recording_id origin number:int instrument dastgah? avaz? split start_s:float rms_dbfs:float "
     "shard offset:int size:int",
 )
 ANNOTATIONS = declare(

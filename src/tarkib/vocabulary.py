@@ -1,7 +1,7 @@
-"""The words of the project: ten instruments, seven dastgahs and their scales, and how people spell them.
+"""The words of the project: ten instruments, seven dastgahs, their scales and avazes, and how people spell them.
 
-Code and tables use the canonical names (`INSTRUMENTS`, `DASTGAHS`); what comes from outside, as a folder's name or a
-column's heading, goes through `instrument()` or `dastgah()` first.
+Code and tables use the canonical names (`INSTRUMENTS`, `DASTGAHS`, `AVAZES`); what comes from outside, as a folder's
+name or a column's heading, goes through `instrument()`, `dastgah()` or `avaz()` first.
 """
 
 import unicodedata
@@ -32,6 +32,17 @@ SCALES = {
 Players' intonation differs; shur's fifth moves between 700 and 650. Nava is a rotation of shur, and mahur equals
 rast-panjgah: only the tonic distinguishes them."""
 
+AVAZES = {
+    "abuata": "shur",
+    "dashti": "shur",
+    "afshari": "shur",
+    "bayat-e tork": "shur",
+    "bayat-e kord": "shur",
+    "esfahan": "homayoun",
+}
+"""Modes derived from a dastgah, and which. They share its scale and have other central tones and melodies. (The class
+"avaz", singing, has its name from them, which are mostly sung.)"""
+
 _SPELLINGS = {
     "ney": "نی",
     "tar": "تار",
@@ -43,24 +54,24 @@ _SPELLINGS = {
     "violin": "ویولن, ویلن, ویولون, ویلون",
     "setar": "سه‌تار, sehtar, sitar",  # the sources write "sitar" and mean the Persian setar
     "avaz": "آواز, خواننده, singer, vocal, vocals, voice",
-    "shur": (
-        "شور, ابوعطا, دشتی, افشاری, بیات ترک, بیات کرد, کرد بیات, "
-        "shoor, abuata, dashti, afshari, bayat-e tork, bayat tork, bayat-e kord, bayat kord"
-    ),
+    "shur": "شور, shoor",
     "segah": "سه‌گاه",
     "nava": "نوا",
-    "homayoun": (
-        "همایون, اصفهان, بیات اصفهان, homayun, homayoon, esfahan, bayat-e esfahan, bayat esfahan, "
-        "isfahan, bayat-e isfahan, bayat isfahan"
-    ),
+    "homayoun": "همایون, homayun, homayoon",
     "chahargah": "چهارگاه",
     "mahur": "ماهور, mahoor",
     "rast-panjgah": "راست‌پنجگاه, راست, rast",
+    "abuata": "ابوعطا",
+    "dashti": "دشتی",
+    "afshari": "افشاری",
+    "bayat-e tork": "بیات ترک, bayat tork",
+    "bayat-e kord": "بیات کرد, کرد بیات, bayat kord",
+    "esfahan": ("اصفهان, بیات اصفهان, bayat-e esfahan, bayat esfahan, isfahan, bayat-e isfahan, bayat isfahan"),
 }
 """Other spellings of each canonical name; the first is the one of its own musicians."""
 
 PERSIAN = {name: spellings.partition(",")[0] for name, spellings in _SPELLINGS.items()}
-"""Instruments and dastgahs as their own musicians write them."""
+"""Instruments, dastgahs and avazes as their own musicians write them."""
 
 LETTERS = str.maketrans(
     {"ي": "ی", "ى": "ی", "ې": "ی", "ك": "ک", "ڪ": "ک", "ة": "ه", "ە": "ه", "ہ": "ه", "ھ": "ه", "ٱ": "ا", "ـ": ""}
@@ -82,8 +93,10 @@ def _by_spelling(names: Iterable[str]) -> dict[str, str]:
 
 
 _INSTRUMENTS = _by_spelling(INSTRUMENTS)
-_DASTGAHS = {
-    _plain(title) + spelling: name for title in ("", *_TITLES) for spelling, name in _by_spelling(DASTGAHS).items()
+_MODES = {
+    _plain(title) + spelling: name
+    for title in ("", *_TITLES)
+    for spelling, name in _by_spelling((*DASTGAHS, *AVAZES)).items()
 }
 
 
@@ -102,4 +115,15 @@ def dastgah(name: str) -> str | None:
     >>> dastgah("Rast_Panjgah"), dastgah("Bayat-e Esfahan"), dastgah("آواز دشتی"), dastgah("blues")
     ('rast-panjgah', 'homayoun', 'shur', None)
     """
-    return _DASTGAHS.get(_plain(name))
+    mode = _MODES.get(_plain(name))
+    return AVAZES.get(mode, mode) if mode else None
+
+
+def avaz(name: str) -> str | None:
+    """Canonical name of an avaz in any spelling, or None if it is none, as a dastgah.
+
+    >>> avaz("آواز دشتی"), avaz("Bayat-e Isfahan"), avaz("shur")
+    ('dashti', 'esfahan', None)
+    """
+    mode = _MODES.get(_plain(name))
+    return mode if mode in AVAZES else None

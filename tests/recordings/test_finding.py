@@ -43,6 +43,22 @@ def test_folders_label_in_any_spelling_and_unknown_ones_are_named(tmp_path):
     assert all(recordings[path].reason.startswith(reason) for path, reason in reasons.items())
 
 
+def test_an_avaz_is_a_label_beside_its_dastgah(tmp_path):
+    labels = {
+        "ney/Dashti/a.wav": ("shur", "dashti"),
+        "tar/homayoun/بیات اصفهان/b.wav": ("homayoun", "esfahan"),
+        "tar/mahur/dashti/c.wav": ("mahur", None),
+        "avaz/d.wav": ("shur", "bayat-e tork"),
+        "ney/abuata/e.wav": ("shur", None),
+        "daf/afshari/f.wav": (None, None),
+    }
+    for path in labels:
+        put(tmp_path / path)
+    (tmp_path / "recordings.csv").write_text("path,dastgah\navaz/d.wav,Bayat Tork\nney/abuata/e.wav,shur\n")
+    found = find(tmp_path)
+    assert {path: (found[path].dastgah, found[path].avaz) for path in labels} == labels
+
+
 def test_the_same_bytes_count_once_and_not_at_all_under_two_labels(tmp_path):
     shutil.copy(put(tmp_path / "ney/shur/a.wav"), tmp_path / "ney/shur/b.wav")
     assert find(tmp_path)["ney/shur/b.wav"].reason == "the same bytes as ney/shur/a.wav, which is used"

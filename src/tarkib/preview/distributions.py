@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tarkib.preview.dataset import Mixtures, Slices
-from tarkib.vocabulary import DASTGAHS, INSTRUMENTS, PERCUSSION
+from tarkib.vocabulary import AVAZES, DASTGAHS, INSTRUMENTS, PERCUSSION
 
 _MAX_BINS = 10
 _BPM, _STRETCH = 5.0, 0.05  # the narrowest bins
@@ -40,6 +40,8 @@ def distributions(dataset: Mixtures | Slices) -> Iterator[Distribution]:
     dastgahs = Counter(_dastgah({**row, **annotations.get(row["slice_id"], {})}) for row in dataset.rows)
     source = "slices, by label or estimate" if annotations else "slices, by label"
     yield Distribution("Dastgah", source, total, _words(dastgahs, DASTGAHS))
+    if avazes := Counter(row["avaz"] for row in dataset.rows if row["avaz"]):
+        yield Distribution("Avaz", "slices, by label", total, _words(avazes, tuple(AVAZES)))
     if annotations:
         tempi = [annotations[row["slice_id"]]["bpm"] for row in dataset.rows]
         yield Distribution("Tempo", "slices, by BPM", total, _bins(tempi, _BPM, "free"))

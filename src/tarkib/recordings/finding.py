@@ -1,10 +1,11 @@
 """Solo recordings in a folder, hashed and labelled. One bad recording is a `Recording` with a reason, no exception.
 
 Folders are ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that
-`tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. Folders
-above the first that names an instrument, as those of collections, say nothing. An optional ``recordings.csv`` in any
-folder (columns ``path``, from that folder, and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``,
-``performer``; blank means unknown) overrides the folders and, later on, every estimate.
+`tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. An avaz in
+place of a dastgah, or in a folder below it, gives both labels. Folders above the first that names an instrument, as
+those of collections, say nothing. An optional ``recordings.csv`` in any folder (columns ``path``, from that folder, and
+any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``, ``performer``; blank means unknown) overrides the folders
+and, later on, every estimate.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ class Recording:
     path: str
     instrument: str | None = None
     dastgah: str | None = None
+    avaz: str | None = None
     tonic_hz: float | None = None
     bpm: float | None = None
     performer: str | None = None
@@ -235,7 +237,7 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
     labels = {column: row.get(column) or None for column in _COLUMNS}
     above = path.split("/")[:-1]
     at = next((i for i, folder in enumerate(above) if vocabulary.instrument(folder)), 0)
-    instrument_folder, dastgah_folder, *_ = [*above[at:], "", ""]
+    instrument_folder, dastgah_folder, inner_folder, *_ = [*above[at:], "", "", ""]
     name = labels["instrument"] or instrument_folder
     labels["instrument"] = instrument = vocabulary.instrument(name)
     if at and not row.get("instrument") and (other := _doubt(above, at)):
@@ -247,7 +249,9 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
     if instrument in vocabulary.PERCUSSION:
         return labels | {"dastgah": None, "tonic_hz": None}, None
     name = labels["dastgah"] or dastgah_folder
-    labels["dastgah"] = vocabulary.dastgah(name) if name else None
+    labels["dastgah"], labels["avaz"] = vocabulary.dastgah(name or ""), vocabulary.avaz(name or "")
+    if labels["dastgah"] and vocabulary.dastgah(inner_folder) == labels["dastgah"]:
+        labels["avaz"] = labels["avaz"] or vocabulary.avaz(inner_folder)
     if not name or labels["dastgah"]:
         return labels, None
     remedy = "leave it blank" if row.get("dastgah") else f"put the file directly in {instrument_folder}/"

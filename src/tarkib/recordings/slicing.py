@@ -132,6 +132,7 @@ def slice_recordings(job: Job) -> Rows:
                         "origin": recording.origin,
                         "instrument": recording.instrument,
                         "dastgah": recording.dastgah,
+                        "avaz": recording.avaz,
                         "split": split_name,
                         "number": number,
                         "start_s": number * audio.CLIP_SECONDS,
