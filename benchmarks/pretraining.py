@@ -60,7 +60,7 @@ def pretrained(settings: params.Params, folder: Path) -> Path:
         list(parallel.map_jobs(partial(play, folder=recordings), orchestra.plan(**ORCHESTRA), what="recordings"))
         corpus = pretraining.cut(recordings, folder / "cut")
         checkpoints = folder / "checkpoints"
-        result = pretraining.pretrain(settings.pretrain, corpus, checkpoints=checkpoints, machine=_MACHINE)
+        result = pretraining.pretrain(settings.pretrain, corpus, checkpoint_root=checkpoints, machine=_MACHINE)
         with outputs.atomic_dir(backbone) as partial_folder:
             save_mert(partial_folder, result.model.backbone, pretraining.card(settings.pretrain, corpus, result))
     return backbone
@@ -86,7 +86,7 @@ def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, floa
     with tempfile.TemporaryDirectory() as name:
         cache = Cache(Path(name) / "states")
         result = fitting.train(
-            model, train_set, validation_set, wanted, checkpoints=Path(name), cache=cache, machine=_MACHINE
+            model, train_set, validation_set, wanted, checkpoint_root=Path(name), cache=cache, machine=_MACHINE
         )
     thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
     test, excerpts = testset.decoded(testset.load(TEST, label_threshold=settings.evaluate.label_threshold))

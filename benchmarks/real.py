@@ -134,13 +134,15 @@ def train(settings: params.Params, folder: Path) -> Trained:
     if not (stored / "cpu.json").is_file():
         train_set, validation_set = MixtureSet(folder, "train"), MixtureSet(folder, "validation")
         begun = time.process_time()
-        result = fitting.fit(settings.model, settings.train, settings.run, train_set, validation_set, identity)
+        result = fitting.train_in_project(
+            settings.model, settings.train, settings.run, train_set, validation_set, identity
+        )
         spent = time.process_time() - begun
         stored.parent.mkdir(parents=True, exist_ok=True)
         with atomic_dir(stored) as path:
             selection.save(result, selection.class_table(train_set, validation_set, result), path, path)
             (path / "cpu.json").write_text(json.dumps(spent), encoding="utf-8")
-        shutil.rmtree(result.checkpoints)
+        shutil.rmtree(result.checkpoint_folder)
     return Trained(stored, json.loads((stored / "cpu.json").read_text(encoding="utf-8")))
 
 

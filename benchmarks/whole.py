@@ -84,7 +84,7 @@ def step_s(setting: Setting, shape: Shape, device: torch.device, steps: int) -> 
                 label_smoothing=0.0,
                 augmentation="none",
             ),
-            checkpoints=folder / "checkpoints",
+            checkpoint_root=folder / "checkpoints",
             cache=Cache(folder / "cache"),
             machine=ComputeConfig(devices=device.type, cuda_graphs=setting.graph),
             callbacks=[clock],

@@ -20,7 +20,7 @@ BACKBONE = Path("models/backbone")
 
 def main() -> None:
     """Cut the recordings, pre-train the backbone, and store it."""
-    if processes.follow():
+    if processes.work_for_first():
         return
     settings = params.load()
     cache = project.cache("pretraining")
@@ -36,14 +36,14 @@ def main() -> None:
     result = pretraining.pretrain(
         settings.pretrain,
         corpus,
-        checkpoints=cache / "checkpoints",
+        checkpoint_root=cache / "checkpoints",
         machine=ComputeConfig.of(settings.run),
         identity={"code": code},
     )
     with atomic_dir(BACKBONE) as folder:
         card = pretraining.card(settings.pretrain, corpus, result)
         checksum = checkpoint.save_mert(folder, result.model.backbone, card)
-    shutil.rmtree(result.checkpoints)
+    shutil.rmtree(result.checkpoint_folder)
     # DVC does not watch a backbone's directory, so a parameter names its weights; quoted, since it may be all digits.
     print(f"""fine-tune from it: dvc exp run -S model.backbone={BACKBONE} -S 'model.revision="{checksum[:16]}"'""")
 

@@ -14,14 +14,14 @@ from tarkib.training.datasets import MixtureSet
 
 def main() -> None:
     """Fit, choose the best epoch and the thresholds by validation, and store."""
-    if processes.follow():
+    if processes.work_for_first():
         return
     settings = params.load()
     train_set, validation_set = MixtureSet(MIXTURES, "train"), MixtureSet(MIXTURES, "validation")
     data = fingerprint.of_files([MIXTURES])
     identity = fitting.identity_of(data, settings.model)
     with runs.training(settings, fingerprint.of(identity, settings.train), {"mixtures": data}) as tracked:
-        result = fitting.fit(
+        result = fitting.train_in_project(
             settings.model,
             settings.train,
             settings.run,
@@ -47,7 +47,7 @@ def main() -> None:
             card.write(folder, model_card)
         print(model_card.unchosen, end="\n" * bool(model_card.unchosen))
         tracked.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
-    shutil.rmtree(result.checkpoints)
+    shutil.rmtree(result.checkpoint_folder)
 
 
 if __name__ == "__main__":

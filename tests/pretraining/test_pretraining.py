@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def pretrain(corpus: Corpus, folder: Path, machine: ComputeConfig | None = None, **changed: object) -> Pretrained:
     machine = machine or ComputeConfig(devices="cpu")
-    return training.pretrain(pretrain_params(**changed), corpus, checkpoints=folder, machine=machine)
+    return training.pretrain(pretrain_params(**changed), corpus, checkpoint_root=folder, machine=machine)
 
 
 @pytest.fixture(scope="module")

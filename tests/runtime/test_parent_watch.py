@@ -25,7 +25,7 @@ class Slow:
         while True:
             sum(range(1_000))
 
-list(DataLoader(Slow(), num_workers=2, worker_init_fn=parent_watch.follow_loader))
+list(DataLoader(Slow(), num_workers=2, worker_init_fn=parent_watch.end_loader_with_parent))
 """
 
 

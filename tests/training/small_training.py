@@ -127,7 +127,7 @@ def fit(
         Clips(40, 1) if data is None else data,
         Clips(32, 2) if validation is None else validation,
         settings(**fields(Train)),
-        checkpoints=folder,
+        checkpoint_root=folder,
         cache=Cache(folder / "cache"),
         machine=ComputeConfig(**{"devices": "cpu", **fields(ComputeConfig)}),
         **options,

@@ -12,7 +12,7 @@ from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE
 from tarkib.models.mert import normalise
 from tarkib.runtime.cache import Cache
 from tarkib.training import augmentation, fitting
-from tarkib.training.augmentation import STRENGTHS, AugmentedSet, augmented
+from tarkib.training.augmentation import STRENGTHS, AugmentedSet, augment
 from tarkib.training.prediction import predict
 
 NOTHING = replace(
@@ -96,7 +96,7 @@ def test_a_clip_depends_on_seed_epoch_and_its_number_alone():
 
 def test_none_leaves_the_set_itself():
     data = Clips(6, 1)
-    assert augmentation.of(data, "none", 1) is data
+    assert augmentation.augmented_set(data, "none", 1) is data
 
 
 def test_each_epoch_hears_other_versions_and_validation_hears_none(tmp_path, monkeypatch):
@@ -169,12 +169,12 @@ def test_a_frozen_backbone_hears_each_clip_augmented_once(tmp_path):
 
 def test_a_strength_without_effect_leaves_the_sound():
     for seed in range(4):
-        np.testing.assert_allclose(augmented(white(), NOTHING, rng(seed)), white(), atol=2e-3)
+        np.testing.assert_allclose(augment(white(), NOTHING, rng(seed)), white(), atol=2e-3)
 
 
 def test_the_tilt_is_so_many_decibels_an_octave():
     slopes = [
-        slope_db(white(), augmented(white(), replace(NOTHING, tilt_db=4.0), rng(seed)), 500, 4_000) / 3
+        slope_db(white(), augment(white(), replace(NOTHING, tilt_db=4.0), rng(seed)), 500, 4_000) / 3
         for seed in range(12)
     ]
     assert max(slopes) > 2
@@ -188,7 +188,7 @@ def test_the_tilt_is_so_many_decibels_an_octave():
 )
 def test_half_the_clips_get_a_filter(changed, low, high, expected):
     slopes = np.array(
-        [slope_db(white(), augmented(white(), replace(NOTHING, **changed), rng(seed)), low, high) for seed in range(20)]
+        [slope_db(white(), augment(white(), replace(NOTHING, **changed), rng(seed)), low, high) for seed in range(20)]
     )
     filtered = np.abs(slopes) > 1
     assert 5 <= filtered.sum() <= 15
@@ -197,7 +197,7 @@ def test_half_the_clips_get_a_filter(changed, low, high, expected):
 
 def test_the_noise_has_its_level_and_colour():
     heard = replace(NOTHING, noise_db=(-20.0, -20.0))
-    noises = [augmented(white(), heard, rng(seed)) - augmented(white(), NOTHING, rng(seed)) for seed in range(12)]
+    noises = [augment(white(), heard, rng(seed)) - augment(white(), NOTHING, rng(seed)) for seed in range(12)]
     levels = [10 * np.log10(np.square(noise).mean()) for noise in noises]
     np.testing.assert_allclose(levels, -20, atol=0.3)
     # An octave holds twice as many of white noise's frequencies; the slope is of the power at a frequency.
@@ -210,7 +210,7 @@ def test_a_room_decays_as_long_as_drawn():
     sound = np.zeros(CLIP_SAMPLES, np.float32)
     sound[1_000] = 1.0
     echo = replace(NOTHING, room_share=1.0, decay_s=(0.5, 0.5), wet_db=(0.0, 0.0), noise_db=(-200.0, -200.0))
-    response = augmented(sound, echo, rng(1))[1_000:]
+    response = augment(sound, echo, rng(1))[1_000:]
     gap = round(0.005 * SAMPLE_RATE)
     assert np.abs(response[1:gap]).max() < 1e-3
     assert np.square(response[gap:]).sum() == pytest.approx(1, abs=0.02)
@@ -223,6 +223,6 @@ def test_a_room_decays_as_long_as_drawn():
 
 def test_soft_clipping_takes_the_peaks_of_half_the_clips():
     clipped = replace(NOTHING, drive_db=(0.0, 0.0))
-    peaks = np.array([np.abs(augmented(white(), clipped, rng(seed))).max() for seed in range(20)])
+    peaks = np.array([np.abs(augment(white(), clipped, rng(seed))).max() for seed in range(20)])
     assert 5 <= (peaks < 1.05).sum() <= 15
     assert (peaks[peaks > 1.05] > 4).all()

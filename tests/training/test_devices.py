@@ -35,7 +35,7 @@ def test_devices_for_training(gpus, text, here, chosen):
     assert devices.choose(text, 16) == chosen
     # To predict, one is enough.
     assert devices.choose(text) == Devices(chosen.kind, 1)
-    assert devices.first(text).type == chosen.kind
+    assert devices.single(text).type == chosen.kind
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_training_uses_the_processes_of_a_launcher(gpus, monkeypatch, text, ch
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     found = devices.choose(text, 16)
-    assert (found, found.here) == (Devices(chosen, 4), 2)
+    assert (found, found.local_count) == (Devices(chosen, 4), 2)
     assert devices.choose(chosen) == Devices(chosen, 1)
 
 

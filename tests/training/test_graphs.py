@@ -6,7 +6,7 @@ from tarkib.errors import TarkibError
 from tarkib.training import graphs
 from tarkib.training.compute import ComputeConfig
 from tarkib.training.devices import Devices
-from tarkib.training.graphs import Made
+from tarkib.training.graphs import StepResult
 
 pytestmark = pytest.mark.slow
 
@@ -15,14 +15,14 @@ class StandIn:
     """Records nothing, and computes anew what a function gives, in the same place, as a CUDA graph does."""
 
     def __init__(self) -> None:
-        self.usual, self.replayed = 0, 0
+        self.eager, self.replayed = 0, 0
 
     def run(self, function):
-        self.usual += 1
+        self.eager += 1
         return function()
 
     def record(self, function):
-        made = Made(torch.zeros(()), torch.zeros(()))
+        made = StepResult(torch.zeros(()), torch.zeros(()))
 
         def replay():
             self.replayed += 1
@@ -44,7 +44,7 @@ class Refusing(StandIn):
 def recorder(monkeypatch) -> StandIn:
     """Pretend that steps can be graphs here."""
     stand_in = StandIn()
-    monkeypatch.setattr(graphs, "refusal", lambda *_: "")
+    monkeypatch.setattr(graphs, "obstacle", lambda *_: "")
     monkeypatch.setattr(graphs, "Recorder", lambda: stand_in)
     return stand_in
 
@@ -61,9 +61,9 @@ def test_graphed_steps_learn_the_same(tmp_path, recorder):
     plain, graphed = Watch(), Watch()
     data = Clips(44, 1)
     expected = fit(classifier(), tmp_path / "plain", data=data, callbacks=[plain])
-    assert recorder.usual == 0
+    assert recorder.eager == 0
     result = fit(classifier(), tmp_path / "graphed", data=data, callbacks=[graphed], cuda_graphs=True)
-    assert (recorder.usual, recorder.replayed) == (3, 2 + 5 + 5)
+    assert (recorder.eager, recorder.replayed) == (3, 2 + 5 + 5)
     assert_alike(result, expected)
     assert graphed.rates == plain.rates
     norms = [[log["grad_norm"] for log in watch.logs if "grad_norm" in log] for watch in (graphed, plain)]
@@ -73,7 +73,7 @@ def test_graphed_steps_learn_the_same(tmp_path, recorder):
 
 def test_a_training_set_smaller_than_a_batch_is_graphed(tmp_path, recorder):
     fit(classifier(), tmp_path, data=Clips(5, 1), epochs=6, cuda_graphs=True)
-    assert (recorder.usual, recorder.replayed) == (3, 3)
+    assert (recorder.eager, recorder.replayed) == (3, 3)
 
 
 def test_a_graphed_training_resumes_with_and_without_graphs(tmp_path, recorder):
@@ -122,7 +122,7 @@ def test_a_step_that_cannot_be_recorded_ends_the_training_which_goes_on_without(
 )
 def test_which_steps_can_be_graphs(capsys, make, chosen, accumulate, checkpointing, reason):
     machine = ComputeConfig(gradient_checkpointing=checkpointing, cuda_graphs=True)
-    assert graphs.refusal(machine, chosen, accumulate, make()) == reason
+    assert graphs.obstacle(machine, chosen, accumulate, make()) == reason
     if reason:
         assert graphs.recorder(machine, chosen, accumulate, make()) is None
         assert capsys.readouterr().out == f"run.cuda_graphs has no effect: {reason}\n"

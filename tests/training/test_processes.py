@@ -24,7 +24,7 @@ from tarkib.training.fitting import TrainingResult, train
 def in_processes(build, folder: Path, spoilt: int | None = None, **options) -> TrainingResult:
     machine = ComputeConfig(devices="cpu x 2", checkpoint_steps=2)
     sets, cache = (Clips(48, 1, spoilt=spoilt), Clips(32, 2)), Cache(folder / "cache")
-    return train(build, *sets, settings(accumulate=2), checkpoints=folder, cache=cache, machine=machine, **options)
+    return train(build, *sets, settings(accumulate=2), checkpoint_root=folder, cache=cache, machine=machine, **options)
 
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,7 @@ from tarkib.runtime import program
 from tarkib.training import processes
 
 def main():
-    if processes.follow():
+    if processes.work_for_first():
         return
     from test_processes import in_processes
     spoilt = {spoilt}
@@ -176,7 +176,7 @@ def work(model, fifo):
 
 if __name__ == "__main__":
     program.start()
-    raise SystemExit(program.guard(lambda: processes.fit(2, None, int, work, sys.argv[1])))
+    raise SystemExit(program.guard(lambda: processes.run(2, None, int, work, sys.argv[1])))
 """
 
 
@@ -235,4 +235,4 @@ def defect(model):
 
 def test_an_unforeseen_error_is_named():
     with pytest.raises(TarkibError, match=r"unforeseen ValueError: nobody thought of this; this is a defect"):
-        processes.fit(2, None, int, defect)
+        processes.run(2, None, int, defect)

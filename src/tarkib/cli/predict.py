@@ -81,7 +81,7 @@ def _recognise(
     from tarkib.training import devices
 
     try:
-        devices.first(options.device)
+        devices.single(options.device)
     except TarkibError as error:
         # The parameter of the pipeline with the same values is not what was given here.
         raise TarkibError(f"--device: {str(error).removeprefix('run.devices: ')}") from error

@@ -23,8 +23,7 @@ from tarkib.models.mert import MertModel
 from tarkib.params import Pretrain
 from tarkib.pretraining.corpus import Corpus, Excerpts, split
 from tarkib.pretraining.prediction import MaskedPrediction, Scores, Teachers
-from tarkib.training import checkpoints as kept
-from tarkib.training import devices, processes
+from tarkib.training import checkpoints, devices, processes
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.trainer import ResumableTrainer, trainer_arguments
 
@@ -42,20 +41,20 @@ class Pretrained:
     history : a dict per evaluation on held-out clips: `step`, `acoustic` (nats), `accuracy` (0 to 1), `musical`
         (squared error; 1 is the error of predicting each bin's mean).
     chance : the same scores of a prediction from the clusters' frequencies alone.
-    checkpoints : this training's folder, which may be deleted once the model is stored.
+    checkpoint_folder : this training's folder, which may be deleted once the model is stored.
     """
 
     model: MaskedPrediction
     history: list[dict[str, float]]
     chance: dict[str, float]
-    checkpoints: Path
+    checkpoint_folder: Path
 
 
 def pretrain(
     params: Pretrain,
     corpus: Corpus,
     *,
-    checkpoints: Path,
+    checkpoint_root: Path,
     machine: ComputeConfig | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> Pretrained:
@@ -63,9 +62,9 @@ def pretrain(
 
     `batch_size` counts the clips of all devices; the learning rate rises linearly over `warmup_fraction` of the steps,
     then falls to 0. A pre-training of the same parameters, sound and `identity` (the code's checksum) is resumed from
-    the folder `checkpoints`, which may hold others; `machine`, how it runs, changes nothing but rounding.
+    the folder `checkpoint_root`, which may hold others; `machine`, how it runs, changes nothing but rounding.
     """
-    machine, chosen = (machine or ComputeConfig()).settle(params.batch_size)
+    machine, chosen = (machine or ComputeConfig()).resolve(params.batch_size)
     backbone = _start(params)
     train_recordings, held_out = split(corpus, params.seed)
     frames = backbone.config.frame_count(audio.CLIP_SAMPLES)
@@ -85,13 +84,13 @@ def pretrain(
         **(identity or {}),
         **{f"pretrain.{name}": value for name, value in vars(params).items()},
         "sound": corpus.identity,
-        "weights": kept.digest(model),
+        "weights": checkpoints.digest(model),
     }
-    with kept.open_run(checkpoints, identity) as (folder, latest):
+    with checkpoints.open_run(checkpoint_root, identity) as (folder, latest):
         build = partial(_model, params, teachers.state_dict())
         arguments = (train_set, held_set, params, folder, machine, chosen, latest)
-        log = processes.fit(chosen.count, model, build, _fit, *arguments)
-        model.load_state_dict(kept.weights(folder, params.steps))
+        log = processes.run(chosen.count, model, build, _train_here, *arguments)
+        model.load_state_dict(checkpoints.weights(folder, params.steps))
     history = [
         {"step": row["step"], **{name: row[f"eval_{name}"] for name in Scores._fields}}
         for row in log
@@ -118,7 +117,7 @@ def _model(params: Pretrain, teachers_state: dict[str, torch.Tensor]) -> MaskedP
     return MaskedPrediction(backbone, teachers, seed=params.seed)
 
 
-def _fit(
+def _train_here(
     model: MaskedPrediction,
     train_set: Excerpts,
     held_set: Excerpts,
@@ -129,7 +128,7 @@ def _fit(
     latest: Path | None,
 ) -> list[dict[str, float]]:
     """Train to the last step, whose checkpoint stays in `folder`; returns the Trainer's log."""
-    machine.prepare(model)
+    machine.set_up_checkpointing(model)
     if machine.cuda_graphs:
         say("run.cuda_graphs has no effect on a pre-training")
     arguments = trainer_arguments(

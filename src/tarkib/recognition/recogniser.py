@@ -103,7 +103,7 @@ class Recogniser:
 
     def opened(self, sounds: Iterable[Sound]) -> Generator[Blocks]:
         """What `recognise` takes of each recording, in order; for a GPU, threads decode some ahead. Close it."""
-        on_cpu = devices.first(self.device).type == "cpu"
+        on_cpu = devices.single(self.device).type == "cpu"
         return opened(sounds, 0 if on_cpu else min(_THREADS, os.cpu_count() or 1))
 
     def recognise(

@@ -74,7 +74,7 @@ def _map_here(function: Callable, jobs: Sequence, what: str, workers: int | None
     others = multiprocessing.active_children()
     spawn = multiprocessing.get_context("spawn")
     with patch.dict(os.environ, _ONE_THREAD):
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=parent_watch.follow)
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=parent_watch.end_with_parent)
         try:
             # Submitting starts processes, which inherit the blocked signals: Ctrl-C is for this process only.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -25,15 +25,15 @@ def is_worker() -> bool:
     return multiprocessing.parent_process() is not None or "--multiprocessing-fork" in sys.orig_argv
 
 
-def follow() -> None:
+def end_with_parent() -> None:
     """End this worker process with its parent; the parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def follow_loader(number: int, then: Callable[[int], None] | None = None) -> None:
-    """`follow` as a DataLoader's `worker_init_fn`; calls `then`, another such function."""
-    follow()
+def end_loader_with_parent(number: int, then: Callable[[int], None] | None = None) -> None:
+    """`end_with_parent` as a DataLoader's `worker_init_fn`; calls `then`, another such function."""
+    end_with_parent()
     if then:
         then(number)
 

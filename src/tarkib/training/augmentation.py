@@ -1,8 +1,8 @@
-"""Augmentation of training clips: each sounds as if another room and another recording chain had been there.
+"""Augmentation of training clips: soft clipping, equaliser, filters, reverberation and noise, with random settings.
 
-What a clip gets depends on (`train.seed`, epoch, number of the clip) only. It is computed clip by clip where the clips
-are loaded, on one thread, so that it is the same bit for bit for any batch size, number of processes and
-device. The level is left alone: classifiers normalise each clip.
+The settings depend only on (`train.seed`, epoch, index of the clip). Each clip is augmented where it is loaded, on one
+thread, so the result is the same bit for bit for any batch size, number of processes and device. The level is not
+augmented, since classifiers normalise each clip.
 """
 
 import math
@@ -23,18 +23,18 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Strength:
-    """Between what values each number is drawn, evenly; frequencies and times evenly on a logarithmic scale.
+    """Ranges of the random settings, which are uniform; frequencies and times are log-uniform.
 
     Attributes
     ----------
     drive_db : how far the clip's RMS is above the level at which soft clipping sets in.
-    tilt_db : slope of the equaliser in dB an octave, rising or falling by at most this.
+    tilt_db : greatest slope of the equaliser, up or down, in dB an octave.
     band_db : standard deviation of the equaliser's gain at each octave from 63 Hz to 8 kHz, in dB.
-    low_pass_hz, high_pass_hz : where a filter has taken 3 dB; 24 and 12 dB an octave.
-    decay_s : time in which a room's sound falls by 60 dB.
-    wet_db : level of the room's sound, in dB of the direct sound's.
-    room_share : share of the clips that get a room. Soft clipping and each filter are for half of them.
-    noise_db : RMS of the noise, in dB of the clip's; its power falls by 0 (white) to 6 dB (brown) an octave.
+    low_pass_hz, high_pass_hz : cut-off frequencies (-3 dB) of filters of 24 and 12 dB an octave.
+    decay_s : reverberation time (RT60).
+    wet_db : level of the reverberation relative to the direct sound, in dB.
+    room_share : share of the clips with reverberation. Half of the clips get soft clipping, and each filter.
+    noise_db : RMS of the noise relative to the clip, in dB; its power falls by 0 (white) to 6 dB (brown) an octave.
     """
 
     drive_db: Range
@@ -78,22 +78,22 @@ _FILTERED = 0.5
 """Share of the clips that get soft clipping, a low-pass, a high-pass."""
 
 _OCTAVES = np.arange(-4, 4)
-"""Where the equaliser has a gain of its own, in octaves from 1 kHz."""
+"""Bands of the equaliser, in octaves from 1 kHz."""
 
 _LOWEST_HZ = 30.0
-"""Below it, tilt and noise go no further up or down: clips have nothing to hear there."""
+"""The slopes of equaliser and noise are flat below this frequency, where clips are inaudible."""
 
 _TAIL_S = 1.0
-"""Length of a room's sound: after a second the longest one has fallen by 40 dB."""
+"""Length of the reverberation: after a second even the longest has fallen by 40 dB."""
 
-_GAP_S = 0.005
-"""From the direct sound to the room's."""
+_PREDELAY_S = 0.005
+"""From the direct sound to the reverberation."""
 
 
 class AugmentedSet(ClipSet):
     """A data set with each clip augmented, float32 of mean 0 and RMS 1.
 
-    `epoch` (from 0) decides what the clips get; `trainer.FollowEpoch` sets it in a training.
+    The settings depend on `epoch` (from 0), which `trainer.SetEpoch` sets in a training.
     """
 
     def __init__(self, clips: ClipSet, strength: Strength, seed: int):
@@ -103,7 +103,7 @@ class AugmentedSet(ClipSet):
 
     @property
     def content(self) -> tuple[Strength, int]:
-        """What the sound in the first epoch depends on, besides the clips and the code."""
+        """What the augmented clips of the first epoch depend on, besides the clips and the code."""
         return self.strength, self.seed
 
     def __len__(self) -> int:
@@ -112,21 +112,17 @@ class AugmentedSet(ClipSet):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.clips[index]
         rng = generator(self.seed, Stream.AUGMENTATION, self.epoch, index)
-        samples = augmented(normalise(item["samples"]).numpy(), self.strength, rng)
+        samples = augment(normalise(item["samples"]).numpy(), self.strength, rng)
         return {**item, "samples": normalise(torch.from_numpy(samples))}
 
 
-def of(clips: ClipSet, name: str, seed: int) -> ClipSet:
-    """Clips for training with the value of `train.augmentation`: the same set for `none`."""
+def augmented_set(clips: ClipSet, name: str, seed: int) -> ClipSet:
+    """The clips, augmented as `train.augmentation` says; the set itself for `none`."""
     return clips if name == "none" else AugmentedSet(clips, STRENGTHS[name], seed)
 
 
-def augmented(samples: np.ndarray, strength: Strength, rng: np.random.Generator) -> np.ndarray:
-    """A clip, float32 of shape (n,) with RMS 1, clipped softly, through filters and a room, and with noise added.
-
-    The order is that of a loud instrument in a room: the equaliser and the filters are the microphone's and the
-    recorder's, and commute with the room.
-    """
+def augment(samples: np.ndarray, strength: Strength, rng: np.random.Generator) -> np.ndarray:
+    """Soft clipping, equaliser and filters, reverberation and noise on a clip, float32 of shape (n,), with RMS 1."""
     if rng.random() < _FILTERED:
         drive = np.float32(amplitude(rng.uniform(*strength.drive_db)))
         samples = np.tanh(drive * samples) / drive
@@ -142,7 +138,7 @@ def augmented(samples: np.ndarray, strength: Strength, rng: np.random.Generator)
 
 
 def _equaliser(hertz: np.ndarray, strength: Strength, rng: np.random.Generator) -> np.ndarray:
-    """Amplitude at each frequency, float32: tilt, bands, low-pass and high-pass, all without phase."""
+    """Zero-phase gain at each frequency, float32: tilt, bands, low-pass and high-pass."""
     octaves = np.log2(np.maximum(hertz, _LOWEST_HZ) / 1_000)
     gain_db = np.float32(rng.uniform(-1, 1) * strength.tilt_db) * octaves
     gain_db += np.interp(octaves, _OCTAVES, strength.band_db * rng.standard_normal(_OCTAVES.size)).astype(np.float32)
@@ -156,14 +152,14 @@ def _equaliser(hertz: np.ndarray, strength: Strength, rng: np.random.Generator) 
 
 
 def _room(strength: Strength, rng: np.random.Generator) -> np.ndarray:
-    """A room's response, float32: the direct sound, then noise that decays exponentially."""
+    """A room's impulse response, float32: the direct sound, then noise that decays exponentially."""
     decay_s, wet_db = _log_uniform(rng, strength.decay_s), rng.uniform(*strength.wet_db)
-    time = np.arange(round(min(decay_s, _TAIL_S - _GAP_S) * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
+    time = np.arange(round(min(decay_s, _TAIL_S - _PREDELAY_S) * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
     tail = rng.standard_normal(time.size, dtype=np.float32) * 10 ** (-3 / decay_s * time)
-    # Air and walls take the treble.
+    # Air and walls absorb high frequencies.
     tail[1:] += tail[:-1]
     tail *= amplitude(wet_db) / np.linalg.norm(tail)
-    return np.concatenate([[1.0], np.zeros(round(_GAP_S * SAMPLE_RATE) - 1), tail]).astype(np.float32)
+    return np.concatenate([[1.0], np.zeros(round(_PREDELAY_S * SAMPLE_RATE) - 1), tail]).astype(np.float32)
 
 
 def _noise(hertz: np.ndarray, norm: float, strength: Strength, rng: np.random.Generator) -> np.ndarray:

@@ -45,10 +45,10 @@ def digest(model: nn.Module) -> str:
 
 @contextmanager
 def open_run(root: Path, identity: Mapping[str, Any]) -> Iterator[tuple[Path, Path | None]]:
-    """Lock the folder of the training with this identity (JSON values); give it and its newest checkpoint.
+    """Lock the folder of the training with this identity (JSON values); yields it and its newest checkpoint, or None.
 
-    Deletes unusable checkpoints. Where none is left, prints a line for each other training that was cut short. Raises
-    TarkibError where another process has the folder.
+    Deletes unusable checkpoints. If none is left, prints a line for each other training that did not finish. Raises
+    TarkibError if another process has locked the folder.
     """
     folder = root / fingerprint.of(json.dumps(identity, sort_keys=True))[:16]
     folder.mkdir(parents=True, exist_ok=True)

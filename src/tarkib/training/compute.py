@@ -1,4 +1,4 @@
-"""How a training runs on this machine: devices, loaders, memory. Results depend on it only by rounding."""
+"""How a training runs on this machine: devices, data loaders, memory. Of the result it changes only the rounding."""
 
 import os
 import sys
@@ -29,7 +29,8 @@ def say(line: str) -> None:
 class ComputeConfig:
     """How a training runs: the section `run` of the parameters, and the number of processes that load data.
 
-    `loaders` are those per device; None: up to four on GPUs, none on the CPU, which training needs.
+    `loaders` is the number of data loader processes per device; None: up to four for a GPU, none for the CPU, whose
+    cores the training needs.
     """
 
     devices: str = "auto"
@@ -43,13 +44,13 @@ class ComputeConfig:
         """The configuration in the section `run` of the parameters."""
         return cls(run.devices, None, run.checkpoint_steps, run.gradient_checkpointing, run.cuda_graphs)
 
-    def settle(self, batch_size: int) -> tuple["ComputeConfig", Devices]:
+    def resolve(self, batch_size: int) -> tuple["ComputeConfig", Devices]:
         """Resolve the devices and the number of loaders; raises as `devices.choose` does."""
         chosen = devices.choose(self.devices, batch_size)
-        cores = 0 if chosen.kind == "cpu" else max(1, (os.cpu_count() or 1) // chosen.here)
+        cores = 0 if chosen.kind == "cpu" else max(1, (os.cpu_count() or 1) // chosen.local_count)
         return replace(self, loaders=min(_MAX_LOADERS, cores) if self.loaders is None else self.loaders), chosen
 
-    def prepare(self, model: Any) -> None:
+    def set_up_checkpointing(self, model: Any) -> None:
         """Set up a network for gradient checkpointing; TarkibError where it does not support it."""
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable()

@@ -1,8 +1,8 @@
 """Where networks run: what `run.devices` asks for, and what this machine has.
 
 `auto` means every GPU of this machine, else the CPU; `cpu` or `cuda` one device; `cuda x 4` or `cpu x 2` that many
-processes, each with its share of every batch. CUDA_VISIBLE_DEVICES selects among the GPUs. Where a launcher such as
-torchrun has started several processes, on one machine or more, a training has as many devices, of the kind asked for.
+processes, each with its share of every batch. CUDA_VISIBLE_DEVICES selects among the GPUs. If a launcher such as
+torchrun has started several processes, on one machine or more, a training has one device for each of them.
 """
 
 import os
@@ -16,13 +16,13 @@ from tarkib.params import DEVICES
 
 @dataclass(frozen=True)
 class Devices:
-    """One or more devices of a kind, `cpu` or `cuda`; each has its own process. `here` counts those of this machine."""
+    """`count` devices of one kind, `cpu` or `cuda`; `local_count` of them are in this machine. Each has a process."""
 
     kind: str
     count: int
 
     @property
-    def here(self) -> int:
+    def local_count(self) -> int:
         return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else self.count
 
 
@@ -62,8 +62,10 @@ def _launched(text: str, kind: str, gpus: int, batch_size: int) -> Devices:
     chosen = Devices(kind, int(os.environ["WORLD_SIZE"]))
     if text not in ("auto", kind, f"{kind} x {chosen.count}"):
         raise TarkibError(f"run.devices: {text}, but the launcher has started {chosen.count} processes; set it to auto")
-    if kind == "cuda" and chosen.here > gpus:
-        raise TarkibError(f"the launcher has started {chosen.here} processes here, where torch finds {_counted(gpus)}")
+    if kind == "cuda" and chosen.local_count > gpus:
+        raise TarkibError(
+            f"the launcher has started {chosen.local_count} processes here, where torch finds {_counted(gpus)}"
+        )
     if batch_size % chosen.count:
         raise TarkibError(f"batch_size is {batch_size}; make it a multiple of the launcher's {chosen.count} processes")
     return chosen
@@ -73,7 +75,7 @@ def _counted(gpus: int) -> str:
     return f"{gpus or 'no'} GPU{'s' * (gpus > 1)}"
 
 
-def first(text: str) -> torch.device:
+def single(text: str) -> torch.device:
     """The single device to predict on; raises as `choose` does."""
     return torch.device(choose(text).kind)
 

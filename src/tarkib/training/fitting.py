@@ -29,21 +29,20 @@ from tarkib.models.familiarity import Familiarity
 from tarkib.params import Model, Run, Train
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.cache import Cache
-from tarkib.training import augmentation, compute, devices, graphs, processes
-from tarkib.training import checkpoints as kept
+from tarkib.training import augmentation, checkpoints, compute, devices, graphs, processes
 from tarkib.training.augmentation import AugmentedSet
 from tarkib.training.compute import ComputeConfig, enough_memory, say
 from tarkib.training.datasets import ClipSet
 from tarkib.training.devices import Devices
 from tarkib.training.pooled import PooledHead, PooledSet
 from tarkib.training.prediction import predict
-from tarkib.training.trainer import FollowEpoch, Progress, ResumableTrainer, trainer_arguments
+from tarkib.training.trainer import Progress, ResumableTrainer, SetEpoch, trainer_arguments
 
-_OVERFITTED = 1.2
+_OVERFITTING_RATIO = 1.2
 """Ratio of the best epoch's validation loss to the lowest one from which a line warns of overfitting."""
 
-_FAMILIAR = 512
-"""Training clips, about, from which the classifier learns what it is familiar with."""
+_FAMILIARITY_CLIPS = 512
+"""About so many training clips are used to fit `Familiarity`."""
 
 _REMEDY = "lower train.learning_rate and train.head_learning_rate, or raise train.warmup_fraction"
 _LESS_MEMORY = (
@@ -58,13 +57,13 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 class TrainingResult:
     """The classifier with the weights of the best epoch, in evaluation mode, and how it was trained.
 
-    `checkpoints` is this training's folder: delete it once the result is stored. `history` has a dict per epoch:
+    `checkpoint_folder` is this training's folder: delete it once the result is stored. `history` has a dict per epoch:
     `epoch` (from 1), `train_loss`, `validation_loss`, `validation_roc_auc` (None where no class has both positives and
     negatives). `validation_logits`, float32 `[N, 10]`, are of the validation set with the model's weights.
     """
 
     model: InstrumentClassifier
-    checkpoints: Path
+    checkpoint_folder: Path
     history: list[dict[str, Any]]
     best_epoch: int
     validation_logits: np.ndarray
@@ -76,7 +75,7 @@ class TrainingResult:
 
 
 def identity_of(data: str, model: Model) -> dict[str, Any]:
-    """What defines a training besides the parameters `train`: data (its checksum), code, the parameters `model`."""
+    """What defines a training besides the section `train`: checksums of data and code, and the section `model`."""
     return {
         "data": data,
         "code": project.code_of("train"),
@@ -84,7 +83,7 @@ def identity_of(data: str, model: Model) -> dict[str, Any]:
     }
 
 
-def fit(
+def train_in_project(
     model: Model,
     params: Train,
     run: Run,
@@ -93,13 +92,13 @@ def fit(
     identity: Mapping[str, Any],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
-    """`train` a classifier by three sections of params.yaml, with checkpoints and cache in the project's `.cache`."""
+    """Call `train` with three sections of params.yaml and the project's folders of checkpoints and hidden states."""
     return train(
         partial(models.build, model, seed=params.seed),
         train_set,
         validation_set,
         params,
-        checkpoints=project.cache("training"),
+        checkpoint_root=project.cache("training"),
         cache=Cache(project.cache("hidden_states")),
         machine=ComputeConfig.of(run),
         callbacks=callbacks,
@@ -113,7 +112,7 @@ def train(
     validation_set: ClipSet,
     params: Train,
     *,
-    checkpoints: Path,
+    checkpoint_root: Path,
     cache: Cache,
     machine: ComputeConfig,
     callbacks: Sequence[TrainerCallback] = (),
@@ -122,24 +121,24 @@ def train(
     """Fit a classifier.
 
     The best epoch has the highest macro ROC-AUC on the validation set, over the classes with both positives and
-    negatives there; where no class has both, the lowest validation loss. The first of equal ones wins. Of a classifier
-    with a frozen backbone only the head is trained, in one process (`tarkib.training.pooled`).
+    negatives there. If no class has both, it has the lowest validation loss. Of equal epochs the first is taken. If the
+    backbone is frozen, only the head is trained, in one process (`tarkib.training.pooled`).
 
     Parameters
     ----------
     build : makes the untrained classifier, the same each time; called once in each process. With several processes it,
         the data sets and the callbacks must be picklable.
     params : `batch_size` is that of all devices together.
-    checkpoints : folder of all trainings' checkpoints. A complete checkpoint of the same training is resumed, on the
-        CPU bit for bit.
-    cache : keeps a frozen backbone's hidden states, if `identity` names the data.
+    checkpoint_root : the folder in which each training has a folder of checkpoints. A training resumes from its newest
+        complete checkpoint; on the CPU the result is then the same bit for bit.
+    cache : holds the hidden states of a frozen backbone, if `identity` has `data`.
     callbacks : their `on_log` gets `loss`, `eval_loss` and `eval_roc_auc`.
     identity : checksums that define the training besides `params` and the initial weights: `data`, `code`.
 
     Raises TarkibError where the loss is not finite, memory or disk are too small, a device is missing, or another
     process runs the same training.
     """
-    machine, chosen = machine.settle(params.batch_size)
+    machine, chosen = machine.resolve(params.batch_size)
     model = build()
     if model.frozen and devices.launched():
         raise TarkibError(
@@ -149,43 +148,43 @@ def train(
     identity = {
         **(identity or {}),
         **{f"train.{name}": value for name, value in vars(params).items()},
-        "weights": kept.digest(model),
+        "weights": checkpoints.digest(model),
         "clips": [len(train_set), len(validation_set)],
     }
-    train_set = augmentation.of(train_set, params.augmentation, params.seed)
-    with kept.open_run(checkpoints, identity) as (folder, latest):
+    train_set = augmentation.augmented_set(train_set, params.augmentation, params.seed)
+    with checkpoints.open_run(checkpoint_root, identity) as (folder, latest):
         if model.frozen:
             pooled: list[ClipSet] = []
             for split, clips in (("train", train_set), ("validation", validation_set)):
-                known = None
+                content = None
                 if "data" in identity:
                     drawn = clips.content if isinstance(clips, AugmentedSet) else ()
-                    known = fingerprint.of(identity["data"], identity.get("code"), split, *drawn)
+                    content = fingerprint.of(identity["data"], identity.get("code"), split, *drawn)
                 size = params.batch_size
-                pooled.append(PooledSet(model, clips, content=known, cache=cache, machine=machine, batch_size=size))
+                pooled.append(PooledSet(model, clips, content=content, cache=cache, machine=machine, batch_size=size))
             train_set, validation_set = pooled
             network, chosen = PooledHead(model), Devices(chosen.kind, 1)
             machine = replace(machine, loaders=0, gradient_checkpointing=False)
         arguments = (train_set, validation_set, params, folder, machine, chosen, latest, tuple(callbacks))
         # A head alone is too small for several threads: on a busy machine they wait for each other ten times as long.
         with compute.threads(1) if model.frozen else nullcontext():
-            log, best_step = processes.fit(chosen.count, network, build, _fit, *arguments)
-        network.load_state_dict(kept.weights(folder, best_step))
-        sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIAR)))
-        near, states = (
+            log, best_step = processes.run(chosen.count, network, build, _train_here, *arguments)
+        network.load_state_dict(checkpoints.weights(folder, best_step))
+        sample = Subset(train_set, range(0, len(train_set), max(1, len(train_set) // _FAMILIARITY_CLIPS)))
+        sampled, states = (
             predict(network, clips, params.batch_size, chosen.kind, output=network.states, workers=machine.loaders or 0)
             for clips in (sample, validation_set)
         )
         with torch.inference_mode():
             logits = network.cpu().head(torch.from_numpy(states)).numpy()
-        model.familiarity = Familiarity.fitted(near, states)
+        model.familiarity = Familiarity.fitted(sampled, states)
     history = _history(log)
     best_epoch = 1 + [row.pop("step") for row in history].index(best_step)
     _warn_of_overfitting(history, best_epoch)
     return TrainingResult(model.eval(), folder, history, best_epoch, logits)
 
 
-def _fit(
+def _train_here(
     model: nn.Module,
     train_set: ClipSet,
     validation_set: ClipSet,
@@ -203,7 +202,7 @@ def _fit(
     if mask is not None and not backbone.config.apply_spec_augment:
         # It is unused, and several processes would wait for its gradient.
         mask.requires_grad_(False)
-    machine.prepare(model)
+    machine.set_up_checkpointing(model)
     arguments = trainer_arguments(
         machine,
         folder,
@@ -224,14 +223,14 @@ def _fit(
         greater_is_better=True,
         label_names=["labels"],
     )
-    following = [FollowEpoch(train_set)] if isinstance(train_set, AugmentedSet) else []
+    set_epoch = [SetEpoch(train_set)] if isinstance(train_set, AugmentedSet) else []
     with enough_memory(f"train.batch_size {params.batch_size}", _LESS_MEMORY):
         trainer = _ClassifierTrainer(
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=validation_set,
-            callbacks=[Progress(), *following, *callbacks],
+            callbacks=[Progress(), *set_epoch, *callbacks],
             checkpoint_steps=machine.checkpoint_steps,
             recorder=graphs.recorder(machine, chosen, params.accumulate, model),
             names=train_set.ids,
@@ -277,12 +276,12 @@ class _ClassifierTrainer(ResumableTrainer):
         return self._cross_entropy(logits, labels)
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        # Made there: a CUDA graph copies nothing from the host.
+        # Created on the device: a CUDA graph may not copy from the host.
         pos_weight = torch.full((), float(self.params.pos_weight), device=logits.device)
         return binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight)
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
-        """No loss, the logits and the labels of a validation batch."""
+        """(None in place of the loss, logits, labels) of a validation batch; logits and labels are `[B, 10]`."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             return None, model(inputs["samples"]).float(), inputs["labels"]
@@ -326,7 +325,7 @@ def _warn_of_overfitting(history: list[dict[str, Any]], best_epoch: int) -> None
     """
     loss = history[best_epoch - 1]["validation_loss"]
     lowest = min(history, key=lambda row: row["validation_loss"])
-    if loss > _OVERFITTED * lowest["validation_loss"]:
+    if loss > _OVERFITTING_RATIO * lowest["validation_loss"]:
         say(
             f"overfitting: epoch {best_epoch} ranks best, but its validation loss is {loss:.2f} and was "
             f"{lowest['validation_loss']:.2f} in epoch {lowest['epoch']}, so its probabilities are too near 0 and 1; "

@@ -1,8 +1,8 @@
-"""A training step as one CUDA graph: the GPU gets all kernels at once, which the host otherwise starts one by one.
+"""A training step as one CUDA graph: the host starts all of its kernels at once instead of one by one.
 
-The first steps are made as usual, which sets up what a graph may not, and so are those on a batch of another size, such
-as an epoch's last one. All numbers stay where they are in the GPU's memory, weights and optimiser's state too; only the
-batch and the learning rates are copied there.
+The first steps run eagerly, to set up what cannot be set up while recording; so does each step on a batch of another
+size, such as an epoch's last one. A graph reads and writes fixed places in the GPU's memory, so each batch and the
+learning rates are copied there.
 """
 
 import math
@@ -17,13 +17,13 @@ from tarkib.errors import TarkibError
 from tarkib.training.compute import ComputeConfig, say
 from tarkib.training.devices import Devices
 
-_USUAL_STEPS = 3
+_EAGER_STEPS = 3
 
 Batch = Mapping[str, torch.Tensor]
 
 
-class Made(NamedTuple):
-    """What a step gives: the batch's loss, and the norm of the gradients before they were clipped; shapes ()."""
+class StepResult(NamedTuple):
+    """A batch's loss, and the norm of the gradients before clipping; both of shape ()."""
 
     loss: torch.Tensor
     norm: torch.Tensor
@@ -35,7 +35,7 @@ class Recorder:
     def __init__(self) -> None:
         self.stream = torch.cuda.Stream()
 
-    def run(self, function: Callable[[], Made]) -> Made:
+    def run(self, function: Callable[[], StepResult]) -> StepResult:
         """Call a function."""
         torch.cuda.synchronize()
         with torch.cuda.stream(self.stream):
@@ -43,8 +43,8 @@ class Recorder:
         torch.cuda.synchronize()
         return made
 
-    def record(self, function: Callable[[], Made]) -> tuple[Callable[[], None], Made]:
-        """What computes anew what a function gives, and where; recording computes nothing."""
+    def record(self, function: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
+        """Record a function without computing; returns what replays it, and the tensors that each replay overwrites."""
         graph = torch.cuda.CUDAGraph()
         # Other threads, such as the one that pins batches, may call CUDA meanwhile.
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
@@ -53,9 +53,9 @@ class Recorder:
 
 
 class GraphedStep:
-    """Forward, backward, clipping, and the optimiser's step, for batches that are on the device.
+    """A step (forward, backward, clipping, optimiser) on a batch that is on the device.
 
-    The graph is of batches of `batch_size` clips. TarkibError where CUDA cannot record it.
+    Batches of `batch_size` clips replay the graph. TarkibError where CUDA cannot record it.
     """
 
     def __init__(
@@ -68,41 +68,41 @@ class GraphedStep:
     ) -> None:
         self._recorder, self._loss_of, self._optimizer = recorder, loss_of, optimizer
         self._max_norm, self._batch_size = max_norm or math.inf, batch_size
-        self._usual = 0
+        self._eager_steps = 0
         self._batch: dict[str, torch.Tensor] = {}
         self._rates: list[torch.Tensor] = []
-        self._graph: tuple[Callable[[], None], Made] | None = None
+        self._graph: tuple[Callable[[], None], StepResult] | None = None
 
-    def __call__(self, batch: Batch) -> Made:
+    def __call__(self, batch: Batch) -> StepResult:
         """Train on a batch; the optimiser's gradients are None before and after."""
-        if self._usual < _USUAL_STEPS:
-            self._usual += 1
+        if self._eager_steps < _EAGER_STEPS:
+            self._eager_steps += 1
             return self._recorder.run(lambda: self._step(batch))
         if any(len(tensor) != self._batch_size for tensor in batch.values()):
             return self._step(batch)
         if self._graph is None:
-            self._graph = self._recorded(batch)
+            self._graph = self._record_step(batch)
         for name, tensor in batch.items():
             self._batch[name].copy_(tensor)
         for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
             rate.fill_(group["lr"])
         replay, made = self._graph
         replay()
-        return Made(made.loss.clone(), made.norm.clone())
+        return StepResult(made.loss.clone(), made.norm.clone())
 
-    def _recorded(self, batch: Batch) -> tuple[Callable[[], None], Made]:
+    def _record_step(self, batch: Batch) -> tuple[Callable[[], None], StepResult]:
         self._batch = {name: tensor.clone() for name, tensor in batch.items()}
         groups = self._optimizer.param_groups
         self._rates = [torch.full((), float(group["lr"]), device=group["params"][0].device) for group in groups]
 
-        def step() -> Made:
-            with _with_rates(groups, self._rates):
+        def step() -> StepResult:
+            with _learning_rates_in_tensors(groups, self._rates):
                 return self._step(self._batch)
 
         try:
             return self._recorder.record(step)
         except RuntimeError as error:
-            # What went wrong in the step makes the end of the recording fail too.
+            # An error in the step makes the end of the recording fail, too; the first one is the cause.
             cause = str(error.__context__ or error).strip().partition("\n")[0]
             # Torch's random generator is left unusable: the training cannot go on here.
             raise TarkibError(
@@ -110,18 +110,18 @@ class GraphedStep:
                 "goes on from the last checkpoint"
             ) from error
 
-    def _step(self, batch: Batch) -> Made:
+    def _step(self, batch: Batch) -> StepResult:
         loss = self._loss_of(batch)
         loss.backward()
-        parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self._max_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return Made(loss.detach(), norm)
+        return StepResult(loss.detach(), norm)
 
 
-def refusal(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any) -> str:
-    """Why a training's steps cannot be a graph; empty if they can."""
+def obstacle(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any) -> str:
+    """Why the steps of a training cannot be a CUDA graph; empty if they can."""
     config = getattr(getattr(model, "backbone", None), "config", None)
     reasons = {
         "it needs a GPU": chosen.kind != "cuda",
@@ -134,18 +134,18 @@ def refusal(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any
 
 
 def recorder(machine: ComputeConfig, chosen: Devices, accumulate: int, model: Any) -> Recorder | None:
-    """What records the steps of a training; None, and a line, if `run.cuda_graphs` is true but they cannot be."""
+    """A recorder if `run.cuda_graphs` is true and the steps can be a graph, else None; prints why they cannot."""
     if not machine.cuda_graphs:
         return None
-    if reason := refusal(machine, chosen, accumulate, model):
+    if reason := obstacle(machine, chosen, accumulate, model):
         say(f"run.cuda_graphs has no effect: {reason}")
         return None
     return Recorder()
 
 
 @contextmanager
-def _with_rates(groups: Sequence[dict[str, Any]], rates: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Let an optimiser read its learning rates from tensors; schedules and checkpoints keep plain numbers."""
+def _learning_rates_in_tensors(groups: Sequence[dict[str, Any]], rates: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Within the block the optimiser reads its learning rates from tensors; afterwards they are numbers again."""
     before = [{name: group[name] for name in ("lr", "capturable")} for group in groups]
     for group, rate in zip(groups, rates, strict=True):
         group.update(lr=rate, capturable=True)

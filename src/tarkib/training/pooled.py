@@ -1,7 +1,7 @@
 """The hidden states of a frozen backbone, computed once.
 
-The head sees of a clip only its hidden states averaged over time, `[L, H]`: 50 KiB in half precision for 25 states of
-1024. They are computed once and cached, so further epochs and trainings on the same clips cost only the head's time.
+The head gets a clip's L hidden states averaged over time, `[L, H]`: 50 KiB in half precision for L = 25 and H = 1024.
+They are cached, so later epochs, and trainings on the same clips, run the head alone.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ from tarkib.training.datasets import ClipSet
 from tarkib.training.prediction import outputs
 
 _BLOCK = 512
-"""Clips per cache entry: the most that a kill can cost."""
+"""Clips per cache entry; a killed process loses at most one entry."""
 
 
 class PooledHead(nn.Module):
@@ -57,7 +57,7 @@ class PooledSet(ClipSet):
         batch_size: int,
     ):
         self.ids = clips.ids
-        device, workers = devices.first(machine.devices), machine.loaders or 0
+        device, workers = devices.single(machine.devices), machine.loaders or 0
         precision = "bfloat16" if devices.has_bfloat16(device) else "float32"
         key = ("pooled states", content, checkpoints.digest(classifier.backbone), precision)
         classifier.to(device).eval()

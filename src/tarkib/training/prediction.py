@@ -22,7 +22,7 @@ def outputs(
         num_workers=workers,
         # Its own generator: a loader draws a number from the global one, needed or not.
         generator=torch.Generator(),
-        worker_init_fn=parent_watch.follow_loader,
+        worker_init_fn=parent_watch.end_loader_with_parent,
     )
     for batch in loader:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=devices.has_bfloat16(device)):
@@ -48,7 +48,7 @@ def predict(
     output : maps a batch's samples to rows of D numbers; None: the model itself, which gives logits (D = 10).
     workers : number of processes that load data, 0: this one.
     """
-    place = devices.first(device)
+    place = devices.single(device)
     model.to(place).eval()
     # As Python numbers: keeping a small tensor of each batch pins the memory around it (over 4,800 clips on a CPU the
     # process grew from 815 to 922 MiB; with numbers it stays at 787).

@@ -1,6 +1,6 @@
 """The processes of a training: one, several of this machine, or those that a launcher such as torchrun has started.
 
-All compute; the first one alone reads parameters, keeps track and writes outputs.
+All of them train; only the first reads parameters, logs and writes outputs.
 """
 
 import logging
@@ -29,7 +29,7 @@ _PATIENCE = timedelta(minutes=30)
 _CPU = torch.device("cpu")
 
 
-def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
+def run(count: int, model: Any, build: Callable[[], Any], function: Callable[..., Any], *arguments: Any) -> Any:
     """Call `function(model, *arguments)` here if `count` is 1, else in as many processes, each with a model of `build`.
 
     Function, arguments and result, that of the first process, must be picklable. The processes find each other by the
@@ -73,10 +73,10 @@ def fit(count: int, model: Any, build: Callable[[], Any], function: Callable[...
             ) from error
 
 
-def follow() -> bool:
-    """In all processes of a launcher but the first: compute what the first one passes to `fit`, then return True.
+def work_for_first() -> bool:
+    """In all processes of a launcher but the first: call what the first one passes to `run`, then return True.
 
-    In the first, and without a launcher, return False at once. TarkibError where another process is lost.
+    In the first, and without a launcher, return False at once. TarkibError if another process is lost.
     """
     if not devices.launched() or os.environ["RANK"] == "0":
         return False
@@ -110,7 +110,7 @@ def _group() -> Iterator[None]:
 
 def _process(folder: Path, build: Callable[[], Any], function: Callable[..., Any], arguments: tuple) -> Any:
     """Run one process, which ends with its parent; an error's message goes to a file named by its rank."""
-    parent_watch.follow()
+    parent_watch.end_with_parent()
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     try:

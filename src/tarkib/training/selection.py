@@ -1,4 +1,4 @@
-"""What validation decides after a training: thresholds and figures; and the files that the train stage stores."""
+"""After a training: thresholds and figures from the validation set, and the files of the train stage."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tarkib.vocabulary import INSTRUMENTS
 
 
 def class_table(train_set: MixtureSet, validation_set: MixtureSet, result: TrainingResult) -> pd.DataFrame:
-    """A row per class: what it was trained on, and its threshold (0.5 where validation has too little to choose it).
+    """A row per class: its training material and its threshold (0.5 if validation has too little to choose one by).
 
     Columns: `instrument`, training `mixtures` and `recordings`, `synthetic_recordings` among these,
     `validation_recordings`, `threshold`, `threshold_chosen`, `validation_roc_auc` (NaN where undefined).

@@ -40,7 +40,7 @@ _CHECK_EVERY = 16
 def trainer_arguments(
     machine: ComputeConfig, folder: Path, chosen: Devices, batch_size: int, **learning: Any
 ) -> TrainingArguments:
-    """The Trainer's arguments: checkpoints in `folder`, a batch shared by all devices, and what it learns by."""
+    """The Trainer's arguments; `batch_size` is for all devices together, `learning` are further arguments."""
     on_gpu = chosen.kind == "cuda"
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -76,8 +76,8 @@ class ResumableTrainer(Trainer):
     batch. An epoch's training loss, `loss` in the log, covers all its steps, also those before a kill. Where the
     training set's items hold `index`, errors name the failing batch's clips.
 
-    Every `checkpoint_steps` steps (0: never) end with a checkpoint, as epochs do. With a `recorder` a step is a CUDA
-    graph, if it can be recorded: then `compute_loss` may not copy anything from the host. `names` are those of the
+    A checkpoint is written after each epoch and every `checkpoint_steps` steps (0: not within an epoch). With a
+    `recorder` a step is a CUDA graph, so `compute_loss` may not copy anything from the host. `names` are those of the
     training set's items; `remedy` ends the error of a loss that is not finite.
     """
 
@@ -119,7 +119,7 @@ class ResumableTrainer(Trainer):
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         loader = super()._get_dataloader(*args, **kwargs)
-        loader.worker_init_fn = partial(parent_watch.follow_loader, then=loader.worker_init_fn)
+        loader.worker_init_fn = partial(parent_watch.end_loader_with_parent, then=loader.worker_init_fn)
         return loader
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -195,7 +195,7 @@ class ResumableTrainer(Trainer):
         return TarkibError(f"{problem} of {self.state.max_steps}{clips}; last good checkpoint: {last}; {self.remedy}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Begin to write a checkpoint of finite weights, completely or not at all."""
+        """Begin to write a checkpoint; raises if a loss or a weight is not finite."""
         self._check_losses()
         step, network = self.state.global_step, cast(nn.Module, self.model)
         finite = [all(tensor.isfinite().all() for tensor in network.state_dict().values())]
@@ -221,7 +221,7 @@ class ResumableTrainer(Trainer):
             checkpoints.finish(self.folder, step, best_step, loss_sum)
 
     def _copies(self, checkpoint: Path) -> list[Callable[[], None]]:
-        """What writes the large files of a checkpoint, from copies of the weights and of the optimiser's state."""
+        """Functions that write the large files of a checkpoint, from copies of weights and optimiser's state."""
         try:
             weights = _on_host(cast(nn.Module, self.model).state_dict())
             state = _on_host(cast(Any, self.optimizer).state_dict())
@@ -292,7 +292,7 @@ class _SaveWithinEpoch(TrainerCallback):
             control.should_save = True
 
 
-class FollowEpoch(TrainerCallback):
+class SetEpoch(TrainerCallback):
     """Tells an `AugmentedSet` the epoch, which a resumed training knows from its step; 0 after the training."""
 
     def __init__(self, clips: AugmentedSet):
