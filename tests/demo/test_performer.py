@@ -25,7 +25,7 @@ def arranged(instrument, seed=0, **options):
 @pytest.mark.parametrize("instrument", PITCHED)
 def test_strokes_are_in_order_in_range_and_on_the_scale_a_pianos_on_semitones(instrument):
     tune, performer, strokes = arranged(instrument)
-    sung = [stroke.hz for stroke in strokes if stroke.manner not in ("flip", "drone")]
+    sung = [stroke.hz for stroke in strokes if stroke.manner not in ("tahrir", "drone")]
     assert performer.low_hz <= min(sung) <= max(sung) <= performer.high_hz
     assert [s.start for s in strokes] == sorted(s.start for s in strokes)
     assert all(0 < s.level <= 1.1 and s.seconds > 0 for s in strokes)
@@ -38,10 +38,10 @@ def test_strokes_are_in_order_in_range_and_on_the_scale_a_pianos_on_semitones(in
 
 def test_habits_belong_to_the_instrument_and_the_player():
     assert set(STYLES) == set(PITCHED)
-    for instrument, manner in (("setar", "drone"), ("avaz", "flip"), ("kamancheh", "slur")):
+    for instrument, manner in (("setar", "drone"), ("avaz", "tahrir"), ("kamancheh", "slur")):
         assert any(stroke.manner == manner for stroke in arranged(instrument)[2])
     tar, other = (arranged("tar", seed)[2] for seed in (0, 1))
-    assert not any(stroke.manner == "flip" for stroke in tar)
+    assert not any(stroke.manner == "tahrir" for stroke in tar)
     assert [stroke.start for stroke in tar] != [stroke.start for stroke in other]
     gaps = np.diff([stroke.start for stroke in arranged("santur")[2]])
     assert ((gaps > 0.04) & (gaps < 0.11)).sum() > 10  # long notes are rolled

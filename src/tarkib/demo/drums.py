@@ -3,7 +3,7 @@
 import numpy as np
 
 from tarkib.demo.rhythm import Hit
-from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, decibels, minimum_phase, resonances, ring, wrinkles
+from tarkib.demo.synthesis import BODY_HZ, SAMPLE_RATE, convolve, minimum_phase, resonances, ring, ripple, to_gain
 
 # Frequencies of an ideal membrane's modes over its lowest (zeros of Bessel functions; Fletcher & Rossing, ch. 3).
 _MODES = np.array([1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.156, 3.501, 3.6, 3.652, 4.06, 4.154, 4.601, 4.903, 5.131])
@@ -15,7 +15,7 @@ class Drum:
     def __init__(self, rng: np.random.Generator, instrument: str) -> None:
         tonbak = instrument == "tonbak"
         centres = np.exp(rng.uniform(np.log(150), np.log(3500), 7))
-        body = 0.7 + resonances(BODY_HZ, centres, centres * rng.uniform(0.1, 0.35, 7), decibels(rng.uniform(-3, 9, 7)))
+        body = 0.7 + resonances(BODY_HZ, centres, centres * rng.uniform(0.1, 0.35, 7), to_gain(rng.uniform(-3, 9, 7)))
         self.low_hz = rng.uniform(75, 125) if tonbak else rng.uniform(62, 105)  # lowest mode; a tonbak's moves its air
         self.rim_hz = rng.uniform(300, 520) if tonbak else rng.uniform(190, 330)  # the lowest that the rim moves
         self.low_t60 = rng.uniform(0.3, 0.7) if tonbak else rng.uniform(0.35, 0.85)  # seconds
@@ -23,7 +23,7 @@ class Drum:
         self.sag = rng.uniform(0.02, 0.12)  # share by which a strong stroke raises the pitch at first
         self.finger = rng.uniform(0.2, 0.6)  # loudness of the finger's own noise
         self.bright_hz = rng.uniform(2000, 6000)  # corner of that noise
-        self.body = minimum_phase(body * wrinkles(rng, 2.5))
+        self.body = minimum_phase(body * ripple(rng, 2.5))
         self.rings = 0.0 if tonbak else rng.uniform(0.2, 0.6)  # their loudness
         self.ring_t60 = rng.uniform(0.15, 0.5)  # seconds for which they rattle
         self.metal = _metal(rng)

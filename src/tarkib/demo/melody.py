@@ -90,14 +90,14 @@ def cents_of(dastgah: str, degree: int) -> float:
 def _walk(rng: np.random.Generator, dastgah: str, count: int, degree: int) -> list[int]:
     """`count` degrees from `degree` on, by Metropolis steps (proposals are symmetric, mostly to a neighbour)."""
     degrees = _DEGREES
-    # Where phrases come to rest is dwelt on then: on the way there is less need.
+    # Phrases end on these degrees, which adds to their share, so the walk visits them less.
     shares = np.array(SHARES[dastgah], dtype=float)
     shares[0] *= 0.5
     shares[_second_rest(dastgah)] *= 0.6
     shares = shares[degrees % 7]
     cents = np.array([cents_of(dastgah, int(d)) for d in degrees])
     bell = np.exp(-0.5 * ((cents - 480) / 480) ** 2)
-    # Each degree shares its time out among its octaves, so that the register does not change how long it sounds in all.
+    # The weight of a degree is divided among its octaves, so that its total does not depend on the register.
     weights = shares * bell / np.bincount(degrees % 7, bell)[degrees % 7]
     leaps = rng.choice(np.arange(-4, 5), p=(0.02, 0.03, 0.09, 0.31, 0.10, 0.31, 0.09, 0.03, 0.02), size=count)
     path = []
@@ -115,7 +115,7 @@ def _second_rest(dastgah: str) -> int:
 
 
 def _to_rest(rng: np.random.Generator, dastgah: str, path: list[int], home: bool) -> list[int]:
-    """The path led in its last notes to a tonic (surely if `home`) or to the other degree of rest."""
+    """The path with its last notes changed to end on a tonic (always if `home`) or on the second degree of rest."""
     goal = 0 if home or rng.random() < 0.5 else _second_rest(dastgah)
     goal = min((d for d in range(-2, 9) if (d - goal) % 7 == 0), key=lambda d: abs(d - path[-1]))
     path = [*path]
@@ -200,7 +200,7 @@ def _free_phrases(rng: np.random.Generator, dastgah: str, start: float, end: flo
 
 
 def _moved(dastgah: str, phrase: Sequence[Note]) -> list[Note]:
-    """The phrase with its moving fifth lowered, but where the melody passes upward through it."""
+    """The phrase with its moving fifth lowered, except where the melody rises through it."""
     if dastgah not in MOVING_FIFTH:
         return list(phrase)
     high, low = SCALES[dastgah][4], MOVING_FIFTH[dastgah]

@@ -1,4 +1,4 @@
-"""The orchestra: what files the demo has, how each is made, and the truth about them.
+"""The synthetic orchestra: the demo's files, how each is rendered, and the ground truth.
 
 Layout, below one folder::
 
@@ -9,7 +9,7 @@ Layout, below one folder::
     test/labels.csv        sample_id, recording, and the ten instruments (0 or 1)
     truth.csv              path, instrument, performer, dastgah, tonic_hz, bpm, free_until_s of every solo
 
-Every file depends on the seed and its own place alone, so that any number of workers, in any order, makes the same
+Every file depends on the seed and its own index alone, so that any number of workers, in any order, makes the same
 bytes, and a larger orchestra holds the smaller one.
 """
 
@@ -51,7 +51,7 @@ class Job:
     """One solo, or one piece with its excerpts."""
 
     seed: int
-    place: tuple[int, ...]  # of a solo: instrument, performer, number; of a piece: its index
+    stream_index: tuple[int, ...]  # of its generators: of a solo instrument, performer, number; of a piece its index
     path: str  # the solo's file below the demo's folder, posix; the piece's name
     instruments: tuple[str, ...]
     dastgah: str | None = None  # None for solos of drums
@@ -69,10 +69,10 @@ def plan(
     instruments: Sequence[str] = INSTRUMENTS,
     seconds: tuple[float, float] = (20.0, 40.0),
 ) -> list[Job]:
-    """All files of the demo; nothing sounds yet.
+    """Plan all files of the demo; nothing is rendered yet.
 
-    `performers` are soloists an instrument, `excerpts` five-second test excerpts, four to a piece; `seconds` the
-    shortest and longest solo (5 or more), whose mean lies a fifth of the way up.
+    `performers` is the number of soloists per instrument, `excerpts` that of five-second test excerpts, four per piece.
+    `seconds` are the lengths of the shortest (5 or more) and longest solo; the mean lies a fifth of the way between.
     """
     jobs = [
         _plan_solo(seed, instrument, performer, number, dastgahs, seconds)
@@ -95,15 +95,21 @@ def _plan_solo(
 ) -> Job:
     kind = INSTRUMENTS.index(instrument)
     dastgah = None if instrument in PERCUSSION else dastgahs[number]
-    # The second performer's solos stand in part beside the folders of the dastgahs, as people's recordings do.
+    # Some solos of the second performer lie outside of the dastgahs' folders, as in real collections.
     unlabelled = performer == 1 and number in {kind % len(dastgahs), (kind + 3) % len(dastgahs)}
-    place = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
-    name = f"{instrument}-{performer + 1}-{place[2] + 1}.flac"
+    stream_index = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
+    name = f"{instrument}-{performer + 1}-{stream_index[2] + 1}.flac"
     folder = f"raw/{instrument}" if dastgah is None or unlabelled else f"raw/{instrument}/{dastgah}"
-    share = generator(seed, Stream.DEMO_LENGTH, *place).beta(1, 4)
+    share = generator(seed, Stream.DEMO_LENGTH, *stream_index).beta(1, 4)
     length = seconds[0] + (seconds[1] - seconds[0]) * share
     return Job(
-        seed, place, f"{folder}/{name}", (instrument,), dastgah, f"demo-{instrument}-{performer + 1}", round(length, 3)
+        seed,
+        stream_index,
+        f"{folder}/{name}",
+        (instrument,),
+        dastgah,
+        f"demo-{instrument}-{performer + 1}",
+        round(length, 3),
     )
 
 
@@ -113,7 +119,7 @@ def render(job: Job) -> np.ndarray:
 
 
 def make(job: Job, folder: Path) -> list[dict[str, Any]]:
-    """Write the job's file or files (FLAC, 16 bit) below `folder`; the rows of `write_tables` that tell of them."""
+    """Write the job's file or files (FLAC, 16 bit) below `folder`; returns rows about them for `write_tables`."""
     if job.performer is None:
         sound, rows = _piece(job)
         for row in rows:
@@ -160,21 +166,21 @@ def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def tune(job: Job) -> Tune:
-    """What the solo's player plays: its notes, its tempo and every pulse, for whoever wants to compare."""
-    return _begun(job)[2]
+    """The tune of a solo, ground truth for benchmarks."""
+    return _draw_solo(job)[2]
 
 
 def _solo(job: Job) -> tuple[np.ndarray, Tune]:
-    rng, performer, played = _begun(job)
+    rng, performer, played = _draw_solo(job)
     # A performer has been recorded on two occasions.
-    room = Room(generator(job.seed, Stream.DEMO_ROOM, *job.place[:2], job.place[2] % 2))
+    room = Room(generator(job.seed, Stream.DEMO_ROOM, *job.stream_index[:2], job.stream_index[2] % 2))
     return room.record(rng, perform(rng, performer, played)), played
 
 
-def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
-    """The solo's generator after its tune was drawn, its performer and its tune."""
-    performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.place[:2]), job.instruments[0])
-    rng = generator(job.seed, Stream.DEMO_SOLO, *job.place)
+def _draw_solo(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
+    """Draw a solo: its generator (after these draws), performer and tune."""
+    performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.stream_index[:2]), job.instruments[0])
+    rng = generator(job.seed, Stream.DEMO_SOLO, *job.stream_index)
     bpm: float | None = draw_tempo(rng)
     if job.dastgah is None:
         # A drummer plays to a tune that is not part of the sound.
@@ -189,7 +195,7 @@ def _begun(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
 
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """The recorded piece and a row for each excerpt, with its first sample as `start`."""
-    rng = generator(job.seed, Stream.DEMO_PIECE, *job.place)
+    rng = generator(job.seed, Stream.DEMO_PIECE, *job.stream_index)
     assert job.dastgah is not None  # pieces have one
     piece = draw_piece(rng, job.instruments, job.dastgah)
     rows = []

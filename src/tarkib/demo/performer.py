@@ -1,4 +1,4 @@
-"""Performers: an instrument in someone's hands; their own version of a tune, with its ornaments, a little late."""
+"""Performers: a player of an instrument with habits of their own, who plays a tune with ornaments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,28 +33,28 @@ _PLAYERS: dict[str, tuple[type, float, float]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """What an instrument does with a tune: chances, but for `roll_rate`."""
+    """How an instrument ornaments a tune: probabilities, except for `roll_rate`."""
 
     grace: float = 0.0  # a grace note before a note
     roll: float = 0.0  # a long note rolled (riz, tremolo)
     slur: float = 0.0  # a note joined to the one before
-    flip: float = 0.0  # a long note broken (tahrir)
+    tahrir: float = 0.0  # a long note sung as a tahrir (rapid breaks into the head voice)
     drone: float = 0.0  # a drone or bass on a strong pulse
     octave: float = 0.0  # a note doubled at the octave below
     split: float = 0.0  # a long note struck twice
-    spare: float = 0.1  # at most: a short note on a weak pulse left out, the one before it ringing on
+    omission: float = 0.1  # greatest probability that a short note on a weak pulse is left out
     roll_rate: tuple[float, float] = (11.0, 14.0)  # strokes a second, the range performers are drawn from
 
 
 STYLES = {
-    "tar": Style(grace=0.14, spare=0.7, roll=0.5, drone=0.25, split=0.35),
-    "setar": Style(grace=0.18, spare=0.9, roll=0.4, drone=0.7, split=0.35),
-    "santur": Style(grace=0.12, spare=0.7, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
-    "piano": Style(grace=0.10, spare=0.7, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
+    "tar": Style(grace=0.14, omission=0.7, roll=0.5, drone=0.25, split=0.35),
+    "setar": Style(grace=0.18, omission=0.9, roll=0.4, drone=0.7, split=0.35),
+    "santur": Style(grace=0.12, omission=0.7, roll=0.6, octave=0.15, split=0.4, roll_rate=(12.0, 16.0)),
+    "piano": Style(grace=0.10, omission=0.7, roll=0.3, drone=0.6, octave=0.3, split=0.25, roll_rate=(8.0, 11.0)),
     "kamancheh": Style(grace=0.28, slur=0.55),
     "violin": Style(grace=0.25, slur=0.5),
     "ney": Style(grace=0.30, slur=0.6),
-    "avaz": Style(grace=0.20, slur=0.65, flip=0.5),
+    "avaz": Style(grace=0.20, slur=0.65, tahrir=0.5),
 }
 
 _LONG = 0.42
@@ -68,25 +68,25 @@ def arrange(
     `late` (seconds) is how far this player follows behind the others.
     """
     usual = STYLES[instrument]
-    # A player's own taste: each habit up to half as strong again, or as weak.
-    taste = {name: getattr(usual, name) * rng.uniform(0.5, 1.5) for name in ("grace", "roll", "slur", "flip", "drone")}
-    taste |= {name: getattr(usual, name) * rng.uniform(0.3, 1.7) for name in ("octave", "split")}
+    # Each player has probabilities of their own around the usual ones.
+    habits = {key: getattr(usual, key) * rng.uniform(0.5, 1.5) for key in ("grace", "roll", "slur", "tahrir", "drone")}
+    habits |= {name: getattr(usual, name) * rng.uniform(0.3, 1.7) for name in ("octave", "split")}
     rate = rng.uniform(*usual.roll_rate)
-    spare = rng.uniform(0, usual.spare)
+    omission = rng.uniform(0, usual.omission)
     shift = _octave(rng, tune, low, high)
     strokes: list[Stroke] = []
     for phrase in tune.phrases:
         for i, note in enumerate(phrase):
-            if 0 < i < len(phrase) - 1 and note.weight < 0.75 and note.seconds < 0.6 and rng.random() < spare:
+            if 0 < i < len(phrase) - 1 and note.weight < 0.75 and note.seconds < 0.6 and rng.random() < omission:
                 continue
             hz = _within(_pitch(tune, instrument, note.cents) * shift, low, high)
             start = max(0.02, note.start + late + rng.normal(0, 0.005))
             near = phrase[i - 1].cents if i and phrase[i - 1].cents > note.cents else note.cents + 200
             above = _within(_pitch(tune, instrument, min(near, note.cents + 300)) * shift, low, high)
             # A strong pulse is seldom slurred over.
-            joined = i > 0 and rng.random() < taste["slur"] * (0.4 if note.weight >= 0.75 else 1.0)
-            strokes += _ornamented(rng, taste, rate, Note(start, note.seconds, 0, note.level), hz, above, joined)
-            strokes += _below(rng, taste, instrument, tune, note, start, hz, low)
+            joined = i > 0 and rng.random() < habits["slur"] * (0.4 if note.weight >= 0.75 else 1.0)
+            strokes += _play_note(rng, habits, rate, Note(start, note.seconds, 0, note.level), hz, above, joined)
+            strokes += _bass(rng, habits, instrument, tune, note, start, hz, low)
     return sorted(strokes, key=lambda stroke: stroke.start)
 
 
@@ -113,18 +113,18 @@ def _within(hz: float, low: float, high: float) -> float:
     return float(hz)
 
 
-def _ornamented(
-    rng: np.random.Generator, taste: dict[str, float], rate: float, note: Note, hz: float, above: float, joined: bool
+def _play_note(
+    rng: np.random.Generator, habits: dict[str, float], rate: float, note: Note, hz: float, above: float, joined: bool
 ) -> list[Stroke]:
-    """One note of the tune as it is played."""
+    """The strokes that play one note of the tune, with ornaments."""
     manner = "slur" if joined else "plain"
     start, seconds, level = note.start, note.seconds, note.level
     strokes = []
-    if seconds > 0.2 and rng.random() < taste["grace"]:
+    if seconds > 0.2 and rng.random() < habits["grace"]:
         touch = rng.uniform(0.05, 0.085)
         strokes.append(Stroke(start, touch, above, 0.8 * level, manner))
         start, seconds, manner = start + touch, seconds - touch, "slur"
-    if seconds > _LONG and rng.random() < taste["roll"]:
+    if seconds > _LONG and rng.random() < habits["roll"]:
         count = max(3, round(seconds * rate))
         at = start + seconds * np.arange(count) / count + rng.normal(0, 0.005, count) * (np.arange(count) > 0)
         swell = 0.62 + 0.2 * np.sin(np.pi * np.arange(count) / count) + rng.normal(0, 0.05, count)
@@ -132,15 +132,15 @@ def _ornamented(
         return strokes + [
             Stroke(float(t), seconds / count, hz, float(level * s)) for t, s in zip(at, swell, strict=True)
         ]
-    if seconds > _LONG and rng.random() < taste["flip"]:
-        return strokes + _broken(rng, start, seconds, hz, above, level, manner)
-    if seconds > 0.3 and rng.random() < taste["split"]:
+    if seconds > _LONG and rng.random() < habits["tahrir"]:
+        return strokes + _tahrir(rng, start, seconds, hz, above, level, manner)
+    if seconds > 0.3 and rng.random() < habits["split"]:
         half = seconds / 2
         return [*strokes, Stroke(start, half, hz, level, manner), Stroke(start + half, half, hz, 0.75 * level)]
     return [*strokes, Stroke(start, seconds, hz, level, manner)]
 
 
-def _broken(
+def _tahrir(
     rng: np.random.Generator, start: float, seconds: float, hz: float, above: float, level: float, manner: str
 ) -> list[Stroke]:
     """A tahrir: after a held beginning the voice breaks upward and back, five to seven times a second."""
@@ -151,14 +151,14 @@ def _broken(
     high = max(above, hz * 2 ** (rng.uniform(180, 320) / 1200))
     for i in range(turns):
         at = start + held + i * length
-        strokes.append(Stroke(at, 0.42 * length, high, 0.8 * level, "flip"))
+        strokes.append(Stroke(at, 0.42 * length, high, 0.8 * level, "tahrir"))
         strokes.append(Stroke(at + 0.42 * length, 0.58 * length, hz, level, "slur"))
     return strokes
 
 
-def _below(
+def _bass(
     rng: np.random.Generator,
-    taste: dict[str, float],
+    habits: dict[str, float],
     instrument: str,
     tune: Tune,
     note: Note,
@@ -169,20 +169,20 @@ def _below(
     """Drones, a piano's left hand, and doublings at the octave below."""
     strokes = []
     strong = note.weight >= 0.75 or (tune.metre is None and note.last)
-    if strong and rng.random() < taste["drone"]:
+    if strong and rng.random() < habits["drone"]:
         fifth = note.weight < 1.0 and rng.random() < 0.5
         bass = _within(_pitch(tune, instrument, 700 if fifth else 0), low * 0.99, low * 1.99)
         if instrument == "piano":
             bass /= 1 if fifth else 2
         strokes.append(Stroke(start, max(0.5, note.seconds), bass, 0.6 * note.level, "drone"))
-    if note.weight >= 0.5 and hz / 2 >= low and rng.random() < taste["octave"]:
+    if note.weight >= 0.5 and hz / 2 >= low and rng.random() < habits["octave"]:
         strokes.append(Stroke(start + 0.004, note.seconds, hz / 2, 0.7 * note.level))
     return strokes
 
 
 @dataclass(frozen=True)
 class Performer:
-    """Someone with an instrument: `player` has its physical parameters, `low_hz` and `high_hz` bound its notes."""
+    """A player of an instrument: `player` synthesises it, `low_hz` and `high_hz` are its range."""
 
     instrument: str
     low_hz: float
@@ -197,7 +197,7 @@ class Performer:
         return float(self.player.reference_hz * 2 ** (keys / 12))
 
     def draw_tonic(self, rng: np.random.Generator) -> float:
-        """A tonic in Hz, on no common grid, upon which a tune lies well."""
+        """A random tonic in Hz from which a tune fits into the instrument's range."""
         low, high = 1.3 * self.low_hz, min(520.0, self.high_hz / 2.3)
         return self.nearest_tonic(float(np.exp(rng.uniform(np.log(low), np.log(max(high, 1.15 * low))))))
 

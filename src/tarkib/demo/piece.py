@@ -1,4 +1,4 @@
-"""Ensemble pieces: who plays together, one tune, performers who enter and rest, who is audible in each excerpt."""
+"""Ensemble pieces: their instruments, one tune, entries and rests of each part, and the labels of each excerpt."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _SIZE_SHARES = (0.06, 0.22, 0.34, 0.28, 0.10)
 _SLOT_SECONDS = 6.5
 _FRAME = SAMPLE_RATE // 4
 
-# A part is audible in a quarter of a second if it is no further below the mix of that moment and no further below the
-# loudest moment of the piece, both after a filter that takes the lows' weight away; and it is labelled in an excerpt
-# if it is audible there for so long in all.
+# A part is audible in a quarter of a second if its level is above `_AUDIBLE_DB` relative to the mix at that moment and
+# above `_PRESENT_DB` relative to the loudest moment of the piece, both after a high-pass filter. An excerpt is labelled
+# with the parts that are audible in it for at least `_AUDIBLE_SECONDS` in all.
 _AUDIBLE_DB, _PRESENT_DB = -14.0, -36.0
 _AUDIBLE_SECONDS = 1.0
 
@@ -40,8 +40,8 @@ class Piece:
 def draw_ensembles(seed: Sequence[int], count: int, instruments: Sequence[str]) -> list[tuple[str, ...]]:
     """Ensembles of 1 to 5 of `instruments` for `count` pieces; each depends on `seed`, its index and those before it.
 
-    Every other piece is one of the traditional ensembles, where these instruments suffice; those are favoured who
-    have played least so far.
+    Every other piece has one of the traditional ensembles, if these instruments suffice. Instruments that have played
+    least so far are preferred.
     """
     played = dict.fromkeys(instruments, 0)
     known = [one for kind in TRADITIONAL for one in kind if len(one) <= _SIZES[-1] and set(one) <= set(instruments)]
@@ -108,13 +108,13 @@ def _entries(rng: np.random.Generator, tune: Tune, instruments: tuple[str, ...])
 
 
 def _loudness(part: np.ndarray) -> float:
-    """Root mean square of the louder half of a part's frames: rests and single strokes do not count against it."""
+    """RMS of the louder half of a part's frames, so that rests do not lower it."""
     frames = _frames(part)
     return float(np.sqrt(np.mean(np.sort(frames[frames > 0])[-max(1, len(frames) // 2) :]))) if frames.any() else 1.0
 
 
 def _frames(part: np.ndarray) -> np.ndarray:
-    """Power in each quarter of a second, the lows taken down by a first difference: the ear is deafer there."""
+    """Power in each quarter of a second after a first-order high-pass: the ear is less sensitive to low frequencies."""
     bright = signal.lfilter([1, -0.95], [1], part)
     whole = len(bright) // _FRAME
     return (bright[: whole * _FRAME].reshape(whole, _FRAME) ** 2).mean(axis=1)
@@ -123,8 +123,8 @@ def _frames(part: np.ndarray) -> np.ndarray:
 def _place(rng: np.random.Generator, parts: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """First sample of each excerpt and who is audible in it, shape (parts,).
 
-    Of the quarter seconds at which an excerpt may begin in its slot, one is drawn from those where the fewest parts are
-    audible only for a moment.
+    An excerpt begins at a quarter second of its slot, drawn from those with the fewest parts of unclear label: audible
+    for less than twice `_AUDIBLE_SECONDS`.
     """
     powers = np.array([_frames(part) for part in parts])
     mix = _frames(parts.sum(axis=0))

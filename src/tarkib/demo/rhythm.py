@@ -75,7 +75,7 @@ def draw_tempo(rng: np.random.Generator) -> float:
 def pulse_times(rng: np.random.Generator, metre: Metre, bpm: float, start: float, end: float) -> np.ndarray:
     """Seconds of the pulses from `start` until after `end`, whole bars, shape (bars * pulses + 1,).
 
-    The tempo breathes by about half a percent around `bpm`, as a player's without a click does.
+    The tempo varies by about half a percent around `bpm`, as it does without a metronome.
     """
     length = 60 / bpm / metre.per_beat
     bars = max(1, int(np.ceil((end - start) / (length * metre.pulses))))
@@ -95,9 +95,9 @@ class Hit:
 
 
 def drumming(rng: np.random.Generator, metre: Metre, pulses: np.ndarray, seconds: float, busy: float) -> list[Hit]:
-    """A drummer's part on `pulses` until `seconds`: one or two patterns kept up, varied bar by bar, rolls and fills.
+    """A drummer's part on `pulses` until `seconds`: two patterns in turn, varied bar by bar, with rolls and fills.
 
-    `busy` (0 to 1) is how readily the player fills empty pulses and rolls.
+    `busy` (0 to 1) sets the probability of rolls and of strokes on empty pulses.
     """
     known = metre.drums.split()
     patterns = [known[i] for i in rng.choice(len(known), size=2, replace=False)]

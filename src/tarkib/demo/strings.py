@@ -9,11 +9,11 @@ from tarkib.demo.synthesis import (
     SAMPLE_RATE,
     Stroke,
     convolve,
-    decibels,
     minimum_phase,
     resonances,
     ring,
-    wrinkles,
+    ripple,
+    to_gain,
 )
 
 
@@ -81,22 +81,22 @@ def _skin(rng: np.random.Generator) -> np.ndarray:
     """A tar's double bowl under lamb's skin: broad, strong resonances from 300 Hz on, little below, a nasal hump."""
     centres = rng.uniform([290, 520, 950, 2200], [420, 720, 1350, 3200])
     widths = centres * rng.uniform(0.18, 0.4, 4)
-    gains = decibels(rng.uniform([6, 8, 10, 3], [10, 13, 14, 8]))
+    gains = to_gain(rng.uniform([6, 8, 10, 3], [10, 13, 14, 8]))
     low = 1 / (1 + (rng.uniform(200, 300) / np.maximum(BODY_HZ, 1)) ** 3)
     high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 8000)) ** 2)
-    membrane = decibels(rng.uniform(-8, 5))  # what the skin radiates between and above its resonances
-    return minimum_phase((membrane + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 2.5))
+    membrane = to_gain(rng.uniform(-8, 5))  # what the skin radiates between and above its resonances
+    return minimum_phase((membrane + resonances(BODY_HZ, centres, widths, gains)) * low * high * ripple(rng, 2.5))
 
 
 def _wood(rng: np.random.Generator) -> np.ndarray:
     """A setar's small mulberry bowl: an air resonance, a few narrow wooden ones, much above them."""
     centres = rng.uniform([190, 340, 600, 1300], [270, 470, 850, 2000])
     widths = centres * rng.uniform(0.06, 0.16, 4)
-    gains = decibels(rng.uniform([8, 6, 5, 3], [15, 13, 12, 9]))
+    gains = to_gain(rng.uniform([8, 6, 5, 3], [15, 13, 12, 9]))
     high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(5000, 16_000)) ** 2)
     low = 1 / (1 + (rng.uniform(80, 150) / np.maximum(BODY_HZ, 1)) ** 2)
-    board = decibels(rng.uniform(4, 20))  # what the board radiates between and above its resonances
-    return minimum_phase((board + resonances(BODY_HZ, centres, widths, gains)) * high * low * wrinkles(rng, 2.5))
+    board = to_gain(rng.uniform(4, 20))  # what the board radiates between and above its resonances
+    return minimum_phase((board + resonances(BODY_HZ, centres, widths, gains)) * high * low * ripple(rng, 2.5))
 
 
 class Struck:
@@ -171,17 +171,17 @@ class Struck:
 def _walnut(rng: np.random.Generator) -> np.ndarray:
     """A santur's flat walnut box: weak below 200 Hz, many middling resonances, silvery above."""
     centres = np.exp(rng.uniform(np.log(200), np.log(2500), 8))
-    gains = decibels(rng.uniform(0, 7, 8))
+    gains = to_gain(rng.uniform(0, 7, 8))
     low = 1 / (1 + (rng.uniform(90, 240) / np.maximum(BODY_HZ, 1)) ** 2)
     high = 1 / np.sqrt(1 + (BODY_HZ / np.exp(rng.uniform(np.log(2000), np.log(14_000)))) ** 2)
     peaks = resonances(BODY_HZ, centres, centres * rng.uniform(0.05, 0.2, 8), gains)
-    return minimum_phase((1 + peaks) * low * high * wrinkles(rng, 2.2))
+    return minimum_phase((1 + peaks) * low * high * ripple(rng, 2.2))
 
 
 def _soundboard(rng: np.random.Generator) -> np.ndarray:
     """A piano's soundboard: even, full below, gently falling above; upright or grand, near or far."""
     centres = np.exp(rng.uniform(np.log(80), np.log(900), 8))
-    gains = decibels(rng.uniform(-2, 6, 8))
+    gains = to_gain(rng.uniform(-2, 6, 8))
     tilt = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(1500, 6000)) ** 2)
     peaks = resonances(BODY_HZ, centres, centres * rng.uniform(0.1, 0.3, 8), gains)
-    return minimum_phase((1.5 + peaks) * tilt * wrinkles(rng, 1.8))
+    return minimum_phase((1.5 + peaks) * tilt * ripple(rng, 1.8))

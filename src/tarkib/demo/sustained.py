@@ -1,4 +1,4 @@
-"""Kamancheh, violin and ney: the line of a sustained instrument, and what a bow or a breath makes of it."""
+"""Kamancheh, violin and ney: pitch and loudness curves of a melody, and the bowed or blown sound along them."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from tarkib.demo.synthesis import (
     HOP,
     SAMPLE_RATE,
     Stroke,
-    controls,
+    control_points,
     convolve,
-    decibels,
     minimum_phase,
     oscillate,
     resonances,
+    ripple,
+    slow_noise,
     smooth,
-    spread,
-    wander,
+    to_gain,
+    upsampled,
     wavetables,
-    wrinkles,
 )
 
 _RATE = SAMPLE_RATE / HOP
@@ -42,22 +42,22 @@ class Manner:
 
 @dataclass(frozen=True)
 class Line:
-    """Curves at control rate, shape (controls(n),) each."""
+    """Curves at control rate, shape (control_points(n),) each."""
 
     hz: np.ndarray  # held through rests
     level: np.ndarray  # 0 to about 1
     attack: np.ndarray  # rises where a sound begins anew
-    flip: np.ndarray  # 1 in the upper notes of a tahrir
+    tahrir: np.ndarray  # 1 in the upper notes of a tahrir
 
     def phase(self, n: int) -> np.ndarray:
         """Cycles since the start, shape (n,)."""
-        return np.cumsum(spread(self.hz, n)) / SAMPLE_RATE
+        return np.cumsum(upsampled(self.hz, n)) / SAMPLE_RATE
 
 
 def draw_line(rng: np.random.Generator, strokes: list[Stroke], n: int, manner: Manner) -> Line:
     """The curves along which `strokes` are played; one sound at a time, a later one ending an earlier."""
-    count = controls(n)
-    octaves, level, attack, flip, scoop, depth = np.zeros((6, count))
+    count = control_points(n)
+    octaves, level, attack, tahrir, scoop, depth = np.zeros((6, count))
     first, octave = 0, 0.0
     for stroke in strokes:
         a = min(count, max(first, round(stroke.start * _RATE)))
@@ -77,18 +77,18 @@ def draw_line(rng: np.random.Generator, strokes: list[Stroke], n: int, manner: M
             if rng.random() < manner.scoop_chance:
                 reach = min(b - a, round(0.12 * _RATE))
                 scoop[a : a + reach] = manner.scoop_cents * rng.uniform(0.4, 1.2) * np.linspace(1, 0, reach) ** 2
-        flip[a:b] = stroke.manner == "flip"
+        tahrir[a:b] = stroke.manner == "tahrir"
         if b - a > 0.3 * _RATE:
             since = np.arange(b - a) / _RATE
             depth[a:b] = np.clip((since - 0.12) / 0.3, 0, 1) * rng.uniform(0.4, 1.2)
         first = b
     octaves[first:] = octave
-    rate = manner.vibrato_hz * (1 + 0.06 * wander(rng, count, 2.0))
+    rate = manner.vibrato_hz * (1 + 0.06 * slow_noise(rng, count, 2.0))
     swing = smooth(depth, 0.08) * np.sin(2 * np.pi * np.cumsum(rate) / _RATE)
-    cents = manner.vibrato_cents * swing + manner.unsteady_cents * wander(rng, count, 4.0) - smooth(scoop, 0.03)
+    cents = manner.vibrato_cents * swing + manner.unsteady_cents * slow_noise(rng, count, 4.0) - smooth(scoop, 0.03)
     hz = 2 ** (smooth(octaves, manner.glide) + cents / 1200)
-    level = smooth(level, manner.swell) * (1 + manner.vibrato_level * swing) * (1 + 0.1 * wander(rng, count, 3.0))
-    return Line(hz, np.maximum(level, 0), smooth(attack, 0.03), smooth(flip, 0.025))
+    level = smooth(level, manner.swell) * (1 + manner.vibrato_level * swing) * (1 + 0.1 * slow_noise(rng, count, 3.0))
+    return Line(hz, np.maximum(level, 0), smooth(attack, 0.03), smooth(tahrir, 0.025))
 
 
 class Bowed:
@@ -125,13 +125,13 @@ class Bowed:
         line = draw_line(rng, strokes, n, self.manner)
         phase = line.phase(n)
         soft, loud = oscillate(phase, line.hz, (self.soft, self.loud))
-        level = spread(line.level, n)
+        level = upsampled(line.level, n)
         string = soft + np.clip(level, 0, 1) * (loud - soft)
         # No bow is steady: its pressure trembles faster than a hand can mean to.
-        tremble = spread(1 + 0.07 * wander(rng, len(line.level), 40.0), n)
+        tremble = upsampled(1 + 0.07 * slow_noise(rng, len(line.level), 40.0), n)
         slip = 1 - self.grain + self.grain * 2 * (phase - np.floor(phase))
         bow = rng.standard_normal(n) * slip
-        hiss = self.noise * level + self.scratch * self.noise * 4 * spread(smooth(line.attack, 0.05), n)
+        hiss = self.noise * level + self.scratch * self.noise * 4 * upsampled(smooth(line.attack, 0.05), n)
         return convolve(level * tremble * string + hiss * bow, self.body)
 
 
@@ -139,20 +139,20 @@ def _skin(rng: np.random.Generator) -> np.ndarray:
     """A kamancheh's small bowl under skin: nasal, little below 300 Hz, humps near 500, 1100 and 2300 Hz."""
     centres = rng.uniform([380, 850, 1500, 2200], [560, 1250, 1900, 3300])
     widths = centres * rng.uniform(0.12, 0.3, 4)
-    gains = decibels(rng.uniform([7, 11, 4, 5], [11, 15, 9, 10]))
+    gains = to_gain(rng.uniform([7, 11, 4, 5], [11, 15, 9, 10]))
     low = 1 / (1 + (rng.uniform(260, 360) / np.maximum(BODY_HZ, 1)) ** 2.5)
     high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(3000, 4500)) ** 4)
-    return minimum_phase((0.35 + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 3.0))
+    return minimum_phase((0.35 + resonances(BODY_HZ, centres, widths, gains)) * low * high * ripple(rng, 3.0))
 
 
 def _box(rng: np.random.Generator) -> np.ndarray:
     """A violin: air near 275 Hz, two wood modes near 450 and 550 Hz, a dip, the bridge's hill around 2.5 kHz."""
     centres = rng.uniform([262, 420, 510, 2000], [290, 475, 590, 3000])
     widths = centres * np.array([0.09, 0.07, 0.07, 0.5]) * rng.uniform(0.8, 1.5, 4)
-    gains = decibels(rng.uniform([7, 8, 8, 9], [11, 12, 12, 13]))
+    gains = to_gain(rng.uniform([7, 8, 8, 9], [11, 12, 12, 13]))
     low = 1 / (1 + (180 / np.maximum(BODY_HZ, 1)) ** 3)
     high = 1 / np.sqrt(1 + (BODY_HZ / rng.uniform(4500, 7500)) ** 4)
-    return minimum_phase((1 + resonances(BODY_HZ, centres, widths, gains)) * low * high * wrinkles(rng, 2.5))
+    return minimum_phase((1 + resonances(BODY_HZ, centres, widths, gains)) * low * high * ripple(rng, 2.5))
 
 
 class Blown:
@@ -188,17 +188,17 @@ class Blown:
         self.chiff = rng.uniform(0.1, 0.5)  # the breath's burst when a note is begun
         self.air = minimum_phase(air)  # colours the breath
         # Reed and microphone colour everything.
-        self.tube = minimum_phase(wrinkles(rng, 2.0) / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 7000)) ** 4))
+        self.tube = minimum_phase(ripple(rng, 2.0) / np.sqrt(1 + (BODY_HZ / rng.uniform(3500, 7000)) ** 4))
 
     def play(self, rng: np.random.Generator, strokes: list[Stroke], n: int) -> np.ndarray:
         """The strokes as sound, shape (n,)."""
         line = draw_line(rng, strokes, n, self.manner)
         low, high = oscillate(line.phase(n), line.hz, (self.low, self.high))
-        level = spread(line.level, n)
+        level = upsampled(line.level, n)
         register = 1 / (1 + np.exp(-6 * np.log2(line.hz / self.turn_hz)))
-        tone = low + spread(smooth(register, 0.04), n) * (high - low)
+        tone = low + upsampled(smooth(register, 0.04), n) * (high - low)
         # Turbulence rides on the tone: a random gain below about 100 Hz puts a skirt of noise around each harmonic.
-        rough = spread(wander(rng, len(line.hz), 90.0), n)
-        blow = self.breath * (0.5 + 0.5 * level) * level + self.chiff * spread(smooth(line.attack, 0.06), n)
+        rough = upsampled(slow_noise(rng, len(line.hz), 90.0), n)
+        blow = self.breath * (0.5 + 0.5 * level) * level + self.chiff * upsampled(smooth(line.attack, 0.06), n)
         breath = convolve(blow * rng.standard_normal(n), self.air)
         return convolve(level * tone * (1 + self.buzz * rough) + breath, self.tube)

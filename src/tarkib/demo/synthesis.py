@@ -1,4 +1,4 @@
-"""What the instruments are made of: ringing partials, wavetable oscillators, resonant bodies, noise.
+"""Building blocks of the instruments: decaying partials, wavetable oscillators, resonances, noise.
 
 Conventions: signals are float64 of shape (n,) at `SAMPLE_RATE`; frequencies in Hz, times in seconds. Everything is
 computed in double precision, so that 16-bit files come out alike whatever order a processor adds in.
@@ -28,7 +28,7 @@ _LIMITS = np.floor(4 * 2 ** (np.arange(12) / 2.2)).astype(np.int64)  # harmonics
 class Stroke:
     """One sound to be made: seconds, frequency, loudness 0 to 1.
 
-    `manner` is "plain"; "slur", joined to the sound before it; "flip", the upward break of a tahrir; or "drone", an
+    `manner` is "plain"; "slur", joined to the sound before it; "tahrir", one of a tahrir's upper notes; or "drone", an
     open string left to ring.
     """
 
@@ -95,20 +95,21 @@ def resonances(hz: np.ndarray, centres: np.ndarray, widths: np.ndarray, gains: n
     return (gains / np.sqrt(1 + detuning**2)).sum(axis=-1)
 
 
-def wrinkles(rng: np.random.Generator, depth_db: float, lowest: float = 150.0) -> np.ndarray:
-    """A random response of small peaks and dips, about a tenth of an octave wide: no two bodies are alike.
+def ripple(rng: np.random.Generator, depth_db: float) -> np.ndarray:
+    """Random linear gain on `BODY_HZ`, shape (2049,), so that no two bodies are alike.
 
-    Linear gain on `BODY_HZ`, shape (2049,), with a standard deviation of `depth_db`, constant below `lowest` Hz.
+    Its peaks and dips are about a tenth of an octave wide, with a standard deviation of `depth_db`; it is constant
+    below 150 Hz.
     """
-    octaves = np.log2(np.maximum(BODY_HZ, lowest) / lowest)
+    octaves = np.log2(np.maximum(BODY_HZ, 150.0) / 150.0)
     knots = np.arange(0, octaves[-1] + 0.3, 0.12)
     return 10 ** (np.interp(octaves, knots, rng.normal(0, depth_db, len(knots))) / 20)
 
 
 def minimum_phase(magnitude: np.ndarray) -> np.ndarray:
-    """Impulse response of `magnitude` (linear, on `BODY_HZ`) with minimum phase: a body rings after a blow.
+    """Minimum-phase impulse response, shape (2048,), of a magnitude response (linear gain on `BODY_HZ`).
 
-    By the folded real cepstrum (Oppenheim & Schafer, Discrete-Time Signal Processing, 3rd ed., ch. 13). Shape (2048,).
+    By the folded real cepstrum (Oppenheim & Schafer, Discrete-Time Signal Processing, 3rd ed., ch. 13).
     """
     cepstrum = fft.irfft(np.log(np.maximum(magnitude, 1e-4 * magnitude.max())))
     half = len(cepstrum) // 2
@@ -120,7 +121,7 @@ def minimum_phase(magnitude: np.ndarray) -> np.ndarray:
 
 
 def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """`sound` through `response`, cut to the length of `sound`."""
+    """`sound` convolved with `response`, cut to the length of `sound`."""
     return signal.oaconvolve(sound, response)[: len(sound)]
 
 
@@ -153,42 +154,42 @@ def oscillate(phase: np.ndarray, hz: np.ndarray, tables: tuple[np.ndarray, ...])
     return [(here := table[index]) + part * (table[index + 1] - here) for table in flat]
 
 
-def controls(n: int) -> int:
-    """How many control points `n` samples take."""
+def control_points(n: int) -> int:
+    """Number of points of a control curve for `n` samples."""
     return -(-n // HOP) + 1
 
 
-def spread(curve: np.ndarray, n: int) -> np.ndarray:
-    """A control curve drawn out to `n` samples, linearly."""
+def upsampled(curve: np.ndarray, n: int) -> np.ndarray:
+    """A control curve, linearly interpolated to `n` samples."""
     here = np.repeat(curve[:-1], HOP)
     slope = np.repeat(np.diff(curve), HOP)
     return (here + slope * np.tile(np.arange(HOP) / HOP, len(curve) - 1))[:n]
 
 
 def smooth(curve: np.ndarray, seconds: float) -> np.ndarray:
-    """A control curve under a Hann window of `seconds`, ends held."""
+    """A control curve smoothed by a Hann window of `seconds`; beyond its ends it is constant."""
     width = max(3, 2 * round(seconds * SAMPLE_RATE / HOP / 2) + 1)
     window = np.hanning(width + 2)[1:-1]
     padded = np.pad(curve, width // 2, mode="edge")
     return np.convolve(padded, window / window.sum(), mode="valid")
 
 
-def wander(rng: np.random.Generator, count: int, hz: float) -> np.ndarray:
-    """Slow random movement of unit standard deviation below about `hz`, at control rate, shape (count,)."""
+def slow_noise(rng: np.random.Generator, count: int, hz: float) -> np.ndarray:
+    """Noise with unit standard deviation and frequencies below about `hz`, at control rate, shape (count,)."""
     knots = max(2, int(count * HOP / SAMPLE_RATE * hz) + 2)
     return np.interp(np.linspace(0, knots - 1, count), np.arange(knots), rng.standard_normal(knots)) * 1.22
 
 
-def shaped(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray:
-    """`sound` through a response that moves: short-time Fourier frames times `gains`, overlapped and added.
+def filtered(sound: np.ndarray, gains: np.ndarray, frame: int = 960) -> np.ndarray:
+    """`sound` through a filter that changes over time, by overlap-add of short-time Fourier frames.
 
-    `gains` has shape (frames, frame // 2 + 1): one response every `frame` / 2 samples.
+    `gains` has shape (frames, frame // 2 + 1): one magnitude response every `frame` / 2 samples.
     """
     window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame)
     frames = signal.ShortTimeFFT(window, frame // 2, SAMPLE_RATE)
     return frames.istft(frames.stft(sound) * gains.T, k1=len(sound))
 
 
-def decibels(db: ArrayLike) -> np.ndarray:
-    """Linear gain of `db`."""
+def to_gain(db: ArrayLike) -> np.ndarray:
+    """Linear gain of a level in dB."""
     return np.power(10.0, np.asarray(db) / 20)

@@ -9,16 +9,16 @@ from tarkib.demo.synthesis import (
     SAMPLE_RATE,
     Stroke,
     convolve,
-    decibels,
+    filtered,
     minimum_phase,
     oscillate,
     resonances,
-    shaped,
+    ripple,
+    slow_noise,
     smooth,
-    spread,
-    wander,
+    to_gain,
+    upsampled,
     wavetables,
-    wrinkles,
 )
 
 # First three formants in Hz of a man's vowels (Peterson & Barney 1952, rounded): â, a, e, o, i, u.
@@ -61,21 +61,21 @@ class Singer:
         self.formant_width = rng.uniform(0.8, 1.5)  # factor on the bandwidths
         self.breath = rng.uniform(0.01, 0.05)  # loudness of the aspiration
         self.jitter_cents = rng.uniform(3, 10)  # cycle-to-cycle roughness
-        self.colour = minimum_phase(wrinkles(rng, 1.5) / (1 + (90 / np.maximum(BODY_HZ, 1)) ** 2))
+        self.colour = minimum_phase(ripple(rng, 1.5) / (1 + (90 / np.maximum(BODY_HZ, 1)) ** 2))
 
     def play(self, rng: np.random.Generator, strokes: list[Stroke], n: int) -> np.ndarray:
         """The strokes as sound, shape (n,)."""
         line = draw_line(rng, strokes, n, self.manner)
-        hz = line.hz * 2 ** (self.jitter_cents * wander(rng, len(line.hz), 80.0) / 1200)
-        phase = np.cumsum(spread(hz, n)) / SAMPLE_RATE
+        hz = line.hz * 2 ** (self.jitter_cents * slow_noise(rng, len(line.hz), 80.0) / 1200)
+        phase = np.cumsum(upsampled(hz, n)) / SAMPLE_RATE
         chest, head = oscillate(phase, line.hz, (self.chest, self.head))
         turn = phase - np.floor(phase)
-        breath = self.breath * (0.4 + 1.2 * turn) * rng.standard_normal(n) * (1 + 2 * spread(line.attack, n))
-        source = chest + spread(line.flip, n) * (head - chest)
+        breath = self.breath * (0.4 + 1.2 * turn) * rng.standard_normal(n) * (1 + 2 * upsampled(line.attack, n))
+        source = chest + upsampled(line.tahrir, n) * (head - chest)
         # Shimmer: no two pulses are equally strong.
-        shimmer = spread(1 + 0.05 * wander(rng, len(line.hz), 90.0), n)
-        glottis = spread(line.level, n) * (source * shimmer + breath)
-        return convolve(shaped(glottis, self._formants(rng, strokes, line, n), _FRAME), self.colour)
+        shimmer = upsampled(1 + 0.05 * slow_noise(rng, len(line.hz), 90.0), n)
+        glottis = upsampled(line.level, n) * (source * shimmer + breath)
+        return convolve(filtered(glottis, self._formants(rng, strokes, line, n), _FRAME), self.colour)
 
     def _formants(self, rng: np.random.Generator, strokes: list[Stroke], line: Line, n: int) -> np.ndarray:
         """Response of the vocal tract every half frame, shape (frames, 481)."""
@@ -93,6 +93,6 @@ class Singer:
         own = np.tile([self.singer_hz, 1.3 * self.singer_hz], (frames, 1))
         centres = np.concatenate([formants[at], own], axis=1)[:, None, :]
         widths = self.formant_width * np.array([80.0, 110.0, 160.0, 250.0, 400.0])
-        gains = decibels(np.array([0.0, -5.0, -12.0, -10.0 + self.singer_db, -18.0]))
+        gains = to_gain(np.array([0.0, -5.0, -12.0, -10.0 + self.singer_db, -18.0]))
         hz = np.linspace(0, SAMPLE_RATE / 2, _FRAME // 2 + 1)
         return 0.01 + resonances(np.broadcast_to(hz, (frames, len(hz))), centres, widths, gains)
