@@ -42,12 +42,12 @@ def main() -> None:
         tables.MIXTURES.write(folder / "mixtures.parquet", mixtures)
         tables.COMPONENTS.write(folder / "components.parquet", components)
         clips.check(folder, mixtures)
-        verification.refuse(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
+        verification.raise_if_any(verification.verify(mixtures, components, annotations, slice_rows, settings.augment))
         with ClipStore(SLICES) as store:
             renderer = rendering.Renderer(store, rendering.places(slice_rows))
             sample = tables.spread(mixtures, _MEASURED)
             measured = measurement.measure(folder, renderer, sample, components, settings.augment)
-        verification.refuse(measured.defects)
+        verification.raise_if_any(measured.defects)
     print(measured.summary())
 
 

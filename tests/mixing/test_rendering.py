@@ -58,7 +58,7 @@ def test_a_component_has_the_target_tempo_and_pitch(factor, cents):
 @pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
 def test_every_component_is_five_seconds_and_sounds_to_its_end(factor, before, after):
     """The original cut to the first clip's length and let fast ones end early."""
-    (begin,) = recipes.begins([source(100.0, None, before, after)], [factor], align_beats=False)
+    (begin,) = recipes.offsets([source(100.0, None, before, after)], [factor], align_beats=False)
     earlier, later = noise(5, 1) if before else NOTHING, noise(5, 3) if after else NOTHING
     one = rendering.component(earlier, noise(5, 2), later, offset_s=begin, factor=factor)
     assert one.size == CLIP_SAMPLES
@@ -100,10 +100,10 @@ def test_an_unchanged_component_is_its_slice_without_clicks_at_the_cuts_and_sile
     assert audio.rms(rendering.component(NOTHING, np.zeros(CLIP_SAMPLES, np.float32), NOTHING, factor=1.1)) < 1e-6
 
 
-def farthest(pair, stretches, begins) -> float:
+def farthest(pair, stretches, offsets_s) -> float:
     """How far a beat of the slower one sounds from the nearest of the other, at most, in seconds."""
     beats = []
-    for one, factor, offset_s in zip(pair, stretches, begins, strict=True):
+    for one, factor, offset_s in zip(pair, stretches, offsets_s, strict=True):
         before, samples, after = clicks(one.bpm, one.beat_s)
         before = before if one.sounding_s[0] < 0 else NOTHING
         after = after if one.sounding_s[1] > 5 else NOTHING
@@ -124,8 +124,8 @@ def farthest(pair, stretches, begins) -> float:
 )
 def test_aligned_beats_sound_together_and_others_do_not(pair):
     stretches = [octaves.ratio(one.bpm, pair[0].bpm) for one in pair]
-    assert farthest(pair, stretches, recipes.begins(pair, stretches, align_beats=True)) < 0.012
-    assert farthest(pair, stretches, recipes.begins(pair, stretches, align_beats=False)) > 0.03
+    assert farthest(pair, stretches, recipes.offsets(pair, stretches, align_beats=True)) < 0.012
+    assert farthest(pair, stretches, recipes.offsets(pair, stretches, align_beats=False)) > 0.03
 
 
 def test_aligning_moves_by_at_most_a_beat_and_loses_as_little_sound_as_it_can():
@@ -133,15 +133,15 @@ def test_aligning_moves_by_at_most_a_beat_and_loses_as_little_sound_as_it_can():
     for _ in range(300):
         sources = [source(*rng.uniform((50, 0), (200, 0.3)).tolist(), bool(rng.integers(2)), True) for _ in range(3)]
         stretches = [octaves.ratio(one.bpm, sources[0].bpm) for one in sources]
-        both = (recipes.begins(sources, stretches, align_beats=align) for align in (True, False))
+        both = (recipes.offsets(sources, stretches, align_beats=align) for align in (True, False))
         for one, factor, offset_s, natural in zip(sources, stretches, *both, strict=True):
             assert abs(offset_s - natural) <= 60 / one.bpm + 1e-9
             assert one.sounding_s[0] - 1e-9 <= offset_s <= one.sounding_s[1] - factor * CLIP_SECONDS + 1e-9
     alone = source(100.0, 0.2, before=False, after=False)
-    _, offset_s = recipes.begins([source(100.0, 0.0), alone], [1.0, 1.0], align_beats=True)
+    _, offset_s = recipes.offsets([source(100.0, 0.0), alone], [1.0, 1.0], align_beats=True)
     assert min(abs(offset_s - 0.2), abs(offset_s + 0.4)) < 1e-6
     for unknown in (source(None, None), source(100.0, None)):
-        assert recipes.begins([source(100.0, 0.3), unknown], [1.0, 1.0], align_beats=True) == [0.0, 0.0]
+        assert recipes.offsets([source(100.0, 0.3), unknown], [1.0, 1.0], align_beats=True) == [0.0, 0.0]
 
 
 def vowel(hz: float, seconds: float = 3.0) -> np.ndarray:

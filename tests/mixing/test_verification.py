@@ -157,7 +157,7 @@ def test_a_broken_promise_is_named(kept, name):
     broken = defects(data)
     assert promise in {defect.promise for defect in broken}
     with pytest.raises(TarkibError, match=rf"break {len(broken)} promise.*nothing was kept:\n.*: {promise}: "):
-        verification.refuse(sorted(broken, key=lambda defect: defect.promise != promise))
+        verification.raise_if_any(sorted(broken, key=lambda defect: defect.promise != promise))
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_fewer_instruments_than_the_minimum_if_no_more_can_play(defaults):
 
 
 def test_many_defects_are_counted():
-    assert verification.refuse([]) is None
+    assert verification.raise_if_any([]) is None
     many = [verification.Defect(f"train-{i:06d}", "gain" if i % 3 else "labels", "wrong") for i in range(99)]
     with pytest.raises(TarkibError, match=re.escape("break 99 promises")) as refused:
-        verification.refuse(many)
+        verification.raise_if_any(many)
     lines = [line.strip() for line in str(refused.value).splitlines()]
     assert (lines[1], lines[-1]) == ("train-000000: labels: wrong", "... 66 of gain, 33 of labels in all")

@@ -121,7 +121,7 @@ rendering.{} = {}
 run(mix.main)
 """
 UPSIDE_DOWN = BREAKING.format("stretch", "lambda samples, factor, cents=0.0: whole(samples, 1 / factor, cents)")
-TOO_LOUD = BREAKING.format("headroom", "lambda samples: 10.0")
+TOO_LOUD = BREAKING.format("peak_scale", "lambda samples: 10.0")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Checks that mixtures sound as their rows say, measured from the sound and not from the code that made it.
 
-How a component was played is measured by comparing it with its recording: at each possible speed (or transposition) the
-recording would have an envelope (or a spectrum), and the one that correlates best (Pearson, -1 to 1) is the answer.
+Speed and transposition of a component are measured by comparing it with its recording. For each candidate value the
+recording's onset envelope (or log spectrum) is scaled (or shifted) accordingly; the value with the highest Pearson
+correlation (-1 to 1) is taken.
 """
 
 import math
@@ -38,7 +39,7 @@ _NOTES_HZ = 150.0 * 2 ** (np.arange(0, 6_000, _STEP_CENTS) / 1_200)  # five octa
 
 
 class Match(NamedTuple):
-    """The best value (a factor, or cents), its correlation, and how much higher that is than the expected value's."""
+    """The best value (a factor, or cents), its correlation, and by how much that exceeds the expected value's."""
 
     value: float
     correlation: float

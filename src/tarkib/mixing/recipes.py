@@ -1,9 +1,9 @@
 """What to mix: all mixtures of a mode, drawn as tables before any of them is rendered.
 
-Ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i), its slices from one seeded with
-the mode too. All four modes are drawn side by side, and an ensemble counts only if each of them finds new slices for
-it, so the mode is the only thing that differs between two modes (unless `augment.comparable` is off: then the chosen
-mode alone counts). No two mixtures of a mode use the same slices.
+The ensemble, gains and room of mixture i come from a generator seeded by (seed, split, i); its slices come from one
+that is also seeded by the mode. All four modes are drawn together, and an ensemble is used only if each mode finds new
+slices for it: so mixture i has the same ensemble, gains and room in all modes. (With `augment.comparable: false` only
+the chosen mode is drawn.) No two mixtures of a mode use the same slices.
 
 A component lasts `CLIP_SECONDS` and plays its recording `stretch` times as fast from `offset_s` on, in seconds of the
 recording from the slice's start; before 0 and after the slice's end are the neighbouring slices, if there are any.
@@ -36,7 +36,7 @@ _MAX_SHIFT = 2 ** (MAX_SHIFT_CENTS / 1200)
 _SPLIT_NUMBERS = {"train": 0, "validation": 1}
 _ENSEMBLE_DRAWS = 1_000
 _EVEN_DRAWS, _UNEVEN_DRAWS = 200, 2_000  # of slices
-_EVEN_CHOICE = 3  # slices of which an even draw takes the least used
+_EVEN_CHOICE = 3  # candidates of which an even draw takes the least used slice
 _REMEDY = (
     "put recordings into <instrument>/<dastgah>/ folders, or mix all of them with augment.mode=random and "
     "augment.comparable=false"
@@ -68,12 +68,12 @@ Selection = tuple[Source, ...]
 
 
 def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterable[dict]) -> dict[str, list[Source]]:
-    """Slices with their annotations, by split; rows of the three tables.
+    """The sources of each split, from rows of the three tables.
 
-    The table of annotations holds only trusted tempi, so a tempo means metered.
+    The table of annotations has only trusted tempi, so a slice with a tempo is metered.
     """
     annotated = {row["slice_id"]: row for row in annotations}
-    # A rejected copy of a recording has its id, and no length.
+    # A rejected copy of a recording has the same id, but no length.
     seconds = {row["recording_id"]: row["seconds"] for row in recordings if row["status"] == "ok"}
     positions = {(row["recording_id"], row["number"]) for row in slices}
     by_split = defaultdict(list)
@@ -92,18 +92,19 @@ def join(slices: Sequence[dict], annotations: Iterable[dict], recordings: Iterab
 
 
 class _Pools:
-    """The selections of some instruments that keep a mode's promise on dastgahs (tempo aside).
+    """The selections of an ensemble that keep a mode's promise on dastgahs; tempi are not considered.
 
-    `ways` holds, for each way to give the instruments dastgahs, the sources of each of them; `count` all selections.
+    `ways` holds, for each allowed assignment of dastgahs, the list of sources of each instrument; `cumulative` are the
+    cumulative probabilities of the ways (empty for a single one), `count` is the number of selections.
     """
 
     def __init__(self, material: "_Material", instruments: tuple[str, ...], mode: Mode) -> None:
         totals = [material.by_instrument[name] for name in instruments]
-        self.ways, self.likelihoods = [totals], np.zeros(0)
+        self.ways, self.cumulative = [totals], np.zeros(0)
         if mode.dastgah != "free":
             ways: list[tuple[list[str], list[list[Source]]]] = [([], [])]
             for name in instruments:
-                # Pruned at each instrument: a whole keeps the promise only if its beginnings do.
+                # Pruned at each instrument: dastgahs keep the promise only if all of their prefixes do.
                 ways = [
                     (dastgahs, [*way, pool])
                     for earlier, way in ways
@@ -111,20 +112,20 @@ class _Pools:
                     if dastgahs_fit(mode, dastgahs := [*earlier, *filter(None, [dastgah])])
                 ]
             self.ways = [way for _, way in ways]
-            # Chosen so that slices are used evenly. With the same dastgah for all, an instrument's slices are used
-            # p / share times their fair share, where p is the dastgah's probability and share the part of the
-            # instrument's slices that is in it: the most overused is used least if p is proportional to the smallest
-            # share. With different dastgahs each instrument draws by its own shares, so a way counts as their product.
-            together = min if mode.dastgah == "same" else math.prod
+            # Weights for an even use of slices. A share is the part of an instrument's slices that a dastgah has. If a
+            # dastgah is the same for all, with probability p, an instrument's slices in it are used p / share times as
+            # often as with an even use: the greatest of these is smallest if p is proportional to the smallest share.
+            # If dastgahs differ, each instrument draws by its own shares, so the weight of a way is their product.
+            combine = min if mode.dastgah == "same" else math.prod
             shares = ([len(pool) / len(total) for pool, total in zip(way, totals, strict=True)] for way in self.ways)
-            weights = list(map(together, shares))
-            self.likelihoods = np.cumsum(weights) / sum(weights)
-            self.likelihoods[-1:] = 1.0  # not a rounding less: every draw below 1 needs a way
+            weights = list(map(combine, shares))
+            self.cumulative = np.cumsum(weights) / sum(weights)
+            self.cumulative[-1:] = 1.0  # exactly, so that every number below 1 selects a way
         self.count = sum(math.prod(map(len, way)) for way in self.ways)
 
     def draw(self, rng: np.random.Generator, uses: Counter[str] | None) -> Selection:
-        """One of the selections; with `uses`, how often each slice was used, rarely used slices are preferred."""
-        chosen = int(np.searchsorted(self.likelihoods, rng.random(), side="right")) if self.likelihoods.size else 0
+        """A random selection. `uses` counts how often each slice was used: rarely used ones are preferred."""
+        chosen = int(np.searchsorted(self.cumulative, rng.random(), side="right")) if self.cumulative.size else 0
         if uses is None:
             return tuple(pool[rng.integers(len(pool))] for pool in self.ways[chosen])
         drawn = ([pool[i] for i in rng.integers(len(pool), size=_EVEN_CHOICE)] for pool in self.ways[chosen])
@@ -134,8 +135,8 @@ class _Pools:
 class _Material:
     """The sources of one split, by instrument and dastgah.
 
-    Where a mode relates dastgahs, a pitched source without a dastgah cannot be drawn. An instrument that one of `modes`
-    cannot use is not `playable`: it is drawn in none, or the modes' ensembles would differ.
+    A mode that relates dastgahs cannot use pitched sources without one. An instrument that one of `modes` cannot use is
+    not `playable`, for any of them: the modes' ensembles must not differ.
     """
 
     def __init__(self, sources: Iterable[Source], params: Augment) -> None:
@@ -206,13 +207,13 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
 
 
 class _Drawing:
-    """Selections of one split in all modes: earlier draws limit later ones."""
+    """Draws selections of one split in all modes, none of them twice."""
 
     def __init__(self, material: _Material, params: Augment) -> None:
         self.params, self.material = params, material
         self.used: dict[str, set[frozenset[str]]] = {name: set() for name in MODES}
         self.uses: dict[str, Counter[str]] = {name: Counter() for name in MODES}
-        self.exhausted: dict[tuple[str, ...], str] = {}  # ensembles, and a mode without a new mixture of them
+        self.exhausted: dict[tuple[str, ...], str] = {}  # ensembles, each with a mode that has no new selection for it
 
     def select(self, rng: np.random.Generator, rngs: dict[str, np.random.Generator]) -> Selection | None:
         """Slices of an ensemble of which every mode can make a new mixture; None if there is none left."""
@@ -241,7 +242,7 @@ class _Drawing:
         if not pools.count:
             return None
         few = pools.count <= _MAX_ENUMERATED
-        # If few slices fit, they are the most used, and even draws avoid them.
+        # If few slices fit, they are used most, and even draws avoid them: so uneven draws follow.
         for i in range(_EVEN_DRAWS if few else _EVEN_DRAWS + _UNEVEN_DRAWS):
             selection = pools.draw(rng, self.uses[mode.name] if i < _EVEN_DRAWS else None)
             if self._fits(selection, mode):
@@ -282,7 +283,7 @@ def _recipe(
     stretches = [
         round(octaves.ratio(source.bpm, target_bpm), 6) if source.bpm and target_bpm else 1.0 for source in selection
     ]
-    offsets_s = begins(selection, stretches, params.align_beats and target_bpm is not None)
+    offsets_s = offsets(selection, stretches, params.align_beats and target_bpm is not None)
     dastgahs = {source.dastgah for source in selection if source.pitched} if mode.dastgah == "same" else set()
     mixture = {
         "mixture_id": mixture_id,
@@ -314,24 +315,24 @@ def _recipe(
 
 
 def _meeting_point(values: list[float], most: float, rng: np.random.Generator) -> float | None:
-    """A target of the least change, if any; drawn, or some instruments' sound would never show traces of stretching."""
+    """A target that changes the values least, if any; one of several at random, or some would never be changed."""
     points = octaves.meeting_points(values, most) if values else []
     return round(points[rng.integers(len(points))], 6) if points else None
 
 
-def begins(selection: Sequence[Source], stretches: Sequence[float], align_beats: bool) -> list[float]:
-    """Where each component begins: with its slice, or earlier if its recording would end too soon.
+def offsets(selection: Sequence[Source], stretches: Sequence[float], align_beats: bool) -> list[float]:
+    """Each component's offset (see the module): 0, or less if its recording would end too soon.
 
-    If all of the recording is too short, the component falls silent at its end. With `align_beats` beats coincide:
-    those of the slowest component stay and the others move as little as they can, by whole periods. Tempi are equal
-    modulo octave, so every slow beat meets a fast one, as exactly as `beat_s` and the tempi are.
+    If the whole recording is too short, the component ends with silence. With `align_beats` the slowest component keeps
+    its offset, and the others move by at most a beat: tempi are equal modulo octave, so every beat of the slowest then
+    coincides with one of each other component.
     """
     latest = [source.sounding_s[1] - factor * CLIP_SECONDS for source, factor in zip(selection, stretches, strict=True)]
     natural = [max(source.sounding_s[0], min(0.0, end)) for source, end in zip(selection, latest, strict=True)]
     beats = [(i, one.bpm, one.beat_s) for i, one in enumerate(selection) if one.bpm and one.beat_s is not None]
     if not align_beats or len(beats) < 2:
         return natural
-    # Rounded, since the tempi are equal modulo octave: the first of the slowest counts.
+    # Rounded, so that of equal tempi the first component is taken.
     slowest, _, slowest_beat_s = min(beats, key=lambda beat: round(beat[1] * stretches[beat[0]], 2))
     sounds_at_s = (slowest_beat_s - natural[slowest]) / stretches[slowest]
     offsets_s = [*natural]
@@ -339,7 +340,7 @@ def begins(selection: Sequence[Source], stretches: Sequence[float], align_beats:
         if i != slowest:
             on_the_beat, period = beat_s - stretches[i] * sounds_at_s, 60.0 / bpm
             steps = math.floor((natural[i] - on_the_beat) / period)
-            # Two steps either way: a begin that leaves no silence may lie on the far side of the nearest one.
+            # Two beats either way: the nearest one may leave silence that the next but one does not.
             choices = np.array([on_the_beat + step * period for step in range(steps - 1, steps + 3)])
             silence = np.maximum(0, selection[i].sounding_s[0] - choices) + np.maximum(0, choices - latest[i])
             best = np.lexsort((np.abs(choices - natural[i]).round(6), silence.round(6)))[0]

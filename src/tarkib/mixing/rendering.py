@@ -20,15 +20,15 @@ from tarkib.errors import TarkibError
 from tarkib.runtime.streams import Stream
 
 COMPONENT_RMS_DBFS = -26.0
-"""Level of every component before its drawn gain, so that no loud recording masks the others, and five fit below the
-peak limit. Plain RMS of what is not silent; the loudness of ITU-R BS.1770 differs by about 1 dB at most in the mean of
-an instrument, while gains are drawn over 12 dB."""
+"""RMS level of every component, without its silence, before its random gain, so that no recording masks the others and
+five stay below the peak limit. Loudness (ITU-R BS.1770) would differ by 1 dB at most in the mean of an instrument,
+while gains are drawn from a range of 12 dB."""
 
 PEAK_DBFS = -1.0
 """Highest peak of a mixture; a louder one is scaled down as a whole, never clipped."""
 
-# Rooms drawn, from a carpeted chamber to a hall: seconds in which the tail falls by 60 dB, its energy relative to the
-# direct sound's.
+# Ranges of random rooms, from a carpeted chamber to a hall: reverberation time, and level of the reverberation relative
+# to the direct sound.
 RT60_S, WET_DB = (0.2, 1.5), (-20.0, -6.0)
 
 _FADE_SAMPLES = SAMPLE_RATE // 100
@@ -44,10 +44,10 @@ _FORMANT_WINDOW = 1024
 _FORMANT_STFT = ShortTimeFFT(hann(_FORMANT_WINDOW, sym=False), 256, SAMPLE_RATE)
 _LIFTER_S = 0.0015  # separates resonances 700 Hz apart, but not partials of notes below 600 Hz
 _FORMANT_FLOOR = 1e-5
-_FORMANT_GAIN = np.log(4.0)  # of a frequency, up or down, at most: silence must not be amplified further
-_GAP_S = 0.01  # between the direct sound and the tail: the way to the nearest wall and back
-_DULLNESS = 0.5  # of a one-pole low-pass: walls and air absorb high frequencies first
-_NOTHING = np.zeros(0, np.float32)
+_FORMANT_GAIN = np.log(4.0)  # greatest correction of a frequency, up or down, so that silence is not amplified further
+_PREDELAY_S = 0.01  # from the direct sound to the first reflection
+_DAMPING = 0.5  # pole of a low-pass on the tail: walls and air absorb high frequencies first
+_NO_SAMPLES = np.zeros(0, np.float32)
 
 
 def stretch(samples: np.ndarray, factor: float, shift_cents: float = 0.0) -> np.ndarray:
@@ -96,10 +96,10 @@ def component(
     shift_cents: float = 0.0,
     gain_db: float = 0.0,
 ) -> np.ndarray:
-    """One component as it is added to a mixture, shape (120000,), its gain relative to `COMPONENT_RMS_DBFS`.
+    """Render a component as it is added to a mixture, shape (120000,); `gain_db` is relative to `COMPONENT_RMS_DBFS`.
 
-    `samples` is the slice between its neighbours in the recording, which may be empty; the component begins `offset_s`
-    seconds of the recording from the slice's start, and is silent before and after the recording.
+    `samples` is the slice, `before` and `after` are its neighbours in the recording or empty. The component begins at
+    `offset_s`, in seconds of the recording from the slice's start. Before and after the recording it is silent.
     """
     around = np.concatenate([before, samples, after])
     begin = before.size + round(offset_s * SAMPLE_RATE)
@@ -109,7 +109,7 @@ def component(
     lead = min(begin, _MARGIN_SAMPLES)
     played = stretch(around[begin - lead : end + _MARGIN_SAMPLES], factor, shift_cents)
     played = played[round(lead / factor) :][: CLIP_SAMPLES - silent].copy()
-    # Without the padding of a recording's last slice.
+    # The level is measured without the padding of a recording's last slice.
     loud = np.abs(played) > _SILENCE * np.abs(played).max(initial=0.0)
     level = audio.rms(played[: played.size - int(np.argmax(loud[::-1]))])
     if level > 0:
@@ -126,9 +126,9 @@ def room_response(rt60_s: float, wet_db: float) -> np.ndarray:
     The simplest model of late reverberation (Moorer, About this reverberation business, 1979); equal for equal rooms.
     """
     rng = np.random.default_rng([Stream.MIX_REVERB, round(rt60_s * 1_000), round(-wet_db * 1_000)])
-    time = np.arange(int((_GAP_S + rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _GAP_S
+    time = np.arange(int((_PREDELAY_S + rt60_s) * SAMPLE_RATE)) / SAMPLE_RATE - _PREDELAY_S
     tail = np.where(time >= 0, rng.standard_normal(time.size) * 10 ** (-3 * time / rt60_s), 0.0)
-    tail = lfilter([1 - _DULLNESS], [1, -_DULLNESS], tail)
+    tail = lfilter([1 - _DAMPING], [1, -_DAMPING], tail)
     tail *= audio.amplitude(wet_db) / np.linalg.norm(tail)
     tail[0] = 1.0
     return tail
@@ -143,7 +143,7 @@ def _in_room(mixture: Mapping, samples: np.ndarray) -> np.ndarray:
     return fftconvolve(samples.astype(np.float64), response)[: samples.size].astype(np.float32)
 
 
-def headroom(samples: np.ndarray) -> np.float32:
+def peak_scale(samples: np.ndarray) -> np.float32:
     """Factor of at most 1 that keeps the peak of samples, shape (n,), within `PEAK_DBFS`."""
     peak, most = float(np.abs(samples).max()), audio.amplitude(PEAK_DBFS)
     return np.float32(most / peak) if peak > most else np.float32(1.0)
@@ -176,7 +176,7 @@ class Renderer:
 
     def around(self, slice_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Samples of a slice between those of its neighbours: each of shape (120000,), or (0,) if not there."""
-        before, samples, after = (self._slice(place) if place else _NOTHING for place in self.places[slice_id])
+        before, samples, after = (self._slice(place) if place else _NO_SAMPLES for place in self.places[slice_id])
         return before, samples, after
 
     def component(self, row: Mapping) -> np.ndarray:
@@ -193,22 +193,22 @@ class Renderer:
         # Of the neighbours only what is played is decoded.
         first = max(CLIP_SAMPLES + begin - margin, 0)
         last = min(begin + math.ceil(CLIP_SAMPLES * factor) + margin - CLIP_SAMPLES, CLIP_SAMPLES)
-        earlier = self.store.read(before, first, CLIP_SAMPLES) if before and first < CLIP_SAMPLES else _NOTHING
-        later = self.store.read(after, 0, last) if after and last > 0 else _NOTHING
+        earlier = self.store.read(before, first, CLIP_SAMPLES) if before and first < CLIP_SAMPLES else _NO_SAMPLES
+        later = self.store.read(after, 0, last) if after and last > 0 else _NO_SAMPLES
         options = {"offset_s": row["offset_s"], "factor": factor, "shift_cents": cents, "gain_db": row["gain_db"]}
         return component(earlier, self._slice(place), later, **options)
 
     def parts(self, mixture: Mapping, components: Sequence[Mapping]) -> list[np.ndarray]:
         """A mixture's components as they sound in it, each of shape (120000,): their sum is the mixture."""
         sounds = [_in_room(mixture, self.component(row)) for row in components]
-        scale = headroom(np.asarray(np.sum(sounds, axis=0, dtype=np.float32)))
+        scale = peak_scale(np.asarray(np.sum(sounds, axis=0, dtype=np.float32)))
         return [sound * scale for sound in sounds]
 
     def mixture(self, mixture: Mapping, components: Sequence[Mapping]) -> np.ndarray:
         """A mixture as sound, shape (120000,): the sum of its components, scaled down as a whole if too loud."""
         total = np.asarray(np.sum([self.component(row) for row in components], axis=0, dtype=np.float32))
         total = _in_room(mixture, total)
-        return total * headroom(total)
+        return total * peak_scale(total)
 
 
 class Job(NamedTuple):

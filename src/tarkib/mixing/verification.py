@@ -46,7 +46,7 @@ class _Part(NamedTuple):
 
 
 Checks = Iterator[tuple[str, bool, str]]
-"""Of each check the promise's name, whether it is broken, and a sentence that says so."""
+"""For each check: name of the promise, whether it is broken, and a sentence for the user."""
 
 
 def verify(
@@ -60,7 +60,7 @@ def verify(
     annotated, by_id = ({row["slice_id"]: row for row in rows} for rows in (annotations, slices))
     known, parts_of = annotated.keys() & by_id.keys(), by_mixture(components)
     positions = {(row["recording_id"], row["number"]) for row in slices}
-    # Instruments that all modes in question can use: drums, and those that have a slice with a dastgah.
+    # Instruments that every mode can use: drums, and those that have a slice with a dastgah.
     free = not params.comparable and params.mode == "random"
     playable = defaultdict(set)
     for row in slices:
@@ -140,7 +140,7 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
 
 
 def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:
-    """Of aligned beats, each of the slowest component coincides with one of every other's."""
+    """If beats are aligned, each beat of the slowest component coincides with one of every other component."""
     beats = []
     for row, _, annotation in parts:
         if params.align_beats and mixture["target_bpm"] and row["bpm"] and annotation["beat_s"] is not None:
@@ -190,7 +190,7 @@ def _of_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]]
     yield "offset", not inside, f"{name}: begins at {row['offset_s']} s, outside of its recording"
 
 
-def refuse(defects: Sequence[Defect]) -> None:
+def raise_if_any(defects: Sequence[Defect]) -> None:
     """Raise TarkibError that names the first defects and counts the others, if there are any."""
     lines = [f"{defect.mixture_id or 'data set'}: {defect.promise}: {defect.sentence}" for defect in defects[:_PRINTED]]
     if len(defects) > _PRINTED:
