@@ -100,7 +100,7 @@ def mixtures(settings: params.Params, audio: Path, own: Sequence[Solo]) -> Path:
         real = [one for one in finding.find(audio / "raw") if one.path in chosen] if own else []
         _slice_and_annotate(settings, columns.Roots(own=audio / "raw", demo=root), real, work)
         with atomic_file(work / "params.yaml") as path:
-            path.write_text(yaml12.written(asdict(settings)), encoding="utf-8")
+            path.write_text(yaml12.dump(asdict(settings)), encoding="utf-8")
         code_folder = Path(__file__).resolve().parents[1]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(code_folder), str(code_folder / "src")])}
         subprocess.run([sys.executable, "-m", "stages.mix"], cwd=work, env=environment, check=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import tables
 from benchmarks.solos import BUILDING, Clips, Figure, Solo
-from tarkib.evaluation.scores import text
+from tarkib.evaluation.scores import figure_text
 from tarkib.vocabulary import INSTRUMENTS
 
 
@@ -90,4 +90,4 @@ def confusions(rows: Sequence[Row]) -> str:
 
 def _figure(figure: Figure, k: int | None = None) -> str:
     ends = (figure.value, figure.low, figure.high)
-    return text(*(float(end if k is None else end[k]) for end in ends))
+    return figure_text(*(float(end if k is None else end[k]) for end in ends))

@@ -22,7 +22,7 @@ _BATCH = 16
 def main() -> None:
     """Predict, score, and write figures, plots and predictions."""
     settings = params.load()
-    versioning.check(Path(settings.data.test))
+    versioning.check_tracked(Path(settings.data.test))
     model = models.load(CLASSIFIER)
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
     test, excerpts = testset.decoded(test)
@@ -47,7 +47,7 @@ def main() -> None:
     report.write_metrics(METRICS / "metrics.json", scored)
     weights = fingerprint.of_files([CLASSIFIER / "model.safetensors"])
     figures = {name: None if np.isnan(value) else value for name, value in scored.figures.value.items()}
-    runs.evaluated(settings, weights, figures, CLASSIFIER, scored.size)
+    runs.log_evaluation(settings, weights, figures, CLASSIFIER, scored.size)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tarkib.runtime.project import METRICS, SLICES
 def main() -> None:
     """Find test excerpts that occur in training or validation recordings, and warn of them."""
     settings = params.load()
-    versioning.check(Path(settings.data.test))
+    versioning.check_tracked(Path(settings.data.test))
     test, excerpts = testset.decoded(testset.load(Path(settings.data.test)))
     found = matches.find(test, excerpts, SLICES)
     print(f"{len(excerpts)} test excerpts compared with the recordings in {SLICES}", *matches.warnings(found), sep="\n")

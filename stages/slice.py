@@ -16,7 +16,7 @@ def main() -> None:
     settings = params.load()
     root = Path(settings.data.raw)
     roots = tables.Roots(own=root, demo=DEMO / "raw")
-    versioning.check(root)
+    versioning.check_tracked(root)
     content = folders.listing(root)
     recordings = finding.find_all(roots, content, fill=settings.data.fill)
     with atomic_dir(SLICES) as folder:

@@ -46,7 +46,7 @@ def main() -> None:
             selection.save(result, classes, folder, plots)
             card.write(folder, model_card)
         print(model_card.unchosen, end="\n" * bool(model_card.unchosen))
-        tracked.note_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
+        tracked.tag_weights(fingerprint.of_files([CLASSIFIER / "model.safetensors"]))
     shutil.rmtree(result.checkpoint_folder)
 
 

@@ -42,7 +42,7 @@ def test_one_experiment_has_the_figures_of_its_evaluation():
     for group in scored.polyphony.itertuples():
         mean = compared.means["random", "polyphony_accuracy", group.Index]
         assert mean.value == pytest.approx(group.accuracy)
-    assert compared.floor == pytest.approx(scored.all_negative_accuracy)
+    assert compared.all_negative_accuracy == pytest.approx(scored.all_negative_accuracy)
     assert (compared.differences, compared.family) == ({}, 0)
 
 

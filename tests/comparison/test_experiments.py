@@ -437,6 +437,6 @@ def test_cores_are_shared_out_and_a_gpu_takes_one_experiment(monkeypatch, device
     monkeypatch.setattr(choice, "choose", lambda text: choice.Devices("cuda", 1))
     monkeypatch.setattr(experiments, "available_cores", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert experiments.shares(devices, count, jobs) == expected
+    assert experiments.concurrency(devices, count, jobs) == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert experiments.shares(devices, count, jobs) == (expected[0], None)  # as the user has set them
+    assert experiments.concurrency(devices, count, jobs) == (expected[0], None)  # as the user has set them

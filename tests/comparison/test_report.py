@@ -142,7 +142,7 @@ def test_the_page_stands_alone(made, written):
     assert len(parsed.all("img")) == len(parsed.all("source")) == 4
     assert [link["href"] for link in parsed.all("a")] == ["https://arxiv.org/abs/2511.05717"]
     assert "&lt;script&gt;alert(1)" in text
-    assert made.words.headline in text
+    assert made.statements.headline in text
 
 
 @pytest.mark.slow

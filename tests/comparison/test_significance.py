@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tarkib.comparison.significance import bootstrap_p, expanded_level, holm, over_seeds
+from tarkib.comparison.significance import bootstrap_p, expanded_level, holm, seed_interval
 
 
 def test_seeds_by_hand():
     # mean 0.02, s = 0.01 √2, t(0.975, 1) = 12.706: 0.02 ± 12.706 · 0.01; t = 2, p = 1 - 2 atan(2) / π
-    interval, p = over_seeds(np.array([0.01, 0.03]))
+    interval, p = seed_interval(np.array([0.01, 0.03]))
     assert interval == pytest.approx((0.02 - 0.12706, 0.02 + 0.12706), abs=1e-5)
     assert p == pytest.approx(1 - 2 * np.arctan(2) / np.pi)
     for values, expected in (([0.8], None), ([0.8, np.nan], None), ([0.02, 0.02], (0.02, 0.02))):
-        interval, p = over_seeds(np.array(values))
+        interval, p = seed_interval(np.array(values))
         assert interval == expected
         assert np.isnan(p)
 

@@ -18,7 +18,7 @@ def told(folder: Path, synthetic: dict[str, int], **facts: object) -> origin.Ori
     for row in content["tarkib"]["classes"]:
         row["synthetic_recordings"] = synthetic.get(row["instrument"], synthetic["others"]) * bool(row["mixtures"])
     content["tarkib"].update(facts)
-    path.write_text(f"---\n{yaml12.written(content)}---\n{body}", encoding="utf-8")
+    path.write_text(f"---\n{yaml12.dump(content)}---\n{body}", encoding="utf-8")
     return origin.read(folder)
 
 

@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, defaults: params.Params) ->
         patch.setenv("MLFLOW_TRACKING_URI", "")
         classifier = write_classifier(folder / "classifier", untrained=("piano",))
         write(folder / "song.wav", noise(8, rate=RATE), RATE, subtype="FLOAT")
-        runs.evaluated(defaults, "weights", {"accuracy": 0.8}, classifier)
+        runs.log_evaluation(defaults, "weights", {"accuracy": 0.8}, classifier)
         yield folder
         mlflow.set_tracking_uri(None)
 

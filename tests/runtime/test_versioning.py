@@ -36,9 +36,9 @@ def test_data_that_nobody_knows_are_refused_in_an_experiment_alone(project, monk
     git("init")
     for data in (RAW, project / RAW):
         with pytest.raises(TarkibError, match=rf"{data}: not under DVC, .*; dvc add {data}$"):
-            versioning.check(data)
+            versioning.check_tracked(data)
     monkeypatch.delenv("DVC_EXP_NAME")
-    versioning.check(RAW)
+    versioning.check_tracked(RAW)
 
 
 @pytest.mark.parametrize("pointer", ["data/raw.dvc", "data.dvc", "data/raw/ney.dvc"])
@@ -46,26 +46,26 @@ def test_data_under_dvc_are_known(project, pointer):
     Path(pointer).touch()
     git("init")
     git("add", pointer)
-    versioning.check(RAW)
+    versioning.check_tracked(RAW)
 
 
 def test_data_that_are_made_or_in_git_or_elsewhere_are_known(project, tmp_path):
     git("init")
-    versioning.check(Path("data/demo/raw"))
+    versioning.check_tracked(Path("data/demo/raw"))
     (tmp_path / "archive").mkdir()
-    versioning.check(tmp_path / "archive")
+    versioning.check_tracked(tmp_path / "archive")
     Path("linked").symlink_to(tmp_path / "archive")
-    versioning.check(Path("linked"))
+    versioning.check_tracked(Path("linked"))
     git("add", "data/raw")
-    versioning.check(RAW)
+    versioning.check_tracked(RAW)
 
 
 def test_a_pointer_that_git_lacks_is_remarked_on(project, capsys):
     Path("data/raw.dvc").touch()
-    versioning.check(RAW)
+    versioning.check_tracked(RAW)
     assert capsys.readouterr().out == ""
     git("init")
-    versioning.check(RAW)
+    versioning.check_tracked(RAW)
     printed = capsys.readouterr().out
     assert printed.startswith("data/raw.dvc: Git does not track it")
     assert printed.endswith("; git add data/raw.dvc data/.gitignore\n")

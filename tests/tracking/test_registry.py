@@ -41,7 +41,7 @@ def evaluated(settings: Callable, tmp_path: Path, request: pytest.FixtureRequest
     def evaluate(score: float | None, *, seed: int = 0, data: str = "data/test", **figures: float | None) -> None:
         folder = write_classifier(tmp_path / str(seed) / "classifier", seed=seed, validation_roc_auc=score)
         weights = f"{request.node.name} {seed}"
-        runs.evaluated(settings(data={"test": data}), weights, figures, folder, "240 clips")
+        runs.log_evaluation(settings(data={"test": data}), weights, figures, folder, "240 clips")
 
     return evaluate
 
@@ -126,7 +126,7 @@ def test_a_classifier_without_a_card_is_refused(client, defaults, tmp_path):
     folder = write_classifier(tmp_path / "classifier")
     (folder / "README.md").unlink()
     with pytest.raises(TarkibError, match=r"README\.md: missing; train or"):
-        runs.evaluated(defaults, "no card", {}, folder)
+        runs.log_evaluation(defaults, "no card", {}, folder)
 
 
 def _worker(folder: Path, own: int, barrier) -> None:
@@ -136,7 +136,7 @@ def _worker(folder: Path, own: int, barrier) -> None:
         classifier = folder / f"{own}-{seed}" / "classifier"
         write_classifier(classifier, seed=seed, validation_roc_auc=seed / 10)
         barrier.wait()
-        runs.evaluated(settings, f"weights {seed}", {"accuracy": 0.5}, classifier)
+        runs.log_evaluation(settings, f"weights {seed}", {"accuracy": 0.5}, classifier)
 
 
 @pytest.mark.slow

@@ -51,9 +51,9 @@ def train_and_evaluate(params, project: Path, between: Callable[[], object] = in
         between()
         log(run, 2)
         log(run, 3)
-        run.note_weights("weights")
+        run.tag_weights("weights")
     classifier = write_classifier(project / "models/classifier", validation_roc_auc=0.9)
-    runs.evaluated(params, "weights", {"accuracy": 0.75, "f1_macro": None}, classifier, "8 clips")
+    runs.log_evaluation(params, "weights", {"accuracy": 0.75, "f1_macro": None}, classifier, "8 clips")
 
 
 def all_is_logged() -> None:
@@ -64,7 +64,7 @@ def all_is_logged() -> None:
     assert run.data.metrics["test_accuracy"] == 0.75
     version = client.get_model_version_by_alias("tarkib", "best")
     assert (version.run_id, version.tags["test_accuracy"]) == (run.info.run_id, "0.75")
-    assert list(runs.kept().glob("[!.]*")) == []
+    assert list(runs.pending_folder().glob("[!.]*")) == []
 
 
 def refusal(params) -> str:
@@ -113,9 +113,9 @@ def test_a_server_that_is_back_in_time_gets_all(server: Server, project, default
     broken = []
     server.fails = lambda path: REFUSED if broken and path.endswith(broken[0]) else None
     train_and_evaluate(defaults, project, between=lambda: broken.append("/runs/update"))
-    assert any(runs.waiting())
+    assert any(runs.pending())
     broken.clear()
-    runs.evaluated(defaults, "weights", {"accuracy": 0.75}, project / "models/classifier")
+    runs.log_evaluation(defaults, "weights", {"accuracy": 0.75}, project / "models/classifier")
     all_is_logged()
 
 
@@ -134,7 +134,7 @@ def test_a_server_of_mlflow_2_has_all_but_the_model(server: Server, project, def
     train_and_evaluate(defaults, project)
     assert "stores no models of MLflow 3; only the figures are logged" in capsys.readouterr().out
     assert only_run().data.metrics["test_accuracy"] == 0.75
-    assert not any(runs.waiting())
+    assert not any(runs.pending())
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_spoilt_database_is_one_line(project, defaults, capsys, content, words
     else:
         database.write_bytes(content)
     assert refusal(defaults).startswith(f"MLflow's store {database}: {words}")
-    runs.evaluated(defaults, "weights", {}, write_classifier(project / "classifier"))
+    runs.log_evaluation(defaults, "weights", {}, write_classifier(project / "classifier"))
     (line,) = capsys.readouterr().out.splitlines()
     assert words in line
     assert line.endswith("when the store can be used")
@@ -246,7 +246,7 @@ def test_a_full_disk_ends_no_training(project):
 
 @pytest.mark.parametrize("content", ["", '{"weights_sha256": "a", "foo": 1}', "\xff"])
 def test_a_damaged_evaluation_is_named_and_stops_nothing(project, defaults, capsys, content):
-    damaged = runs.kept() / "x/evaluation.json"
+    damaged = runs.pending_folder() / "x/evaluation.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text(content, encoding="latin-1")
     train_and_evaluate(defaults, project)
@@ -260,7 +260,7 @@ def test_a_damaged_journal_and_one_of_a_run_that_is_gone(project, capsys):
     journal = runs.journal("0" * 32)
     journal.parent.mkdir(parents=True)
     journal.write_bytes(b'\xff\xfe\n1\n{"metrics": []}\n{"stat')
-    assert not any(runs.waiting())
+    assert not any(runs.pending())
     journal.write_bytes(journal.read_bytes() + b'\n{"status": "FINISHED"}\n')
     assert cli.main(["track"]) == 1
     printed = capsys.readouterr().out

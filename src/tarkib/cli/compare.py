@@ -77,12 +77,12 @@ def run(options: argparse.Namespace) -> int:
             return 1
     collected, predictions = report.gather(collected)
     made = report.make(collected, predictions, project.fixed, overrides)
-    with experiments.exclusively():
+    with experiments.comparison_lock():
         written = report.write(made, options.out)
     for one in collected:
         if one.state != experiments.DONE:
             _print(f"{one.title}: {one.state}" + (f": {one.reason}" if one.reason else ""))
-    _print(f"{made.words.headline}\n{', '.join(map(str, written))} written")
+    _print(f"{made.statements.headline}\n{', '.join(map(str, written))} written")
     # Collecting is for a look at what is there: experiments still to come are no failure.
     failures = {experiments.FAILED} | (set() if options.collect else {experiments.MISSING, experiments.QUEUED})
     return int(any(one.state in failures for one in collected))

@@ -86,7 +86,7 @@ def _copy(folder: Path) -> None:
     shutil.copytree(Path(tarkib.__file__).parent, folder / "src/tarkib", ignore=ignored)
     versions = yaml12.read((folder / "versions.yaml").read_text(encoding="utf-8"))
     installed = {name: metadata.version(name) for name in versions}
-    (folder / "versions.yaml").write_text(yaml12.written(installed), encoding="utf-8")
+    (folder / "versions.yaml").write_text(yaml12.dump(installed), encoding="utf-8")
 
 
 def _source() -> Path:

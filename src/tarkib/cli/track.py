@@ -20,8 +20,8 @@ def run(_: argparse.Namespace) -> int:
     from tarkib.runtime import mlflow_store
     from tarkib.tracking import runs
 
-    if not any(runs.waiting()):
+    if not any(runs.pending()):
         print("nothing is waiting to be logged")
         return 0
     mlflow_store.connect(settings.run.tracking_uri)
-    return int(runs.send(print) > 0)
+    return int(runs.send_pending(print) > 0)

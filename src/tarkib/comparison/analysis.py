@@ -55,10 +55,10 @@ Means = dict[tuple[Any, ...], Mean]
 class Comparison:
     """All numbers of a comparison.
 
-    `family` is the number of differences that p-values are corrected for, `seeds` are those of each mode, the reference
-    first, `paired` those that another mode and the reference both have, which `differences` are over. `floor` is the
-    accuracy of answering that nothing plays; `positives`, `polyphony` count the clips of each class and number of
-    instruments; `left_out` are the classes without figures, with reasons.
+    `family` is the number of differences that p-values are corrected for. `seeds` are the seeds of each mode, the
+    reference first; `paired` are those that a mode shares with the reference, over which `differences` are taken.
+    `all_negative_accuracy` is the accuracy of answering that nothing plays. `positives` and `polyphony` count the clips
+    of each class and number of instruments; `left_out` are the classes without figures, with reasons.
     """
 
     clips: int
@@ -68,7 +68,7 @@ class Comparison:
     reference: str
     seeds: dict[str, list[int]]
     paired: dict[str, list[int]]
-    floor: float | None
+    all_negative_accuracy: float | None
     positives: dict[str, int]
     left_out: dict[str, str]
     polyphony: dict[int, int]
@@ -108,7 +108,7 @@ def compare(
     keys += [(name, number) for name in BY_POLYPHONY for number in polyphony]
     drawn: list[dict[tuple[bool, str], np.ndarray]] = []
 
-    def over_seeds(weights: np.ndarray) -> dict[tuple[bool, str], np.ndarray]:
+    def figures_by_seed(weights: np.ndarray) -> dict[tuple[bool, str], np.ndarray]:
         """The figures `keys` of a mode (False) or its differences (True) for weights (r, n): shape (seeds, r, keys)."""
         figures = {
             run: np.column_stack([each[name] for name in (*HEADLINE, *BY_CLASS, *BY_POLYPHONY)])
@@ -122,18 +122,18 @@ def compare(
         }
 
     def resampled(weights: np.ndarray) -> dict[Any, np.ndarray]:
-        drawn.append({contrast: values.mean(axis=0) for contrast, values in over_seeds(weights).items()})
+        drawn.append({contrast: values.mean(axis=0) for contrast, values in figures_by_seed(weights).items()})
         return drawn[-1]
 
     recordings = len(set(clips.recordings))
     level = significance.expanded_level(recordings) if recordings > 1 else bootstrap.LEVEL
     intervals: dict[Any, np.ndarray] = bootstrap.intervals(resampled, clips.recordings, rng, rounds=rounds, level=level)
-    lone = next(iter(statistics.values())).lone(clips.recordings)  # the same for all: they have the same clips
-    alone = np.concatenate([np.zeros(len(HEADLINE), bool), *(lone[name] for name in (*BY_CLASS, *BY_POLYPHONY))])
+    single = next(iter(statistics.values())).of_one_recording(clips.recordings)  # the same for all: equal clips
+    alone = np.concatenate([np.zeros(len(HEADLINE), bool), *(single[name] for name in (*BY_CLASS, *BY_POLYPHONY))])
     means: Means = {}
     differences: Means = {}
     family: dict[tuple[Any, ...], tuple[float, float]] = {}
-    for (is_difference, mode), values in over_seeds(np.ones((1, len(played)))).items():
+    for (is_difference, mode), values in figures_by_seed(np.ones((1, len(played)))).items():
         low, high = np.where(alone, np.nan, intervals[is_difference, mode])
         # `bootstrap.intervals` asks for the clips themselves last.
         draws = np.concatenate([block[is_difference, mode] for block in drawn[:-1]])
@@ -142,7 +142,7 @@ def compare(
             (differences if is_difference else means)[mode, *key] = mean
             if is_difference and key[0] in HEADLINE:
                 p = significance.bootstrap_p(draws[:, k], recordings)
-                family[mode, *key] = p, significance.over_seeds(values[:, 0, k])[1]
+                family[mode, *key] = p, significance.seed_interval(values[:, 0, k])[1]
     p_values, of_seeds = np.reshape(list(family.values()), (-1, 2)).T
     corrected = zip(family, p_values, significance.holm(p_values), significance.holm(of_seeds), strict=True)
     for key, *figures in corrected:
@@ -164,7 +164,7 @@ def compare(
         reference=reference,
         seeds=seeds,
         paired=paired,
-        floor=_number(metrics.accuracy(targets, np.zeros(targets.shape, dtype=bool))),
+        all_negative_accuracy=_number(metrics.accuracy(targets, np.zeros(targets.shape, dtype=bool))),
         positives={name: int(np.sum(clips.targets[:, k] == 1)) for k, name in enumerate(clips.classes)},
         left_out=left_out,
         polyphony=polyphony,
@@ -175,7 +175,7 @@ def compare(
 
 
 def _mean(values: np.ndarray, recordings: Interval | None) -> Mean:
-    return Mean(_number(np.mean(values)), recordings, significance.over_seeds(values)[0])
+    return Mean(_number(np.mean(values)), recordings, significance.seed_interval(values)[0])
 
 
 def _number(value: Any) -> float | None:

@@ -20,7 +20,7 @@ import psutil  # comes with DVC
 
 from tarkib.comparison.provenance import MODE, SEEDS, TARGET, Project, dvc, git
 from tarkib.errors import TarkibError
-from tarkib.runtime import project as root
+from tarkib.runtime import project as files
 from tarkib.runtime.locks import file_lock
 from tarkib.runtime.parallel import available_cores
 from tarkib.runtime.text import counted
@@ -32,13 +32,13 @@ _TRIES = 20
 _WRITTEN_S = 5.0  # a file of the queue that was written so long ago is no longer being written
 
 ANSWER_S = 60.0
-"""DVC may fail to show the queue, or hang, while it clears an experiment away: it is asked again after so long."""
+"""While DVC removes an experiment it may fail to show the queue, or hang: it is asked again after so long."""
 
 PAUSES_S = (1.0, 15.0)
 """Shortest and longest pause between two looks at the queue; it grows while nothing happens."""
 
 LOST_S = 120.0
-"""A task that has run without a process for so long has lost its worker. Before and after its stages it has none."""
+"""A running task without a process for so long has lost its worker. (Before and after its stages it has no process.)"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _drop_damaged() -> None:
 
     The experiment of such a message is lost, and `run` queues it again.
     """
-    for file in root.root().glob(".dvc/tmp/exps/celery/**/*"):
+    for file in files.root().glob(".dvc/tmp/exps/celery/**/*"):
         try:
             is_json = file.name.startswith("celery-task-meta-") or file.suffix in (".msg", ".exchange", ".json")
             if is_json and time.time() - file.stat().st_mtime > _WRITTEN_S:
@@ -137,15 +137,15 @@ def run(
 ) -> list[Experiment]:
     """Run what is missing or failed, wait for it and for what is queued, and return as `collect` does.
 
-    What DVC's queue has lost is queued once more. `jobs` is the number of experiments at a time, None for what `shares`
-    finds; `report` receives lines of progress.
+    What DVC's queue has lost is queued once more. `jobs` is the number of experiments at a time (None: see
+    `concurrency`); `report` receives lines of progress.
     """
-    # A second comparison that starts meanwhile must see in the queue what is put there, and not queue it again.
-    with exclusively():
+    # Locked, so that a second comparison finds in the queue what this one puts there and does not queue it again.
+    with comparison_lock():
         experiments = collect(project, modes, seeds)
         waiting = {one.name: one for one in experiments if one.state != DONE}
         lacking = [one for one in waiting.values() if one.state in (FAILED, MISSING)]
-        at_once, threads = shares(devices, len(waiting), jobs)
+        at_once, threads = concurrency(devices, len(waiting), jobs)
         report(
             f"{counted(len(experiments), 'experiment')}: {len(experiments) - len(waiting)} done, "
             f"{len(waiting) - len(lacking)} in the queue, {len(lacking)} to run; {at_once} at a time"
@@ -154,7 +154,7 @@ def run(
     awaited = frozenset(waiting)
     try:
         _watch(waiting, overrides, at_once, threads, report)
-        with exclusively():
+        with comparison_lock():
             lost = [one for one in collect(project, modes, seeds) if one.state == MISSING and one.name in awaited]
             _enqueue(lost, overrides)
         for one in lost:
@@ -189,7 +189,7 @@ def _watch(
     alive = dict.fromkeys(waiting, began)
     while waiting:
         # Not while another comparison queues a lost task again, which would look as if it had ended.
-        with exclusively():
+        with comparison_lock():
             tasks = queue()
             now = time.monotonic()
             states = {name: tasks[name].state if name in tasks else None for name in waiting}
@@ -218,12 +218,12 @@ def _watch(
             time.sleep(min(PAUSES_S[1], max(PAUSES_S[0], 0.25 * (now - changed))))
 
 
-def exclusively() -> AbstractContextManager[object]:
-    """Keep out other comparisons of this project."""
-    return file_lock(root.cache("comparison.lock"))
+def comparison_lock() -> AbstractContextManager[object]:
+    """A lock against other comparisons of this project."""
+    return file_lock(files.cache("comparison.lock"))
 
 
-def shares(devices: str, count: int, jobs: int | None) -> tuple[int, int | None]:
+def concurrency(devices: str, count: int, jobs: int | None) -> tuple[int, int | None]:
     """How many of `count` experiments to run at a time, and with how many threads each (None: do not set it).
 
     A GPU takes one experiment at a time. Each core takes one: two small trainings side by side end sooner than one

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from tarkib.comparison import analysis, predictions, words
+from tarkib.comparison import analysis, predictions, statements
 from tarkib.comparison.analysis import BY_CLASS, BY_POLYPHONY, HEADLINE, Comparison, Mean, Means
 from tarkib.comparison.experiments import DONE, FAILED, Experiment
 from tarkib.comparison.predictions import Predictions, Run
-from tarkib.comparison.words import NONE, Support, Words, interval, value
+from tarkib.comparison.statements import NONE, Statements, Support, interval, value
 from tarkib.errors import TarkibError
 from tarkib.evaluation.scores import CALIBRATION
 from tarkib.runtime import pages
@@ -48,7 +48,7 @@ class Report:
     """All that the report holds except the pictures."""
 
     comparison: Comparison
-    words: Words
+    statements: Statements
     tables: dict[str, Table]
     paper: dict[str, Any]
     fixed: dict[str, object]
@@ -104,7 +104,7 @@ def make(
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tarkib", "torch", "dvc"))
     return Report(
         comparison,
-        words.write(comparison, experiments, str(fixed.get("data.test", "")).startswith("data/demo")),
+        statements.write(comparison, experiments, str(fixed.get("data.test", "")).startswith("data/demo")),
         _tables(comparison, experiments, paper["figures"]),
         paper,
         {name: "null" if setting is None else setting for name, setting in fixed.items()},
@@ -151,15 +151,15 @@ def _tables(comparison: Comparison, experiments: Sequence[Experiment], paper: Ma
 
 
 def _cell(mean: Mean, signed: bool) -> Cell:
-    """A mean, its interval over recordings in square brackets, that over seeds in round ones, p-values, the verdict."""
+    """Mean, [interval over recordings], (interval over seeds), p-values, and what they support."""
     lines = [value(mean.value, signed)]
     if mean.recordings:
         lines.append(f"[{interval(mean.recordings, signed)}]")
     if mean.seeds:
         lines.append(f"({interval(mean.seeds, signed)})")
     if mean.p is not None and mean.corrected is not None:
-        degree = words.support(mean)
-        verdict = f"{words.better(mean)}, " if degree > Support.NONE else ""
+        degree = statements.support(mean)
+        verdict = f"{statements.better(mean)}, " if degree > Support.NONE else ""
         lines += [f"p {mean.p:.3g}, Holm {mean.corrected:.3g}", verdict + _SUPPORT[degree]]
     return tuple(lines)
 
@@ -168,7 +168,7 @@ def write(report: Report, out: Path) -> list[Path]:
     """Write the page to `out`, and beside it the Markdown and the picture; return what was written."""
     from tarkib.comparison import pictures
 
-    comparison, papers = report.comparison, (pictures.LIGHT, pictures.DARK)
+    comparison, themes = report.comparison, (pictures.LIGHT, pictures.DARK)
     text, picture = out.with_suffix(".md"), out.with_suffix(".png")
     fields = {
         **vars(report),
@@ -178,7 +178,7 @@ def write(report: Report, out: Path) -> list[Path]:
         "by_class": BY_CLASS,
         "picture": picture.name,
         "pictures": {
-            name: [pages.data_url(pictures.draw(name, comparison, paper), "image/png") for paper in papers]
+            name: [pages.data_url(pictures.draw(name, comparison, theme), "image/png") for theme in themes]
             for name in [*(("headline", *BY_CLASS) if comparison.compared else ()), "reliability"]
         },
         "css": pages.asset(PACKAGE, "page.css"),

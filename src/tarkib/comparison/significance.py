@@ -54,7 +54,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def over_seeds(values: np.ndarray) -> tuple[Interval | None, float]:
+def seed_interval(values: np.ndarray) -> tuple[Interval | None, float]:
     """Student's interval for the mean of values, one a seed, at `LEVEL`, and the p-value of a mean of 0.
 
     None and NaN for fewer than two values or if one is undefined. The p-value is NaN for equal values too: they are the

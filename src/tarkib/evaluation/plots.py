@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from tarkib.evaluation.scores import Scores, text
+from tarkib.evaluation.scores import Scores, figure_text
 from tarkib.runtime import plotting
 from tarkib.runtime.outputs import atomic_file
 from tarkib.tables import spread
@@ -87,7 +87,7 @@ def draw_overview(path: Path | str, scores: Scores) -> None:
         for axes in (bars, curves):
             axes.spines[["top", "right"]].set_visible(False)
         titles = {"f1_macro": "F1 macro", "roc_auc": "ROC-AUC macro", "accuracy": "accuracy"}
-        texts = [f"{title} {text(*scores.figures.loc[name])}" for name, title in titles.items()]
+        texts = [f"{title} {figure_text(*scores.figures.loc[name])}" for name, title in titles.items()]
         picture.suptitle(" · ".join([scores.size, *texts]), fontsize=11)
 
 

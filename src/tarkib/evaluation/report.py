@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tarkib.evaluation import plots
-from tarkib.evaluation.scores import CALIBRATION, HEADLINE, Scores, text
+from tarkib.evaluation.scores import CALIBRATION, HEADLINE, Scores, figure_text
 from tarkib.evaluation.testset import TestSet
 from tarkib.runtime.outputs import atomic_file
 from tarkib.tables import PREDICTIONS
@@ -135,7 +135,7 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     for name in frame:
         if f"{name}_low" in frame:
-            columns[name] = list(map(text, frame[name], frame[f"{name}_low"], frame[f"{name}_high"]))
+            columns[name] = list(map(figure_text, frame[name], frame[f"{name}_low"], frame[f"{name}_high"]))
         elif not name.endswith(("_low", "_high")):
-            columns[name] = [text(value) if isinstance(value, float) else str(value) for value in frame[name]]
+            columns[name] = [figure_text(value) if isinstance(value, float) else str(value) for value in frame[name]]
     return pd.DataFrame(columns, index=frame.index).rename_axis(index=None, columns=frame.index.name)

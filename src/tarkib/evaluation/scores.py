@@ -104,16 +104,17 @@ class Statistic:
             figures[f"polyphony_{name}"] = np.stack(by_number, axis=1)
         return figures
 
-    def lone(self, groups: Sequence[str]) -> dict[str, np.ndarray]:
-        """Which classes and numbers of instruments, by figure, depend on one recording; bool.
+    def of_one_recording(self, groups: Sequence[str]) -> dict[str, np.ndarray]:
+        """For each figure by class or number of instruments: whether it depends on a single recording, bool.
 
-        These get no interval: a resample holds that recording or says nothing. `groups` is the recording of each clip.
+        Such a figure gets no interval, since it is undefined in every resample without that recording. `groups` is the
+        recording of each clip.
         """
         names = np.asarray(groups, dtype=str)
         classes = [min(len(set(names[target == side])) for side in (0, 1)) < 2 for target in self.targets.T]
         numbers = [len(set(names[clips])) < 2 for clips in self._clips_with]
-        lone = {f"class_{name}": np.array(classes) for name in _BY_CLASS}
-        return lone | {f"polyphony_{name}": np.array(numbers) for name in _BY_POLYPHONY}
+        of_one_recording = {f"class_{name}": np.array(classes) for name in _BY_CLASS}
+        return of_one_recording | {f"polyphony_{name}": np.array(numbers) for name in _BY_POLYPHONY}
 
 
 def score(
@@ -146,8 +147,8 @@ def score(
     statistic = Statistic(scored, probabilities, decisions, played)
     points = {name: values[0] for name, values in statistic(np.ones((1, len(labels)))).items()}
     ends = bootstrap.intervals(statistic, groups, rng, rounds=rounds)
-    for name, lone in statistic.lone(groups).items():
-        ends[name][:, lone] = np.nan
+    for name, of_one_recording in statistic.of_one_recording(groups).items():
+        ends[name][:, of_one_recording] = np.nan
 
     def estimates(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
         columns = {}
@@ -197,6 +198,6 @@ def score(
     )
 
 
-def text(value: float, low: float = np.nan, high: float = np.nan) -> str:
+def figure_text(value: float, low: float = np.nan, high: float = np.nan) -> str:
     """A figure with its interval, such as `0.853 [0.812, 0.899]`; a dash where it is undefined."""
     return "-" if np.isnan(value) else f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")

@@ -38,7 +38,7 @@ def write(source: Source, to: str) -> str:
         pages.environment("tarkib.export", is_html=False)
         .get_template("card.md")
         .render(
-            head=yaml12.written(_head(source, to)),
+            head=yaml12.dump(_head(source, to)),
             source=source,
             what=_WHAT[source.kind],
             to=to,

@@ -17,7 +17,7 @@ from tarkib.runtime.outputs import atomic_file
 class Cache:
     """A folder of entries, each a few named arrays; may be pickled.
 
-    `problem` says why the latest entry could not be written (disk full, say), or is None; results are not affected.
+    `problem` says why the latest entry could not be written (disk full, say), or is None; `put` does not raise.
     """
 
     def __init__(self, folder: Path) -> None:

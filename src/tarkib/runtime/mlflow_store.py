@@ -70,7 +70,7 @@ def address(configured: str | None = None) -> str:
         parts = urlsplit(given)
         _ = parts.port  # raises where it is not a number
     except ValueError as error:
-        raise TarkibError(f"{_URI} or run.tracking_uri {shown(given)}: {error}") from None
+        raise TarkibError(f"{_URI} or run.tracking_uri {without_password(given)}: {error}") from None
     if parts.username and parts.password:
         os.environ.setdefault(_USER, unquote(parts.username))
         os.environ.setdefault(_PASSWORD, unquote(parts.password))
@@ -83,10 +83,10 @@ def _sqlite(path: Path) -> str:
     return _SQLITE + (quote(os.path.relpath(path)) if any(mark in str(path) for mark in "%?#") else str(path))
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """An address for messages: a database's file, or the address without user name and password.
 
-    >>> shown("postgresql://me:secret@host/runs")
+    >>> without_password("postgresql://me:secret@host/runs")
     'postgresql://***@host/runs'
     """
     if uri.startswith(_SQLITE):
@@ -136,7 +136,7 @@ def usable() -> Iterator[None]:
     except TarkibError:
         raise
     except Exception as error:
-        raise TarkibError(f"MLflow's store {shown(mlflow.get_tracking_uri())}: {reason(error)}") from error
+        raise TarkibError(f"MLflow's store {without_password(mlflow.get_tracking_uri())}: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

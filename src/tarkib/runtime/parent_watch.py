@@ -1,4 +1,4 @@
-"""No orphans: workers and stages end with the process that started them, even if that was killed."""
+"""Workers and stages end with the process that started them, even if that was killed."""
 
 import multiprocessing
 import os

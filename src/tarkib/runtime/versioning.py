@@ -16,11 +16,11 @@ def commit() -> str:
     return _git("describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
 
 
-def check(data: Path) -> None:
-    """Refuse data in an experiment that are not under DVC; warn of a pointer that Git does not track.
+def check_tracked(data: Path) -> None:
+    """In an experiment, raise TarkibError for data that are not under DVC; warn of a pointer that Git does not track.
 
-    DVC commits to an experiment what its stages read and DVC does not track. It does so after each stage, so stages
-    that read recordings check first.
+    After each stage of an experiment DVC commits to Git what the stage reads and DVC does not track. So stages that
+    read recordings call this first.
     """
     if os.environ.get("DVC_EXP_NAME") and (problem := untracked(data)):
         raise TarkibError(problem)

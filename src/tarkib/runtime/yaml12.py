@@ -24,8 +24,8 @@ def read(text: str) -> Any:
         raise ValueError(bounded(error)) from error
 
 
-def written(content: Any) -> str:
-    """A document of the content, keys in their order."""
+def dump(content: Any) -> str:
+    """The content as a YAML document, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.width = 120
     yaml.default_flow_style = yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]

@@ -96,7 +96,7 @@ class Card:
         return [row["instrument"] for row in rows if row.get("synthetic_recordings") == row["recordings"]]
 
     def remarks_on(self, test: Path) -> list[str]:
-        """Say where the orchestra's test set is to judge what was learnt from recordings of one's own."""
+        """A remark if the orchestra's test set is used for a classifier that learnt from the user's own recordings."""
         known = [row for row in self.classes if row["mixtures"] and "synthetic_recordings" in row]
         own = [row["instrument"] for row in known if row["synthetic_recordings"] < row["recordings"]]
         if not own or test.resolve() != (DEMO / "test").resolve():
@@ -123,7 +123,7 @@ class Card:
             "tags": ["music", "persian-music", "instrument-recognition"],
             "tarkib": {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")},
         }
-        return f"---\n{yaml12.written(head)}---\n\n{self.body()}"
+        return f"---\n{yaml12.dump(head)}---\n\n{self.body()}"
 
 
 def write(folder: Path, card: Card) -> None:

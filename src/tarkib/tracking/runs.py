@@ -1,7 +1,7 @@
-"""The MLflow runs of trainings and evaluations; what the store did not take is kept below .cache/tracking.
+"""The MLflow runs of trainings and evaluations; what the store did not accept is pending, in .cache/tracking.
 
-A training has a journal, `<run>.jsonl`: an entry per line, the last one with the run's final status. An evaluation has
-a folder: `evaluation.json` and the classifier to register.
+A training's file is its journal, `<run>.jsonl`: an entry per line, the last one with the run's final status. An
+evaluation's is a folder with `evaluation.json` and the classifier to register.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ _REMEDY = "is kept, and `tarkib track` logs it when the store can be used"
 class Run:
     """A training's run, to which losses and validation scores are logged. Picklable.
 
-    What the store does not take goes into a journal, which is sent when the training ends: with transformers' own
-    MLflowCallback a failing store would end the training.
+    What the store does not accept goes into a journal, which is sent when the training ends. (With transformers' own
+    MLflowCallback a failing store would end the training.)
     """
 
     def __init__(self, run_id: str) -> None:
@@ -46,7 +46,7 @@ class Run:
         now = int(time.time() * 1000)
         self._log(metrics=[[name, value, now, step] for name, value in numbers.items()])
 
-    def note_weights(self, sha256: str) -> None:
+    def tag_weights(self, sha256: str) -> None:
         """Tag the run with the weights that it produced, by which the evaluate stage finds it."""
         self._log(tags={WEIGHTS_TAG: sha256})
 
@@ -80,7 +80,7 @@ class Run:
 
 @contextmanager
 def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Iterator[Run]:
-    """A run to train in, with all parameters and tags for the commit, the DVC experiment and the data's checksums.
+    """A run for a training, with all parameters, and tags for commit, DVC experiment and the data's checksums.
 
     An interrupted run of the same fingerprint is continued. Raises TarkibError where the store cannot be used, before
     anything is trained.
@@ -107,7 +107,7 @@ def training(params: Params, fingerprint: str, data: Mapping[str, str]) -> Itera
     run.end("FINISHED")
 
 
-def evaluated(
+def log_evaluation(
     params: Params, weights_sha256: str, metrics: Mapping[str, float | None], classifier: Path, test_set: str = ""
 ) -> None:
     """Log the metrics of a test set (None: undefined) to the run of these weights, and register their model.
@@ -120,43 +120,43 @@ def evaluated(
     try:
         mlflow_store.connect(params.run.tracking_uri)
         # First what earlier stages could not log: the run of these weights may be among it.
-        send(lambda _: None)
+        send_pending(lambda _: None)
         with mlflow_store.usable():
             registry.log(evaluation)
     except TarkibError as error:
         try:
             _keep(evaluation)
         except OSError as full:
-            print(f"{error}; {kept()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
+            print(f"{error}; {pending_folder()}: {full.strerror}, so MLflow will lack this evaluation", flush=True)
         else:
             print(f"{error}; this evaluation {_REMEDY}", flush=True)
 
 
-def kept() -> Path:
-    """Where all that the store did not take is kept; all experiments of a project share it."""
+def pending_folder() -> Path:
+    """The folder of all pending files; all experiments of a project share it."""
     return project.cache("tracking")
 
 
 def journal(run_id: str) -> Path:
     """The journal of a training's run."""
-    return kept() / f"{run_id}.jsonl"
+    return pending_folder() / f"{run_id}.jsonl"
 
 
-def waiting() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Names of what is kept and functions to log it: trainings first, as evaluations search for their runs."""
-    for path in sorted(kept().glob("*.jsonl")):
+def pending() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Names of pending trainings, then evaluations (which search for their runs), and functions that log them."""
+    for path in sorted(pending_folder().glob("*.jsonl")):
         if "status" in (_entries(path) or [{}])[-1]:
             yield f"training {path.stem}", partial(_send_training, path.stem)
-    for path in sorted(kept().glob("*/evaluation.json")):
+    for path in sorted(pending_folder().glob("*/evaluation.json")):
         if not path.parent.name.startswith("."):  # another process is writing it
             yield f"evaluation {path.parent.name}", partial(_send_evaluation, path)
 
 
-def send(report: Callable[[str], object]) -> int:
-    """Log everything that is kept; returns how many trainings and evaluations could not be logged."""
+def send_pending(report: Callable[[str], object]) -> int:
+    """Log everything that is pending; returns how many trainings and evaluations could not be logged."""
     failed = 0
     with file_lock(project.cache("pending.lock")):
-        for what, log in waiting():
+        for what, log in pending():
             try:
                 log()
             except TarkibError as error:
@@ -196,8 +196,8 @@ def _send_evaluation(path: Path) -> None:
 
 def _keep(evaluation: Evaluation) -> None:
     """Keep an evaluation with its classifier, in place of an earlier one of the same weights and test set."""
-    kept().mkdir(parents=True, exist_ok=True)
-    with atomic_dir(kept() / evaluation.key) as folder:
+    pending_folder().mkdir(parents=True, exist_ok=True)
+    with atomic_dir(pending_folder() / evaluation.key) as folder:
         shutil.copytree(evaluation.classifier, folder / "classifier")
         for name in filter(Path.exists, registry.ARTIFACTS):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

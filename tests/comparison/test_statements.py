@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tarkib.comparison import analysis, words
+from tarkib.comparison import analysis, statements
 from tarkib.comparison.analysis import HEADLINE, Comparison, Mean
 from tarkib.comparison.experiments import FAILED, MISSING, Experiment
-from tarkib.comparison.words import Support
+from tarkib.comparison.statements import Support
 
 from .synthetic import clips, runs
 
@@ -52,7 +52,7 @@ def comparison() -> Comparison:
     ],
 )
 def test_how_far_a_difference_is_supported(difference, expected):
-    assert words.support(difference) == expected
+    assert statements.support(difference) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_how_far_a_difference_is_supported(difference, expected):
 def test_a_statement_says_what_is_supported_and_no_more(comparison, bpm, headline, finding):
     means = {"bpm": bpm, "dastgah": _NO_DIFFERENCE}
     differences = {(mode, name): mean for mode, mean in means.items() for name in HEADLINE}
-    stated = words.write(dataclasses.replace(comparison, differences=differences), [], True)
+    stated = statements.write(dataclasses.replace(comparison, differences=differences), [], True)
     assert stated.headline.startswith(headline)
     said = f"{stated.headline} {stated.findings.get('bpm', '')}"
     assert said.count(finding) == 1
@@ -80,13 +80,13 @@ def test_a_statement_says_what_is_supported_and_no_more(comparison, bpm, headlin
 def test_modes_with_other_seeds_are_compared_by_those_that_both_have():
     predictions = runs(clips(), {"random": 0.5, "bpm": 0.5})
     del predictions["random", 2]
-    stated = words.write(_compared(predictions), [], False)
+    stated = statements.write(_compared(predictions), [], False)
     assert any("bpm is compared with random by seed 1, the seeds that both have" in caveat for caveat in stated.caveats)
     del predictions["bpm", 1]
-    stated = words.write(_compared(predictions), [], False)
+    stated = statements.write(_compared(predictions), [], False)
     assert any("bpm is compared with random by no seed" in caveat for caveat in stated.caveats)
     del predictions["random", 1]
-    stated = words.write(_compared(predictions), [], False)
+    stated = statements.write(_compared(predictions), [], False)
     assert stated.headline == "Only bpm was scored: there is nothing to compare it with."
 
 
@@ -106,7 +106,7 @@ def test_modes_with_other_seeds_are_compared_by_those_that_both_have():
             "2 seeds give a wide interval over seeds (random and",
         ),
         ({}, "By instrument nothing is corrected"),
-        ({"floor": 0.3}, "no instrument at all has an accuracy of 0.300"),
+        ({"all_negative_accuracy": 0.3}, "no instrument at all has an accuracy of 0.300"),
         ({}, "built-in demo, synthesised music"),
         ({}, "Not in the numbers: bpm, seed 3 (failed), dastgah, seed 3 (missing). The same command"),
         ({"left_out": dict.fromkeys(("daf", "tar"), "no positives")}, "macro averages (no positives): daf and tar."),
@@ -114,6 +114,6 @@ def test_modes_with_other_seeds_are_compared_by_those_that_both_have():
 )
 def test_caveats(comparison, changes, part):
     lacking = [Experiment("bpm", 3, FAILED, "x", reason="no"), Experiment("dastgah", 3, MISSING, "y")]
-    caveats = words.write(dataclasses.replace(comparison, **changes), lacking, True).caveats
+    caveats = statements.write(dataclasses.replace(comparison, **changes), lacking, True).caveats
     assert sum(part in caveat for caveat in caveats) == 1
     assert all(caveat.strip() and "{" not in caveat for caveat in caveats)

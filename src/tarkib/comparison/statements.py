@@ -1,9 +1,9 @@
-"""What the numbers support, in words, and what they do not; how numbers and lists are written.
+"""Sentences on what the numbers support and what they do not; how numbers and lists are written.
 
-A difference is supported if its p-value over test recordings is below 0.05 after Holm's correction for all differences
-of the table: it holds on other recordings of the kind, for these trained models. It is supported for another draw of
-mixtures and training too if also the p-value of a t-test over seeds, corrected likewise, is below 0.05, and both
-intervals lie on the same side of 0. Nothing else is called a difference. The caveats are in caveats.txt.
+A difference is supported for these trained models, on other recordings of the kind, if its p-value over test recordings
+is below 0.05 after Holm's correction for all differences of the table. It is supported for another draw of mixtures and
+training, too, if also the corrected p-value of a t-test over seeds is below 0.05 and both intervals lie on one side of
+0. Nothing else is called a difference. The caveats are in caveats.txt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,8 +43,8 @@ _SCOPE = {
 }
 
 
-class Words(NamedTuple):
-    """A headline of all that is supported, what else is found of each mode, and caveats."""
+class Statements(NamedTuple):
+    """A headline with all supported differences, further findings by mode, and caveats."""
 
     headline: str
     findings: dict[str, str]
@@ -90,11 +90,11 @@ def excludes_0(ends: Interval | None) -> bool:
 
 
 def better(difference: Mean) -> str:
-    """Which of the two a difference says: better or worse."""
+    """The word for a difference: better or worse."""
     return "better" if (difference.value or 0.0) > 0 else "worse"
 
 
-def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool) -> Words:
+def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool) -> Statements:
     """State what a comparison supports.
 
     `experiments` are all that were asked for, and `demo` says whether the test set is the built-in one.
@@ -123,7 +123,7 @@ def write(comparison: Comparison, experiments: Sequence[Experiment], demo: bool)
         by_seeds=[(few, modes) for few in range(1, FEW_SEEDS) if (modes := [m for m in numbers if numbers[m] == few])],
         lacking=[experiment for experiment in experiments if experiment.state != DONE],
     )
-    return Words(" ".join(headline), findings, [line for line in caveats.splitlines() if line.strip()])
+    return Statements(" ".join(headline), findings, [line for line in caveats.splitlines() if line.strip()])
 
 
 def _findings(comparison: Comparison, mode: str) -> dict[str, bool]:
