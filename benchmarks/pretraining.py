@@ -25,7 +25,7 @@ from tarkib import models, params, pretraining
 from tarkib.audio import SAMPLE_RATE
 from tarkib.demo import orchestra
 from tarkib.evaluation import metrics, testset
-from tarkib.models.checkpoint import save_mert
+from tarkib.models.files import save_mert
 from tarkib.runtime import outputs, parallel, project
 from tarkib.runtime.cache import Cache
 from tarkib.training import fitting

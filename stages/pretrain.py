@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages import run
 from tarkib import audio, models, params, pretraining, training
-from tarkib.models import checkpoint
+from tarkib.models import files
 from tarkib.runtime import fingerprint, project
 from tarkib.runtime.outputs import atomic_dir
 from tarkib.runtime.text import counted
@@ -42,7 +42,7 @@ def main() -> None:
     )
     with atomic_dir(BACKBONE) as folder:
         card = pretraining.card(settings.pretrain, corpus, result)
-        checksum = checkpoint.save_mert(folder, result.model.backbone, card)
+        checksum = files.save_mert(folder, result.model.backbone, card)
     shutil.rmtree(result.checkpoint_folder)
     # DVC does not watch a backbone's directory, so a parameter names its weights; quoted, since it may be all digits.
     print(f"""fine-tune from it: dvc exp run -S model.backbone={BACKBONE} -S 'model.revision="{checksum[:16]}"'""")

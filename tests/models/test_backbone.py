@@ -8,7 +8,7 @@ from small_mert import TINY, change, noise, published, tiny
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
-from tarkib.models.checkpoint import checksum, read_tensors, save_mert
+from tarkib.models.files import checksum, read_tensors, save_mert
 from tarkib.models.mert import MertModel
 
 KEY = "encoder.layers.1.feed_forward.output_dense.weight"

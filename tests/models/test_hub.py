@@ -23,7 +23,7 @@ from tarkib.cli import main
 from tarkib.errors import TarkibError
 from tarkib.models import build, load_backbone
 from tarkib.models.backbone import cached, snapshot
-from tarkib.models.checkpoint import checksum, read_tensors
+from tarkib.models.files import checksum, read_tensors
 from tarkib.tracking import card
 
 NAME = "m-a-p/MERT-v1-95M"

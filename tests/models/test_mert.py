@@ -11,7 +11,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier
 from tarkib.models.backbone import load_backbone
-from tarkib.models.mert import MertModel, normalise, spans
+from tarkib.models.mert import MertModel, mask_spans, normalise
 from tarkib.models.mert_config import MertConfig
 from tarkib.models.mert_layers import LayerNorm
 
@@ -260,9 +260,9 @@ def test_given_masks_put_one_embedding_in_the_place_of_frames_and_draw_nothing()
 
 
 def test_spans_have_distinct_starts_and_the_given_length():
-    mask = spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
+    mask = mask_spans(np.random.default_rng(0), 500, 374, 0.3, 10, 2)
     assert 0.2 < mask.mean() < 0.3
     assert len({row.tobytes() for row in mask}) == 500
-    starts = spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
+    starts = mask_spans(np.random.default_rng(1), 200, 60, 0.5, 1, 0).sum(axis=1)
     assert set(starts) == {30}
-    assert spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()
+    assert mask_spans(np.random.default_rng(2), 3, 4, 0.1, 10, 2).all()

@@ -16,7 +16,7 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.errors import TarkibError
 from tarkib.pretraining import corpus as corpora
-from tarkib.pretraining.corpus import Corpus, Excerpts, depths, split
+from tarkib.pretraining.corpus import Corpus, Excerpts, distances_to_visible, split
 
 
 def cut(root: Path, cache: Path) -> Corpus:
@@ -112,7 +112,7 @@ def excerpts(corpus: Corpus, count: int | None = 40, **changed: object) -> Excer
 
 
 def equal(first: dict, second: dict) -> bool:
-    return all(torch.equal(first[key], second[key]) for key in ("samples", "depth"))
+    return all(torch.equal(first[key], second[key]) for key in ("samples", "distance"))
 
 
 def test_an_item_depends_on_the_seed_and_its_number_alone(corpus):
@@ -123,7 +123,7 @@ def test_an_item_depends_on_the_seed_and_its_number_alone(corpus):
     other = excerpts(corpus, seed=2)
     # Many clips are the last five seconds of their recordings.
     assert sum(torch.equal(items[i]["samples"], other[i]["samples"]) for i in range(40)) < 20
-    assert not any(torch.equal(items[i]["depth"], other[i]["depth"]) for i in range(40))
+    assert not any(torch.equal(items[i]["distance"], other[i]["distance"]) for i in range(40))
     assert len({item["samples"].numpy().tobytes() for item in items}) > 20
     assert items[0]["samples"].dtype == torch.float32
     assert items[0]["samples"].shape == (CLIP_SAMPLES,)
@@ -158,12 +158,12 @@ def test_every_piece_comes_once_in_a_pass_and_is_not_cut_short(tmp_path):
 def test_masks_are_spans_with_their_depths_and_cover_the_asked_share(corpus):
     for share, length in ((0.5, 10), (0.3, 20), (0.8, 5)):
         data = excerpts(corpus, mask_share=share, mask_frames=length, count=60)
-        found = np.stack([data[i]["depth"].numpy() for i in range(60)])
+        found = np.stack([data[i]["distance"].numpy() for i in range(60)])
         masks = found > 0
         assert masks.mean() == pytest.approx(share, abs=0.06)
         assert masks.any(axis=1).all()
-        for depth, mask in zip(found, masks, strict=True):
-            assert np.array_equal(depth, depths(mask))
+        for distance, mask in zip(found, masks, strict=True):
+            assert np.array_equal(distance, distances_to_visible(mask))
             edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
             assert (edges[1::2] - edges[::2]).min() >= length
 

@@ -7,7 +7,7 @@ from small_corpus import melody
 from tarkib.errors import TarkibError
 from tarkib.models.mert import MertModel, normalise
 from tarkib.models.mert_config import MertConfig
-from tarkib.pretraining.corpus import depths
+from tarkib.pretraining.corpus import distances_to_visible
 from tarkib.pretraining.prediction import MaskedPrediction, Teachers
 
 TINY = tiny()
@@ -34,7 +34,7 @@ def masked(*spans: tuple[int, int]) -> torch.Tensor:
     mask = np.zeros(FRAMES, dtype=bool)
     for begin, end in spans:
         mask[begin:end] = True
-    return torch.from_numpy(depths(mask))
+    return torch.from_numpy(distances_to_visible(mask))
 
 
 @pytest.mark.parametrize("config", [TINY, MertConfig()])
@@ -75,25 +75,25 @@ def test_more_clusters_than_frames_is_an_error():
 
 
 def test_without_the_branch_every_masked_frame_counts_whole():
-    depth = torch.from_numpy(depths(np.arange(FRAMES) % 7 > 2))[None]
-    unseen = Teachers(MertConfig(), 2).unseen(depth)
-    assert torch.equal(unseen, (depth > 0)[..., None].expand(-1, -1, 96))
+    distance = torch.from_numpy(distances_to_visible(np.arange(FRAMES) % 7 > 2))[None]
+    unseen = Teachers(MertConfig(), 2).unseen(distance)
+    assert torch.equal(unseen, (distance > 0)[..., None].expand(-1, -1, 96))
 
 
 @torch.no_grad()
 def test_scores_are_what_their_formulas_say():
     model, samples = small(), clips(20, 21)
-    depth = torch.stack([masked((10, 40), (100, 170)), masked((300, 374))])
-    found = model(samples, depth)
+    distance = torch.stack([masked((10, 40), (100, 170)), masked((300, 374))])
+    found = model(samples, distance)
     normal = normalise(samples)
-    hidden = model.backbone(normal, depth > 0).double().numpy()
+    hidden = model.backbone(normal, distance > 0).double().numpy()
     clusters = model.teachers.clusters(normal, FRAMES).numpy()
     spectrum = model.teachers.spectrum(normal, FRAMES).numpy()
-    counts = model.teachers.unseen(depth).numpy()
+    counts = model.teachers.unseen(distance).numpy()
     weights = {name: value.double().numpy() for name, value in model.state_dict().items()}
     for b in range(2):
         entropies, rights, errors = [], [], []
-        for t in np.flatnonzero(depth[b].numpy()):
+        for t in np.flatnonzero(distance[b].numpy()):
             vector = weights["acoustic_head.weight"] @ hidden[b, t] + weights["acoustic_head.bias"]
             codes = weights["codes"]
             cosines = codes @ vector / np.linalg.norm(codes, axis=1) / np.linalg.norm(vector)
@@ -111,11 +111,11 @@ def test_scores_are_what_their_formulas_say():
 def test_predictions_depend_on_a_masked_span_only_through_the_windows_of_visible_frames():
     # Norms over channels in place of time: the published ones see the whole clip's mean and variance, and no more.
     model, samples = small(feat_extract_norm="layer"), normalise(clips(22))
-    depth = masked((100, 200))[None]
+    distance = masked((100, 200))[None]
     reach = int(max(400, float(model.teachers.constant_q.extents.max()))) // 2
 
     def predict(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = model.backbone(samples, depth > 0)
+        hidden = model.backbone(samples, distance > 0)
         return model.logits(hidden), model.musical_head(hidden)
 
     def changed(begin: int, end: int) -> float:

@@ -10,7 +10,7 @@ from small_corpus import corpus, melody, pretrain_params, recordings
 from tarkib import pretraining
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import load_backbone
-from tarkib.models.checkpoint import save_mert
+from tarkib.models.files import save_mert
 from tarkib.pretraining import Corpus, Pretrained, cut, training
 from tarkib.training.compute import ComputeConfig
 

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     """Fetch, check and print what it is."""
     # torch takes seconds to import; the other commands do without.
     from tarkib.models.backbone import PUBLISHED, cached, load_backbone, snapshot
-    from tarkib.models.checkpoint import find_weights
+    from tarkib.models.files import find_weights
 
     name, revision, folder = options.name, options.revision, Path(options.name)
     published = name in PUBLISHED

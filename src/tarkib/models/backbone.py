@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tarkib.errors import TarkibError
-from tarkib.models.checkpoint import WEIGHTS, checksum, find_weights, load_mert
+from tarkib.models.files import WEIGHTS, checksum, find_weights, load_mert
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertModel
 from tarkib.models.muq import Muq, is_muq, load_muq
@@ -42,10 +42,11 @@ _NAMES = (*_BUILT_IN, *PUBLISHED)
 
 
 def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_augment: bool = False) -> Backbone:
-    """Load a backbone: a module with `all_hidden_states(samples)`, `layer_count`, `hidden_size` and `source`.
+    """Load a backbone: a module with `layer_count` (L), `hidden_size` (H), `all_hidden_states` and `source`.
 
-    `source` records its origin: `name`; `revision`, the commit on the hub or the first digits of the weights' checksum,
-    null for a built-in name; `weights_sha256` unless it starts at random; `weights_licence` of a published model.
+    `all_hidden_states(samples)` maps normalised samples `[B, n]` to L tensors `[B, T, H]`. `source` records its origin:
+    `name`; `revision`, the commit on the hub or the first digits of the weights' checksum, None for a built-in name;
+    `weights_sha256` unless it starts at random; `weights_licence` of a published model.
 
     Raises TarkibError if the name is unknown, the hub cannot be reached, a package or a file is missing, damaged or of
     another model, or the weights are not those of `revision`.
@@ -59,9 +60,9 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
         Branch, tag or commit of one of `PUBLISHED`, None for the cache's main branch (else the hub's); or the first
         digits, at least 8, of the SHA-256 of a directory's weights.
     seed
-        Of the random start and of spec augment.
+        Of the random initial weights and of SpecAugment's masks.
     spec_augment
-        Mask spans of frames in training.
+        Mask random spans of frames in training (MERT only).
     """
     source: dict[str, Any] = {"name": name, "revision": revision}
     backbone: Backbone

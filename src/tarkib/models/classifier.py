@@ -19,8 +19,8 @@ from torch import nn
 
 from tarkib.errors import TarkibError
 from tarkib.models.backbone import Backbone, load_backbone
-from tarkib.models.checkpoint import Checked, checksum, empty_mert, load_weights, read_json, read_tensors, validate
 from tarkib.models.familiarity import Familiarity
+from tarkib.models.files import StrictModel, checksum, load_weights, mert_on_meta, read_json, read_tensors, validate
 from tarkib.models.mel_cnn import MelCnn, MelCnnConfig
 from tarkib.models.mert import MertModel, normalise
 from tarkib.models.mert_config import SAMPLE_RATE
@@ -80,7 +80,7 @@ class InstrumentClassifier(nn.Module):
         return self.head(self.states(samples))
 
     def states(self, samples: torch.Tensor) -> torch.Tensor:
-        """What the head gets for clips `[B, n]`: their pooled states mixed over layers, `[B, H]`."""
+        """Embeddings `[B, H]` of clips `[B, n]`, the input of the head: pooled states, mixed over layers."""
         return self.mix_layers(self.pooled_states(samples))
 
     def pooled_states(self, samples: torch.Tensor) -> torch.Tensor:
@@ -110,8 +110,9 @@ class InstrumentClassifier(nn.Module):
     ) -> None:
         """Write `model.safetensors` and `config.json`, all that `load` needs: no network, no original checkpoint.
 
-        LoRA adapters are merged in the file alone; the configuration comes last and holds the weights' checksum, so
-        a folder with one old and one new file does not load. The arguments become the classifier's own.
+        LoRA adapters are merged in the file only, not in this object. The configuration is written last and holds the
+        weights' checksum, so a folder with one old and one new file does not load. The arguments, where given, also
+        become attributes of this classifier.
         """
         from safetensors.torch import save
 
@@ -123,7 +124,7 @@ class InstrumentClassifier(nn.Module):
             self.chosen_thresholds = tuple(chosen_thresholds)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = save(_plain_state(self), metadata={"format": "pt"})
+        weights = save(_merged_state(self), metadata={"format": "pt"})
         content = {
             "format": 1,
             "labels": list(self.labels),
@@ -146,18 +147,18 @@ class InstrumentClassifier(nn.Module):
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-class _Backbone(Checked):
+class _Backbone(StrictModel):
     kind: Literal["mert", "mel-cnn", "muq", "musicnn"]
     source: dict[str, Any]
     config: dict[str, Any]
 
 
-class _Head(Checked):
+class _Head(StrictModel):
     hidden: Annotated[int, Field(ge=1, le=65_536)]
     dropout: Annotated[float, Field(ge=0, le=1)]
 
 
-class _Content(Checked):
+class _Content(StrictModel):
     """A classifier's `config.json`; `format` is the version of this layout."""
 
     format: Literal[1]
@@ -181,7 +182,7 @@ class _Content(Checked):
 
 
 def build(params: Model, *, seed: int) -> InstrumentClassifier:
-    """Make a classifier ready to be trained; `seed` is for everything that starts at random.
+    """A classifier to be trained; `seed` is that of all random initial weights.
 
     Raises TarkibError if the backbone cannot be loaded, or does not support `finetune` or `freeze_convolutions`.
     """
@@ -226,7 +227,7 @@ def load(folder: Path | str) -> InstrumentClassifier:
     with torch.device("meta"):
         backbone: Backbone
         if saved.kind == "mert":
-            backbone = empty_mert(saved.config, name)
+            backbone = mert_on_meta(saved.config, name)
         elif saved.kind == "muq":
             backbone = Muq(validate(MuqConfig, saved.config, name, remedy))
         elif saved.kind == "musicnn":
@@ -249,8 +250,8 @@ def load(folder: Path | str) -> InstrumentClassifier:
     return classifier.eval()
 
 
-def _plain_state(classifier: InstrumentClassifier) -> dict[str, torch.Tensor]:
-    """The weights without parts for training: adapters are merged, the count of spec augment's draws left out."""
+def _merged_state(classifier: InstrumentClassifier) -> dict[str, torch.Tensor]:
+    """The state to save: LoRA adapters merged into the weights, without the counter of SpecAugment's draws."""
     state = classifier.state_dict()
     for name, module in classifier.named_modules():
         if not hasattr(module, "lora_A"):

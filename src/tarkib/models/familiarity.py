@@ -1,10 +1,10 @@
-"""How near a clip is to what a classifier was trained on.
+"""Out-of-distribution score of a clip: how far it is from a classifier's training clips.
 
-The score of a clip is the Mahalanobis distance of its state, the vector that the classifier's head gets, from the
-training clips' states (Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018;
+The score is the Mahalanobis distance of the clip's state, the input vector of the classifier's head, from the training
+clips' states (Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018;
 one Gaussian, since a mixture has several classes). Its covariance is shrunk (Ledoit and Wolf, A well-conditioned
 estimator for large-dimensional covariance matrices, 2004), so that a few hundred clips suffice. The distances of the
-validation clips, which the network did not learn from, say what is usual.
+validation clips, on which the network was not trained, give the limit of what is usual.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 _USUAL, _MARGIN = 0.99, 1.1
-"""The limit is the distance that this share of the validation clips keeps to, times a margin.
+"""The limit is this quantile of the validation clips' distances, times a margin.
 
-Other players of the same instruments are a little farther away than validation's: with the demo's classifier the margin
-lowers the test clips beyond the limit from 8 % to 2.5 %.
+The margin is for other players of the same instruments: with the demo's classifier it lowers the share of test clips
+beyond the limit from 8 % to 2.5 %.
 """
 
 

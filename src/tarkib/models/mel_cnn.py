@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from tarkib.models.checkpoint import Checked
+from tarkib.models.files import StrictModel
 
 
-class MelCnnConfig(Checked):
+class MelCnnConfig(StrictModel):
     """Shape of the network. Frequencies in Hz, lengths in samples at `sample_rate`."""
 
     sample_rate: Literal[24_000] = 24_000
@@ -22,7 +22,7 @@ class MelCnnConfig(Checked):
     layers: Annotated[int, Field(ge=1, le=12)] = 3
     kernel: Annotated[int, Field(ge=1, le=101)] = 5
 
-    to_dict = Checked.model_dump
+    to_dict = StrictModel.model_dump
 
 
 class MelCnn(nn.Module):

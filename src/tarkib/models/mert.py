@@ -41,7 +41,7 @@ class MertModel(nn.Module):
         if config.mask_time_prob > 0 or config.mask_feature_prob > 0:
             self.masked_spec_embed = nn.Parameter(torch.rand(config.hidden_size))
         self.encoder = Encoder(config)
-        # On the meta device, for weights of a file, drawing would import torch's compiler: three seconds.
+        # Not on the meta device, which is for weights from a file: drawing there would import torch's compiler (3 s).
         if not self.encoder.layer_norm.weight.is_meta:
             self.draw_weights()
 
@@ -68,10 +68,10 @@ class MertModel(nn.Module):
         return tuple(self.hidden_states(samples))
 
     def hidden_states(self, samples: torch.Tensor, masked: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-        """The same one after another, so that what is taken from one need not keep the others.
+        """Yield the hidden states of `all_hidden_states` one by one, so that the caller need not keep all in memory.
 
-        Frames of `masked`, bool `[B, T]`, are replaced by `masked_spec_embed`; without it, in training, those of spec
-        augment.
+        Frames in `masked`, bool `[B, T]`, are replaced by `masked_spec_embed`. Without `masked`, SpecAugment draws a
+        mask in training, if it is enabled.
         """
         frames = self.feature_projection(self.feature_extractor(samples))
         if masked is None and self.training and self.config.apply_spec_augment:
@@ -108,14 +108,16 @@ class MertModel(nn.Module):
         rng = generator(self._spec_augment_seed, Stream.SPEC_AUGMENT, *index)
         self.spec_augment_draws += 1
         share, length, least = (getattr(self.config, f"mask_time_{key}") for key in ("prob", "length", "min_masks"))
-        return torch.from_numpy(spans(rng, batch, frames, share, length, least))
+        return torch.from_numpy(mask_spans(rng, batch, frames, share, length, least))
 
 
-def spans(rng: np.random.Generator, batch: int, size: int, probability: float, length: int, least: int) -> np.ndarray:
-    """Masks, bool `[batch, size]`, made of spans of `length` with distinct starts.
+def mask_spans(
+    rng: np.random.Generator, batch: int, size: int, probability: float, length: int, least: int
+) -> np.ndarray:
+    """Masks, bool `[batch, size]`, of spans of `length` frames with distinct starts.
 
-    Every row has the same number of spans: probability * size / length rounded at random, at least `least`. Spans may
-    overlap, so a smaller share than `probability` is masked.
+    All rows have the same number of spans: probability * size / length, randomly rounded, but at least `least`. Since
+    spans may overlap, the masked share is smaller than `probability`.
     """
     length = min(length, size)
     starts = size - length + 1

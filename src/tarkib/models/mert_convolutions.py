@@ -1,10 +1,10 @@
 """MERT's first part: strided convolutions of the samples, with constant-Q bins beside them.
 
-The convolutions run in one of two ways that give the same up to rounding. A CPU takes torch's `conv1d` with channels
-before time. A CUDA device takes matrix products with time before channels, and no tensor is transposed: all clips of a
-batch are one sequence of frames `[N, C]`, padded so that each clip has a whole number of frames after every
-convolution, and a kernel of 3 at a stride of 2 is the product of pairs of frames, a view, and that of every other
-frame. Frames that reach into the next clip are left out at the end.
+There are two implementations with the same result up to rounding. On a CPU, torch's `conv1d` with channels before time.
+On a CUDA device, matrix products with time before channels, which need no transposed copies: the clips of a batch are
+one sequence of frames `[N, C]`, each padded so that it has a whole number of frames after every convolution. For
+example, a kernel of 3 with a stride of 2 is the sum of two products, with (a view of) pairs of frames and with every
+other frame. At the end, frames that reach into the next clip are dropped.
 """
 
 import math
@@ -21,7 +21,7 @@ from tarkib.models.mert_layers import ACTIVATIONS, LayerNorm, recomputed
 
 
 class _ConvolutionLayer(nn.Module):
-    """A convolution, a norm where the configuration has one, and an activation."""
+    """A convolution, a norm if the configuration has one, and an activation."""
 
     def __init__(self, config: MertConfig, index: int):
         super().__init__()
@@ -45,10 +45,10 @@ class _ConvolutionLayer(nn.Module):
         return self.activation(features)
 
     def first_product(self, windows: torch.Tensor, count: int) -> torch.Tensor:
-        """Frames `[B, N, C]` of the samples that each looks at, `[B, N, kernel]`; the first `count` are in the clip.
+        """Frames `[B, N, C]` from windows of samples, `[B, N, kernel]`, of which the first `count` are in the clip.
 
-        The group norm over time is part of the product: mean and variance of a filter's output follow from those of
-        the windows. So the largest tensor of all is written once, instead of being read twice and written again.
+        The group norm over time is fused into the product: mean and variance of a filter's output are computed from
+        those of the windows. So the largest tensor is written once, instead of written twice and read twice.
         """
         weight = self.conv.weight[:, 0]
         if isinstance(self.layer_norm, nn.GroupNorm):
@@ -127,8 +127,8 @@ def _normed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Windows `[B, N, kernel + 1]` and weights `[B, C, kernel + 1]` whose product is normalised over time.
 
-    `weight` is `[C, kernel]`. Mean and variance are those of the first `count` windows, in double precision: a filter
-    may cancel nearly all of what it hears, and its variance be a small difference of large numbers.
+    `weight` is `[C, kernel]`. Mean and variance are those of the first `count` windows, in double precision, since the
+    output of a filter may be a small difference of large numbers.
     """
     with torch.autocast(windows.device.type, enabled=False):
         valid, wide = windows[:, :count].double(), weight.double()
@@ -146,9 +146,9 @@ def _normed(
 def _accurate_product(windows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Frames `[B, N, C]` of windows `[B, N, K]` and weights `[C, K]` or `[B, C, K]`.
 
-    Under autocast only the result is rounded: two numbers of 16 bits hold one of 32 nearly, and a product of a few
-    columns costs little beside writing its result. A filter that cancels most of what it hears, here brought to a
-    variance of 1, would otherwise give rounding errors instead.
+    Under autocast only the result is rounded to 16 bits: each factor is split into a sum of two 16-bit numbers, which
+    costs little, since K is small. Otherwise the output of a filter that cancels most of its input, here scaled to
+    variance 1, would be mostly rounding error.
     """
     kind = windows.device.type
     if not torch.is_autocast_enabled(kind):

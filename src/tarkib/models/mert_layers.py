@@ -1,4 +1,4 @@
-"""MERT's encoder: features projected, positions by a convolution, transformer layers.
+"""MERT's encoder: projection of the features, convolutional position embedding, transformer layers.
 
 The layers are HuBERT's (Hsu et al., "HuBERT: Self-supervised speech representation learning by masked prediction of
 hidden units", 2021), their keys as in its published checkpoints. Frames are `[B, T, H]`.
@@ -24,10 +24,10 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class LayerNorm(nn.LayerNorm):
-    """The same as torch's; under autocast, numbers come and go in its type, where torch computes in single precision.
+    """As torch's, but under autocast input and output have autocast's type, where torch would use single precision.
 
-    Mean and variance are accumulated in single precision all the same. Torch would widen what is normalised and narrow
-    the result again for each product that takes it, in passes over memory of their own (docs/performance.md).
+    Mean and variance are accumulated in single precision all the same. Torch would convert the input to it, and the
+    result back for each product that uses it, in separate passes over memory (docs/performance.md).
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,7 @@ class _NormedConvolution(nn.Module):
 
 
 class _PositionalConvolution(nn.Module):
-    """What is added to frames as their position: a convolution over a second or more, and an activation."""
+    """Position embedding, added to the frames: a convolution over a second or more, and an activation."""
 
     def __init__(self, config: MertConfig):
         super().__init__()
@@ -110,7 +110,7 @@ class _PositionalConvolution(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every frame looks at every frame of its clip."""
+    """Multi-head self-attention over the frames of a clip."""
 
     def __init__(self, config: MertConfig):
         super().__init__()

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 from torch.nn.functional import glu, relu, scaled_dot_product_attention, silu
 
-from tarkib.models.checkpoint import Checked, find_weights, load_weights, read_json, read_tensors, validate
+from tarkib.models.files import StrictModel, find_weights, load_weights, read_json, read_tensors, validate
 from tarkib.models.mel_cnn import LogMel
 from tarkib.models.musicnn import LEVEL
 
@@ -28,14 +28,14 @@ Size = Annotated[int, Field(ge=1, le=16_384)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Statistics(Checked, extra="ignore"):
+class _Statistics(StrictModel, extra="ignore"):
     """Of the log-mel spectrograms that the network was trained on, in dB."""
 
     melspec_2048_mean: Annotated[float, Field(ge=-200, le=200)]
     melspec_2048_std: Annotated[float, Field(ge=1e-3, le=200)]
 
 
-class _ConformerConfig(Checked, extra="ignore"):
+class _ConformerConfig(StrictModel, extra="ignore"):
     """Fields of a Wav2Vec2Conformer's configuration; the others do not matter here."""
 
     num_attention_heads: Annotated[int, Field(ge=1, le=256)]
@@ -51,7 +51,7 @@ class _ConformerConfig(Checked, extra="ignore"):
     conformer_conv_dropout: Dropout
 
 
-class MuqConfig(Checked, extra="ignore"):
+class MuqConfig(StrictModel, extra="ignore"):
     """The published `config.json`, with the package's defaults; no layer is dropped whatever a file holds."""
 
     label_rate: Literal[25] = 25
@@ -63,7 +63,7 @@ class MuqConfig(Checked, extra="ignore"):
     stat: _Statistics
     w2v2_config: _ConformerConfig
 
-    to_dict = Checked.model_dump
+    to_dict = StrictModel.model_dump
 
     @field_validator("w2v2_config")
     @classmethod
@@ -92,7 +92,7 @@ class Muq(nn.Module):
 
     def all_hidden_states(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The L hidden states, each `[B, T, H]`, of normalised samples `[B, n]`."""
-        # The network hears levels, and was trained on music as it is published.
+        # The result depends on the level, and the network was trained on the level of published music.
         return self.conformer(self.conv(self.spectrogram(LEVEL * samples)))
 
     @torch.no_grad()
@@ -101,8 +101,8 @@ class Muq(nn.Module):
 
         Samples `[B, n]` are at their own level, 1 is full scale.
         """
-        # Beside a pure tone single precision leaves -90 dB of rounding noise, another one in each runtime. The ONNX
-        # file's transforms are in double precision by themselves.
+        # In single precision a pure tone leaves rounding noise at -90 dB, which differs between runtimes. In the ONNX
+        # file the transforms are in double precision anyway.
         precise = samples if torch.compiler.is_exporting() else samples.double()
         decibels = 10 * torch.log10(self.mel.power(precise)[..., :-1].clamp(min=1e-10))
         return (decibels - self.config.stat.melspec_2048_mean) / self.config.stat.melspec_2048_std

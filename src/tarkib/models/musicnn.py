@@ -14,7 +14,7 @@ from torch import nn
 
 from tarkib.errors import TarkibError
 from tarkib.models import tensor_bundle
-from tarkib.models.checkpoint import Checked, load_weights
+from tarkib.models.files import StrictModel, load_weights
 from tarkib.runtime.project import GET_MUSICNN
 
 CHECKSUMS = (
@@ -40,17 +40,17 @@ THIS SOFTWARE."""
 """What must go with copies of the published weights."""
 
 LEVEL = 0.1
-"""RMS of what the network hears: that of music as it is published, which it was trained on; clips come with RMS 1."""
+"""RMS to which normalised clips (RMS 1) are scaled: that of published music, on which the network was trained."""
 
 _BANDS, _HIGHEST_HZ = 96, 8_000.0
 _WINDOW, _HOP = 768, 384
 """Of the spectrogram, in samples at 24,000 Hz: 32 and 16 ms."""
 
 _FRAMES, _STRIDE = 187, 126
-"""Length of a window and from one to the next: two windows are the 313 frames of five seconds exactly."""
+"""Length and hop of the windows, in frames: two windows are exactly the 313 frames of five seconds."""
 
-_IN_CACHE = 2
-"""Windows that a CPU takes at once: what more of them fill its caches do not hold, and they take twice as long each."""
+_CPU_BATCH = 2
+"""Windows per batch on a CPU: larger batches do not fit into its caches and take twice as long per window."""
 
 _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "conv2d": (nn.Conv1d, nn.Conv2d),
@@ -60,22 +60,22 @@ _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 _LAYER_NAMES = {"weight": "kernel", "bias": "bias"}
 _NORM_NAMES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
-_ANOTHER = "choose another backbone (dvc exp run -S model.backbone=mert-tiny -S model.finetune=full)"
-_REMEDY = f"install it again ({GET_MUSICNN} --force-reinstall), or {_ANOTHER}"
+_OTHER_BACKBONE = "choose another backbone (dvc exp run -S model.backbone=mert-tiny -S model.finetune=full)"
+_REMEDY = f"install it again ({GET_MUSICNN} --force-reinstall), or {_OTHER_BACKBONE}"
 
 
-class MusicnnConfig(Checked):
+class MusicnnConfig(StrictModel):
     """The network has one shape."""
 
     sample_rate: Literal[24_000] = 24_000
 
-    to_dict = Checked.model_dump
+    to_dict = StrictModel.model_dump
 
 
 class Musicnn(nn.Module):
-    """Log-mel frames through filters as tall as a timbre or as long as a rhythm, three convolutions, and pooling.
+    """Log-mel frames, timbral (tall) and temporal (long) filters, three convolutions, and pooling over time.
 
-    A backbone with a single hidden state, `[B, windows, 200]`; sound shorter than a window is a window of its own.
+    A backbone with a single hidden state, `[B, windows, 200]`. Clips shorter than a window are one window.
     """
 
     kind: Literal["musicnn"] = "musicnn"
@@ -114,7 +114,7 @@ class Musicnn(nn.Module):
         windows = frames.unfold(1, min(_FRAMES, frames.shape[1]), _STRIDE).transpose(2, 3)
         several = windows.flatten(0, 1)
         if several.device.type == "cpu" and not self.training and not torch.compiler.is_exporting():
-            states = torch.cat([self.penultimate(some) for some in several.split(_IN_CACHE)])
+            states = torch.cat([self.penultimate(some) for some in several.split(_CPU_BATCH)])
         else:
             states = self.penultimate(several)
         return (states.unflatten(0, windows.shape[:2]),)
@@ -150,30 +150,30 @@ def load_musicnn() -> Musicnn:
     tensors, state = published_tensors(), {"filterbank": _filterbank()}
     with torch.device("meta"):
         network = Musicnn(MusicnnConfig())
-    made: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for name, layer in network.named_modules():
         kind = next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), None)
         if kind is None:
             continue
-        # TensorFlow numbers the layers of a kind in the order of their making, which is the order here.
-        stem = f"{kind}_{made[kind]}" if made[kind] else kind
-        made[kind] += 1
+        # TensorFlow numbers the layers of a kind in the order of their creation, which is the order here.
+        stem = f"{kind}_{counts[kind]}" if counts[kind] else kind
+        counts[kind] += 1
         for ours, theirs in _NORM_NAMES.items() if kind == "batch_normalization" else _LAYER_NAMES.items():
             tensor = tensors[f"{stem}/{theirs}"]
-            state[f"{name}.{ours}"] = _turned(tensor, layer) if theirs == "kernel" else tensor
+            state[f"{name}.{ours}"] = _transposed(tensor, layer) if theirs == "kernel" else tensor
         if kind == "batch_normalization":
             state[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
     load_weights(network, state, "the package musicnn")
     return network
 
 
-def _turned(kernel: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+def _transposed(kernel: torch.Tensor, layer: nn.Module) -> torch.Tensor:
     """A kernel of TensorFlow, `[in, out]` or `[time, frequency, in, out]`, in the order that the layer's weight has."""
     if isinstance(layer, nn.Linear):
         return kernel.T
     if isinstance(layer, nn.Conv2d):
         return kernel.permute(3, 2, 0, 1)
-    # What the filter takes in is all features of a frame: TensorFlow has them as its frequencies.
+    # The filter spans all features of a frame, which TensorFlow has as frequencies.
     return kernel[:, :, 0].permute(2, 1, 0)
 
 
@@ -183,7 +183,7 @@ def published_tensors() -> dict[str, torch.Tensor]:
     if package is None or not package.submodule_search_locations:
         raise TarkibError(
             f"model.backbone: the weights of musicnn are not installed; install them ({GET_MUSICNN}, as `make` does), "
-            f"or {_ANOTHER}"
+            f"or {_OTHER_BACKBONE}"
         )
     prefix = f"{package.submodule_search_locations[0]}/MTT_musicnn/"
     tensors = tensor_bundle.read(prefix, CHECKSUMS, _REMEDY)

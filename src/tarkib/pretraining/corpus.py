@@ -2,9 +2,9 @@
 
 A corpus is a folder of shards (`tarkib.audio.clips`) with two tables: `pieces.parquet`, a row per piece, and
 `recordings.parquet`, a row per recording with the reason if it is not used. A recording's pieces are consecutive, each
-a clip long except the last. An item of pre-training is five seconds from anywhere in it with a mask of frames to
-predict: a dict of `samples`, float32 `[120000]`, and `depth`, int64 `[T]`, each frame's distance to the nearest visible
-one (0 in visible frames). Item i depends on the seed and i alone, not on the number of processes.
+a clip long except the last. An item of pre-training is five seconds of a recording with a mask of frames to predict: a
+dict of `samples`, float32 `[120000]`, and `distance`, int64 `[T]`, each frame's distance in frames to the nearest
+visible one (0 in visible frames). Item i depends on the seed and i alone, not on the number of processes.
 """
 
 import os
@@ -20,7 +20,7 @@ from tarkib import audio, tables
 from tarkib.audio import clips
 from tarkib.audio.clips import ClipStore, Places
 from tarkib.errors import TarkibError
-from tarkib.models.mert import spans
+from tarkib.models.mert import mask_spans
 from tarkib.params import Pretrain
 from tarkib.recordings import folders
 from tarkib.recordings.folders import Entry
@@ -195,10 +195,10 @@ class Excerpts(Dataset):
         # Near a recording's end a clip begins earlier: only a recording shorter than a clip is padded.
         latest = max(0, int(self.corpus.lengths[recording]) - audio.CLIP_SAMPLES)
         start = int(self.numbers[piece]) * audio.CLIP_SAMPLES + int(rng.integers(audio.CLIP_SAMPLES))
-        mask = spans(rng, 1, self.frames, self.density, self.span, 1)[0]
+        mask = mask_spans(rng, 1, self.frames, self.density, self.span, 1)[0]
         return {
             "samples": torch.from_numpy(self.corpus.read(recording, min(start, latest))),
-            "depth": torch.from_numpy(depths(mask)),
+            "distance": torch.from_numpy(distances_to_visible(mask)),
         }
 
     def _order(self, number: int) -> np.ndarray:
@@ -209,10 +209,10 @@ class Excerpts(Dataset):
         return self._pass[1]
 
 
-def depths(mask: np.ndarray) -> np.ndarray:
+def distances_to_visible(mask: np.ndarray) -> np.ndarray:
     """Distance of each frame of a mask, bool `[T]`, to the nearest visible one, int64 `[T]`; T if none is visible.
 
-    >>> depths(np.array([True, True, False, True, True, True, False]))
+    >>> distances_to_visible(np.array([True, True, False, True, True, True, False]))
     array([2, 1, 0, 1, 2, 1, 0])
     """
     distances = np.abs(np.arange(len(mask))[:, None] - np.flatnonzero(~mask))

@@ -78,14 +78,14 @@ class Teachers(nn.Module):
         """Constant-Q bins, float32 `[B, T, bins]`, of normalised samples: log(1 + 100 × amplitude), standardised."""
         return (self._bins(samples, frames) - self.bins_mean) / self.bins_scale
 
-    def unseen(self, depth: torch.Tensor) -> torch.Tensor:
-        """Which bins of which frames the model cannot read off visible frames, bool `[B, T, bins]`.
+    def unseen(self, distance: torch.Tensor) -> torch.Tensor:
+        """Which bins of which frames the model has to predict, bool `[B, T, bins]`.
 
-        `depth`, int64 `[B, T]`, is each frame's distance to the nearest visible one. A constant-Q branch sees low notes
-        from afar: their windows last up to 0.4 s. So a bin counts only if no visible frame's window shares a sample
-        with its own; without the branch all masked frames count, as in MERT.
+        `distance`, int64 `[B, T]`, is each frame's distance to the nearest visible one. If the model has a constant-Q
+        branch, a visible frame's window of a low note, up to 0.4 s long, reaches into masked frames. So a bin counts
+        only if its window shares no sample with that of a visible frame. Without the branch all masked frames count.
         """
-        return depth[..., None] >= self.unseen_from
+        return distance[..., None] >= self.unseen_from
 
     def log_mel(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
         """Logarithm of the mel bands' power, float32 `[B, T, 80]`; a window of 43 ms around each frame's centre."""
@@ -161,9 +161,9 @@ class MaskedPrediction(nn.Module):
             self.codes = nn.Parameter(torch.randn(len(teachers.centroids), width))
             self.musical_head = nn.Linear(width, BINS)
 
-    def forward(self, samples: torch.Tensor, depth: torch.Tensor) -> Scores:
-        """Scores of clips `[B, n]`, any level; `depth`, int64 `[B, T]`, is above 0 in masked frames, at least one."""
-        samples, masked = normalise(samples), depth > 0
+    def forward(self, samples: torch.Tensor, distance: torch.Tensor) -> Scores:
+        """Scores of clips `[B, n]`, any level; `distance`, int64 `[B, T]`, is above 0 in at least one frame."""
+        samples, masked = normalise(samples), distance > 0
         hidden = self.backbone(samples, masked)
         frames = hidden.shape[1]
         logits = self.logits(hidden).float()
@@ -171,7 +171,7 @@ class MaskedPrediction(nn.Module):
         entropy = nn.functional.cross_entropy(logits.transpose(1, 2), clusters, reduction="none")
         correct = (logits.argmax(dim=-1) == clusters).float()
         errors = (self.musical_head(hidden).float() - self.teachers.spectrum(samples, frames)).square()
-        unseen = self.teachers.unseen(depth)
+        unseen = self.teachers.unseen(distance)
         return Scores(_mean(entropy, masked), _mean(correct, masked), _mean(errors.flatten(1), unseen.flatten(1)))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

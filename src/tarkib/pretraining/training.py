@@ -60,9 +60,10 @@ def pretrain(
 ) -> Pretrained:
     """Train a backbone by masked prediction on a corpus, 5 % of whose recordings are held out.
 
-    `batch_size` counts the clips of all devices; the learning rate rises linearly over `warmup_fraction` of the steps,
-    then falls to 0. A pre-training of the same parameters, sound and `identity` (the code's checksum) is resumed from
-    the folder `checkpoint_root`, which may hold others; `machine`, how it runs, changes nothing but rounding.
+    `params.batch_size` is the number of clips on all devices together; the learning rate rises linearly over
+    `warmup_fraction` of the steps, then falls linearly to 0. `checkpoint_root` is the folder of all pre-trainings'
+    checkpoints; one with the same parameters, sound and `identity` (checksum of the code) is resumed. `machine` changes
+    nothing but rounding.
     """
     machine, chosen = (machine or ComputeConfig()).resolve(params.batch_size)
     backbone = _start(params)
@@ -175,7 +176,7 @@ class _Trainer(ResumableTrainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Mean over the batch's clips."""
-        scores = model(inputs["samples"], inputs["depth"])
+        scores = model(inputs["samples"], inputs["distance"])
         return scores.acoustic.mean() + self.musical_weight * scores.musical.mean()
 
     def prediction_step(
@@ -184,8 +185,8 @@ class _Trainer(ResumableTrainer):
         """Scores of a held-out batch, `[B, 3]`, in place of logits."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            scores = model(inputs["samples"], inputs["depth"])
-        return None, torch.stack(scores, dim=1), inputs["depth"]
+            scores = model(inputs["samples"], inputs["distance"])
+        return None, torch.stack(scores, dim=1), inputs["distance"]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         # The items are random already.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tarkib.models.checkpoint import read_json
+from tarkib.models.files import read_json
 from tarkib.runtime import yaml12
 
 SYNTHETIC = "learnt from a synthetic orchestra alone, it is often wrong about real recordings"

@@ -18,7 +18,7 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from tarkib.errors import TarkibError
 from tarkib.models import InstrumentClassifier, load
-from tarkib.models.checkpoint import read_json
+from tarkib.models.files import read_json
 from tarkib.recognition import hub
 from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition

@@ -1,7 +1,7 @@
-"""Files of a model: checked JSON, tensors that must fit a network, and the directory of a published MERT.
+"""Reading and writing the files of models: JSON with checked fields, weights, and the directory of a published MERT.
 
-Such a directory holds `config.json` beside `model.safetensors` or `pytorch_model.bin`. No Python of a checkpoint is run
-and a pickle is read for its tensors only.
+Such a directory holds `config.json` beside `model.safetensors` or `pytorch_model.bin`. A pickle is read for its tensors
+only, and no Python of a checkpoint is run.
 """
 
 import hashlib
@@ -32,17 +32,17 @@ _HOP = 320
 _REMEDY = "copy or download the file again, or use a MERT-v1 checkpoint"
 
 
-class Checked(BaseModel):
-    """Fields of a JSON object: no type is converted, no unknown key accepted, no number is NaN or infinite."""
+class StrictModel(BaseModel):
+    """A pydantic model that converts no types and refuses unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-_Checked = TypeVar("_Checked", bound=BaseModel)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def validate(kind: type[_Checked], content: Any, name: str, remedy: str) -> _Checked:
-    """Check a JSON object's fields; TarkibError with `name`, the first wrong field, its value and `remedy`."""
+def validate(kind: type[_Model], content: Any, name: str, remedy: str) -> _Model:
+    """Validate a JSON object; TarkibError with `name`, the first wrong field, its value and `remedy`."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -101,7 +101,7 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
         elif tensor.is_floating_point() != target.is_floating_point():
             problems.append(f"{key} is {tensor.dtype} instead of {target.dtype}")
         else:
-            # One tensor at a time is in memory twice; the copies do not live in the mapped file.
+            # Copied one by one: only one tensor is in memory twice, and none stays in the memory-mapped file.
             state[key] = tensor.to(target.dtype, copy=True, memory_format=torch.contiguous_format)
             # The minimum and maximum are finite only if all numbers are, and need no copy.
             if tensor.numel() and not all(map(torch.isfinite, state[key].aminmax())):
@@ -114,15 +114,15 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], name: str) -
     module.load_state_dict(state, assign=True)
 
 
-class _Preprocessor(Checked, extra="ignore"):
+class _Preprocessor(StrictModel, extra="ignore"):
     """What `preprocessor_config.json` may hold: the input that `mert.normalise` makes."""
 
     sampling_rate: Literal[24_000] = SAMPLE_RATE
     do_normalize: Literal[True] = True
 
 
-def empty_mert(content: Any, name: str) -> MertModel:
-    """The model of a `config.json`'s content on torch's meta device, for `load_weights` to fill; draws nothing.
+def mert_on_meta(content: Any, name: str) -> MertModel:
+    """The model of a `config.json`'s content on torch's meta device, for `load_weights` to fill.
 
     Raises TarkibError, beginning with `name`, if the content is not the configuration of a MERT v1.
     """
@@ -161,7 +161,7 @@ def load_mert(folder: Path) -> MertModel:
     Raises TarkibError if a file is missing, damaged or of another model.
     """
     config, preprocessor = folder / "config.json", folder / "preprocessor_config.json"
-    backbone = empty_mert(read_json(config), str(config))
+    backbone = mert_on_meta(read_json(config), str(config))
     if preprocessor.exists():
         validate(_Preprocessor, read_json(preprocessor), str(preprocessor), _REMEDY)
     path = find_weights(folder)
