@@ -97,24 +97,6 @@ def test_a_classifier_learns_with_it_and_is_the_same_when_loaded(folder, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: .* has no part to freeze alone; set it to"),
-        ({"spec_augment": True}, r"model\.spec_augment: .* has none; set it to false$"),
-    ],
-)
-def test_settings_that_it_does_not_have(folder, changed, message):
-    with pytest.raises(TarkibError, match=message):
-        models.build(model_params(backbone=str(folder), **changed), seed=0)
-
-
-def test_it_recomputes_no_activations(folder):
-    classifier = models.build(model_params(backbone=str(folder)), seed=0)
-    with pytest.raises(TarkibError, match=r"run\.gradient_checkpointing: .* has none; set it to false$"):
-        classifier.gradient_checkpointing_enable()
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"label_rate": 50}, "label_rate is 50"),
@@ -148,8 +130,3 @@ def test_weights_of_something_else(folder, key, message):
         state[key] = torch.zeros(1)
     save_file(state, folder / "model.safetensors")
     refused(folder, rf"model\.safetensors: the weights do not fit .*{message}")
-
-
-def test_missing_weights(folder):
-    (folder / "model.safetensors").unlink()
-    refused(folder, r"no weights; put model.safetensors")

@@ -103,21 +103,6 @@ def test_a_classifier_learns_with_it_and_loads_without_the_package(tmp_path, mon
         models.load(tmp_path)
 
 
-@installed
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"finetune": "lora"}, r"model\.finetune: musicnn has no attention for LoRA; choose full or frozen$"),
-        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: musicnn has no part to freeze alone"),
-        ({"spec_augment": True}, r"model\.spec_augment: musicnn has none; set it to false$"),
-        ({"revision": "12345678"}, r"model\.revision: '12345678' is for m-a-p/MERT.*; set it to null$"),
-    ],
-)
-def test_settings_that_it_does_not_have(changed, message):
-    with pytest.raises(TarkibError, match=message):
-        models.build(model_params(backbone="musicnn", **changed), seed=0)
-
-
 def test_a_missing_package_ends_in_one_sentence(monkeypatch):
     monkeypatch.setattr(musicnn, "find_spec", lambda name: None)
     message = r"^model\.backbone: the weights of musicnn are not installed; .*musicnn\.lock.*model\.finetune=full\)$"
