@@ -89,7 +89,7 @@ def fine_tune(run: Run, settings: params.Params, folder: Path) -> dict[str, floa
             model, train_set, validation_set, wanted, checkpoint_root=Path(name), cache=cache, machine=_MACHINE
         )
     thresholds = metrics.best_thresholds(validation_set.targets, expit(result.validation_logits))
-    test, excerpts = testset.decoded(testset.load(TEST, label_threshold=settings.evaluate.label_threshold))
+    test, excerpts = testset.decode(testset.load(TEST, label_threshold=settings.evaluate.label_threshold))
     windows = WindowSet(excerpts)
     probabilities = windows.by_excerpt(expit(predict(result.model, windows, _BATCH, _MACHINE.devices)))
     found = {

@@ -159,7 +159,7 @@ class Benchmark:
         self.content = params.read("params.yaml")
         self.defaults = params.parse(self.content)
         test = testset.load(Path(self.defaults.data.test), label_threshold=self.defaults.evaluate.label_threshold)
-        self.test, excerpts = testset.decoded(test)
+        self.test, excerpts = testset.decode(test)
         self.windows = WindowSet(excerpts)
 
     def own(self, half: str) -> list[Solo]:

@@ -25,7 +25,7 @@ def main() -> None:
     versioning.check_tracked(Path(settings.data.test))
     model = models.load(CLASSIFIER)
     test = testset.load(Path(settings.data.test), label_threshold=settings.evaluate.label_threshold)
-    test, excerpts = testset.decoded(test)
+    test, excerpts = testset.decode(test)
     test.notes.extend(card.read(CLASSIFIER).remarks_on(Path(settings.data.test)))
     windows = WindowSet(excerpts)
     probabilities = windows.by_excerpt(expit(predict(model, windows, _BATCH, settings.run.devices)))

@@ -14,7 +14,7 @@ def main() -> None:
     """Find test excerpts that occur in training or validation recordings, and warn of them."""
     settings = params.load()
     versioning.check_tracked(Path(settings.data.test))
-    test, excerpts = testset.decoded(testset.load(Path(settings.data.test)))
+    test, excerpts = testset.decode(testset.load(Path(settings.data.test)))
     found = matches.find(test, excerpts, SLICES)
     print(f"{len(excerpts)} test excerpts compared with the recordings in {SLICES}", *matches.warnings(found), sep="\n")
     matches.write(METRICS / "leakage.json", len(excerpts), found)

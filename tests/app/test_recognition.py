@@ -13,7 +13,7 @@ from conftest import noise, write
 
 from app.serving import RATE, tone, write_classifier
 from tarkib.app import recognition
-from tarkib.app.recognition import Limits, context
+from tarkib.app.recognition import Limits, template_variables
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser, Recognition
 from tarkib.runtime import pages
@@ -28,7 +28,7 @@ def template() -> "pages.jinja2.Template":
 
 
 def section(found: Recognition) -> str:
-    return template().render(title="song", **context(found))
+    return template().render(title="song", **template_variables(found))
 
 
 def test_recognition_stops_when_the_page_is_left(tmp_path):
@@ -95,7 +95,7 @@ def test_each_instrument_has_a_row_with_both_names_and_a_curve():
 
 @pytest.mark.parametrize("seconds", [0.5, 61.0, 12_000.0])
 def test_a_recording_of_any_length_is_small_and_has_a_readable_axis(seconds):
-    html, ticks = section(recognition_of(seconds)), context(recognition_of(seconds))["ticks"]
+    html, ticks = section(recognition_of(seconds)), template_variables(recognition_of(seconds))["ticks"]
     assert len(html) < 100_000
     assert 1 <= len(ticks) <= 9
     assert ticks[-1] <= seconds

@@ -214,7 +214,7 @@ def test_decoding_leaves_out_what_cannot_be_decoded(folder):
     soundfile.write(root / "a.wav", np.stack([wave, wave], 1), 48_000)
     soundfile.write(root / "c.wav", np.stack([wave, -wave], 1), 48_000)
     found = testset.load(root)
-    test, samples = testset.decoded(found)
+    test, samples = testset.decode(found)
     assert (test.ids, test.recordings, [path.stem for path in test.paths]) == (["a", "c"],) * 3
     assert column(test, "ney") == [1, 1]
     assert [one.shape for one in samples] == [(48_000,)] * 2
@@ -232,4 +232,4 @@ def test_decoding_leaves_out_what_cannot_be_decoded(folder):
     with pytest.raises(
         TarkibError, match=r"not one of the test set's 5 audio files can be used, such as .*a\.wav: can"
     ):
-        testset.decoded(found)
+        testset.decode(found)

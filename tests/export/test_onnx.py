@@ -99,7 +99,7 @@ def refused(capsys: pytest.CaptureFixture, source: Path, file: Path, *options: s
 
 
 def test_a_file_that_gives_something_else_is_not_kept(small, tmp_path, capsys, monkeypatch):
-    file, translated = tmp_path / "a.onnx", exporting._translated
+    file, translated = tmp_path / "a.onnx", exporting._to_onnx
 
     def spoilt(classifier):
         model = translated(classifier)
@@ -107,7 +107,7 @@ def test_a_file_that_gives_something_else_is_not_kept(small, tmp_path, capsys, m
             classifier.head[3].bias.add_(0.002)
         return model
 
-    monkeypatch.setattr(exporting, "_translated", spoilt)
+    monkeypatch.setattr(exporting, "_to_onnx", spoilt)
     file.write_text("the old file")
     assert "a.onnx: not kept, since its logits are up to 0.002" in refused(capsys, small, file, "--overwrite")
     assert file.read_text() == "the old file"

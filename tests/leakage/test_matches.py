@@ -56,7 +56,7 @@ def compared(trained, tmp_path):
                 path.write_bytes(content)
         rows = "".join(f"{name},{(recording or {}).get(name, '')},1\n" for name in files)
         (root / "labels.csv").write_text(f"sample_id,recording,ney\n{rows}")
-        return matches.find(*testset.decoded(testset.load(root)), trained / "slices")
+        return matches.find(*testset.decode(testset.load(root)), trained / "slices")
 
     return compare
 

@@ -7,7 +7,7 @@ from conftest import noise, write
 
 from tarkib.errors import TarkibError
 from tarkib.recognition import sound
-from tarkib.recognition.sound import opened
+from tarkib.recognition.sound import open_sounds
 
 RATE = 24_000
 
@@ -42,7 +42,7 @@ class Streams:
 
 def test_recordings_are_decoded_ahead_in_order_and_within_bounds(monkeypatch, tmp_path):
     streams = Streams(monkeypatch, tmp_path, 30)
-    with closing(opened(streams.files, 2)) as recordings:
+    with closing(open_sounds(streams.files, 2)) as recordings:
         first = next(recordings)
         assert all(streams.begun[name].wait(60) for name in "abc")
         assert not streams.begun["d"].is_set()
@@ -55,7 +55,7 @@ def test_recordings_are_decoded_ahead_in_order_and_within_bounds(monkeypatch, tm
 
 def test_threads_end_with_what_uses_them(monkeypatch, tmp_path):
     streams = Streams(monkeypatch, tmp_path, 30)
-    with closing(opened(streams.files, 2)) as recordings:
+    with closing(open_sounds(streams.files, 2)) as recordings:
         next(recordings)
         assert any(thread.name.startswith("decoding") for thread in threading.enumerate())
     assert not any(thread.name.startswith("decoding") for thread in threading.enumerate())
@@ -67,7 +67,7 @@ def test_recognition_is_the_same_with_threads_and_a_damaged_recording_stops_no_o
     results = []
     for threads in (0, 3):
         ears, probabilities, errors = test_recogniser.recogniser(), [], []
-        with closing(opened(files, threads)) as recordings:
+        with closing(open_sounds(files, threads)) as recordings:
             for number, blocks in enumerate(recordings):
                 try:
                     probabilities.append(ears.recognise(blocks).window_probabilities)

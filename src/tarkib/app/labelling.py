@@ -1,8 +1,8 @@
 """Labels made by hand: the excerpts of a folder and its labels.csv, which `tarkib.evaluation.testset` reads.
 
-An excerpt is labelled when it has a row. The first instrument that is pressed, or Enter, adds one with 0 for all other
-instruments: a row of zeros says that nothing plays. A change reads the file again, is checked as the pipeline checks
-it, and is written at once. A browser names an excerpt by a key, never by a path.
+An excerpt is labelled if it has a row. The first click on an instrument, or Enter, adds a row with 0 for all other
+instruments; a row of zeros means that nothing plays. Each change reads the file again, checks it as the pipeline does,
+and writes it at once. The browser refers to excerpts by keys, never by paths.
 """
 
 import codecs
@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from tarkib import audio
 from tarkib.errors import TarkibError
 from tarkib.evaluation import testset
-from tarkib.evaluation.testset import LABELS, Library, Row, several, tables_in
+from tarkib.evaluation.testset import LABELS, Library, Row, several_tables, tables_in
 from tarkib.recordings import spreadsheets
 from tarkib.runtime import outputs, project
 from tarkib.runtime.locks import file_lock
@@ -70,7 +70,7 @@ class Labels:
         self._files = {_key(self._name(file)): file for file in self._library.files}
         tables, _ = tables_in(folder)
         if len(tables) > 1:
-            raise several(folder, tables)
+            raise several_tables(folder, tables)
         self.path = tables[0]
         self._table()
 
@@ -136,7 +136,7 @@ class Labels:
             heading = heading or ["sample_id", "recording", *INSTRUMENTS]
             columns = testset.columns_of(self.path, heading)
             rows = [testset.row_of(self.path, line, cells, columns, heading) for line, cells in lines]
-            matched = testset.matched(rows, self._library)
+            matched = testset.match_files(rows, self._library)
         except TarkibError as error:
             if self.path.name.lower() == LABELS:
                 raise

@@ -66,7 +66,7 @@ async def events(
     """Recognise a recording in a worker's thread, and delete its folder.
 
     The events are lines of JSON: the seconds that are `done` and the `total` that the header states (0 where it does
-    not); at last the result as `html`, `csv`, `json`, `jams` and `png` (base64), with its `media_type` where browsers
+    not); finally the result as `html`, `csv`, `json`, `jams` and `png` (base64), with its `media_type` where browsers
     play it, or an `error`.
     Recognition stops when the caller closes this generator.
     """
@@ -91,7 +91,7 @@ async def events(
             limits.check(seconds=total)
             found = recogniser.recognise(path, progress=advance)
             limits.check(seconds=found.seconds)
-            html = template.render(title=name, **context(found))
+            html = template.render(title=name, **template_variables(found))
             texts = {kind: getattr(formats, kind)(found, name) for kind in ("csv", "json", "jams")}
             picture = path.parent / "timeline.png"
             timeline.draw(found, picture, name)
@@ -99,7 +99,7 @@ async def events(
             result = {"html": html, "media_type": media_type(path), "png": png, **texts}
         except Exception as error:
             # The path on this machine means nothing to the person who uploaded the file.
-            result = {"error": f"{name}: {message(error).replace(str(path), name)}"}
+            result = {"error": f"{name}: {error_message(error).replace(str(path), name)}"}
         shutil.rmtree(path.parent, ignore_errors=True)
         with suppress(TarkibError):
             send(**result)
@@ -114,14 +114,14 @@ async def events(
         left.set()
 
 
-def message(error: Exception) -> str:
-    """What the page says about an error."""
+def error_message(error: Exception) -> str:
+    """The page's message for an error."""
     if isinstance(error, OSError):  # a disk or a network that went away, or a full disk
         return printable(f"{error.filename or 'disk'}: {error.strerror}; check the disk")
     return printable(str(error)) if isinstance(error, TarkibError) else unforeseen(error)
 
 
-def context(found: Recognition) -> dict[str, Any]:
+def template_variables(found: Recognition) -> dict[str, Any]:
     """The variables of the template `recognition.html`."""
     borders, activity, present = found.thinned(_COLUMNS)
     rows = []

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tarkib import audio
 from tarkib.app.labelling import Change, Labels
-from tarkib.app.recognition import Limits, events, media_type, message, playable
+from tarkib.app.recognition import Limits, error_message, events, media_type, playable
 from tarkib.errors import TarkibError
 from tarkib.recognition import Recogniser
 from tarkib.runtime import pages
@@ -67,11 +67,11 @@ class App:
             routes=[
                 Route("/", self._recognition_page),
                 Route("/recognition", self._recognition, methods=["POST"]),
-                Route("/sound", self._converted, methods=["POST"]),
+                Route("/sound", self._convert, methods=["POST"]),
                 Route("/label", lambda _: self._page("label", instruments=INSTRUMENTS)),
                 Route("/labels", self._excerpt),
                 Route("/labels/{key}", self._excerpt),
-                Route("/labels/{key}", self._changed, methods=["POST"]),
+                Route("/labels/{key}", self._change, methods=["POST"]),
                 Route("/labels/{key}/sound", self._excerpt_sound),
             ],
             exception_handlers={TarkibError: _refused, OSError: _refused},
@@ -100,7 +100,7 @@ class App:
         lines = events(self._recogniser, name, path, self._limits, self._worker, template)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    async def _converted(self, request: Request) -> Response:
+    async def _convert(self, request: Request) -> Response:
         """The sound of the body in a format that browsers play."""
         _, path = await self._upload(request)
         delete = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
@@ -129,9 +129,9 @@ class App:
         key = request.path_params.get("key")
         if key is None:
             self._labels = None  # a page that is opened shows what is in the folder now
-        return JSONResponse(self._opened().state(key))
+        return JSONResponse(self._open_labels().state(key))
 
-    async def _changed(self, request: Request) -> Response:
+    async def _change(self, request: Request) -> Response:
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -141,20 +141,20 @@ class App:
             change = Change.model_validate_json(body)
         except ValidationError as error:
             raise TarkibError(f"the request is not understood: {bounded(error.errors()[0]['msg'])}") from error
-        state = await run_in_threadpool(lambda: self._opened().change(request.path_params["key"], change))
+        state = await run_in_threadpool(lambda: self._open_labels().change(request.path_params["key"], change))
         return JSONResponse(state)
 
     def _excerpt_sound(self, request: Request) -> Response:
-        file = playable(self._opened().file(request.path_params["key"]), self._scratch)
+        file = playable(self._open_labels().file(request.path_params["key"]), self._scratch)
         return FileResponse(file, media_type=media_type(file))
 
-    def _opened(self) -> Labels:
+    def _open_labels(self) -> Labels:
         labels = self._labels = self._labels or Labels(self._folder)
         return labels
 
 
 def _refused(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": message(error)}, status_code=409)
+    return JSONResponse({"error": error_message(error)}, status_code=409)
 
 
 def _own_pages_only(app: ASGIApp) -> ASGIApp:

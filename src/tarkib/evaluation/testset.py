@@ -111,9 +111,9 @@ class Library:
     def find(self, row: Row) -> Path | None:
         """The audio file of a row, None where there is none.
 
-        A path wins over a bare file name, and that over an equal number (7.0 and 007 are 7). Of names that differ in
-        Unicode form only, the identical one wins. Raises TarkibError for a name that leads out of the folder or is
-        ambiguous.
+        Paths take precedence over file names, and these over equal numbers (7.0 and 007 are 7). Of names that differ
+        only in Unicode form, the identical one is taken. Raises TarkibError for a name that leads out of the folder or
+        is ambiguous.
         """
         name = folders.form(row.file)
         if ".." in name.split("/") or name.startswith("/") or PureWindowsPath(row.file).anchor:
@@ -148,7 +148,7 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
     if not rows:
         raise TarkibError(f"{place}: holds no clips; add one row for each audio file")
     library = Library(folder)
-    by_file = matched(rows, library)
+    by_file = match_files(rows, library)
     clips = list(by_file.values())
     absent = list({row.id: None for row in rows if library.find(row) is None})
     if not clips:
@@ -170,20 +170,20 @@ def load(folder: Path | str, *, label_threshold: float = 0.5) -> TestSet:
 def tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """The tables of labels in a folder, and the CSV files beside them that are ignored.
 
-    The table is `labels.csv`, else all CSV files together. Of two called alike but for ``_bin`` that one is taken, as
-    HamNava publishes soft and binary labels. Without any table, the first result is the missing `labels.csv`.
+    The table is `labels.csv`, else all CSV files together. Of `x.csv` and `x_bin.csv` the latter is taken: HamNava
+    publishes soft and binary labels. Without any table, the first result is the missing `labels.csv`.
     Raises TarkibError for several `labels.csv`.
     """
     tables = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".csv" and os.path.isfile(path))
     stems = {path.stem.lower() for path in tables}
     named = [path for path in tables if path.name.lower() == LABELS]
     if len(named) > 1:
-        raise several(folder, named)
+        raise several_tables(folder, named)
     chosen = named or [path for path in tables if f"{path.stem.lower()}_bin" not in stems]
     return chosen or [folder / LABELS], [path for path in tables if path not in chosen]
 
 
-def several(folder: Path, tables: list[Path], why: str = "") -> TarkibError:
+def several_tables(folder: Path, tables: list[Path], why: str = "") -> TarkibError:
     """The error that one of several tables must be chosen."""
     names = some(printable(path.name) for path in tables)
     return TarkibError(f"{folder}: holds several tables, {names}; rename the one with the labels to {LABELS}{why}")
@@ -202,10 +202,10 @@ def _rows(folder: Path, tables: list[Path]) -> tuple[Columns, list[Row]]:
         try:
             columns = columns_of(path, sheet.heading)
         except TarkibError as error:
-            raise several(folder, tables, f" ({error})") if len(tables) > 1 else error from error
+            raise several_tables(folder, tables, f" ({error})") if len(tables) > 1 else error from error
         headings.append(sorted(map(str.casefold, sheet.heading)))
         if headings[-1] != headings[0]:
-            raise several(folder, tables, f" ({path.name} has other columns than {tables[0].name})")
+            raise several_tables(folder, tables, f" ({path.name} has other columns than {tables[0].name})")
         rows += [row_of(path, line, cells, columns, sheet.heading) for line, cells in sheet.rows]
     return columns, rows
 
@@ -228,7 +228,7 @@ def _notes(
         yield f"{place}: audio files without a row, left out: {unlabelled}"
 
 
-def matched(rows: list[Row], library: Library) -> dict[Path, Row]:
+def match_files(rows: list[Row], library: Library) -> dict[Path, Row]:
     """The rows whose audio file exists, by that file, in the order of the rows.
 
     A clip that several tables give the same labels counts once. Raises TarkibError for tables that contradict each
@@ -292,7 +292,7 @@ def row_of(path: Path, line: int, cells: list[str], columns: Columns, heading: l
     return Row(path, line, cells[columns.id], cells[columns.file], recording or cells[columns.id], tuple(values))
 
 
-def decoded(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
+def decode(test: TestSet) -> tuple[TestSet, list[np.ndarray]]:
     """Decode every clip; the test set of those that can be, and their samples: float32, shape (n,), mono at 24 kHz.
 
     Files that cannot be decoded or last longer than an hour are left out with a note; TarkibError where all are.

@@ -47,7 +47,7 @@ def export(dataset: Path | str, to: str, out: Path | str, *, overwrite: bool = F
         with ClipStore(dataset) as store, atomic_dir(target) as folder:
             clips = progress(chain(*source.splits.values()), source.clips, "clips")
             FORMATS[to](source, ((clip, store.read_bytes(clip.place)) for clip in clips), folder)
-            (folder / "README.md").write_text(card.write(source, to), encoding="utf-8")
+            (folder / "README.md").write_text(card.text(source, to), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
         raise TarkibError(f"{out}: {reason}; nothing was written: make room or give another folder") from error

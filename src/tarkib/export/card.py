@@ -32,7 +32,7 @@ def meanings() -> dict[str, str]:
     return yaml12.read(resources.files("tarkib.export").joinpath("columns.yaml").read_text("utf-8"))
 
 
-def write(source: Source, to: str) -> str:
+def text(source: Source, to: str) -> str:
     """Return the text of the card, README.md of an export in the format `to`."""
     return (
         pages.environment("tarkib.export", is_html=False)

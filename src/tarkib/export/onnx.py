@@ -25,13 +25,13 @@ from tarkib.recognition import Recogniser
 from tarkib.runtime.outputs import atomic_file
 
 TOLERANCE = 1e-4
-"""How far a logit of the file may be from PyTorch's, a probability at most a quarter of it; else no file is kept.
+"""Greatest difference of a logit from PyTorch's (so a quarter of it for a probability); else no file is kept.
 
-Those of musicnn differ by 3e-6 between runtimes, those of a small MuQ by 3e-5.
+The logits of musicnn differ by 3e-6 between runtimes, those of a small MuQ by 3e-5.
 """
 
 _OPSET = 20
-_WIDE = {"DFT": [0], "ReduceMean": [0], "STFT": [0, 2]}  # operators for double precision, and which of their inputs
+_DOUBLE = {"DFT": [0], "ReduceMean": [0], "STFT": [0, 2]}  # operators to compute in double precision: inputs to cast
 _LARGEST = 2**31 - 2**24  # bytes of weights that fit a file: a protocol buffer ends at 2 GiB
 
 
@@ -64,7 +64,7 @@ def export(source: Path | str, out: Path | str, *, overwrite: bool = False) -> O
     size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
     if size > _LARGEST:
         raise TarkibError(f"{source}: {size / 2**30:.1f} GiB of weights, but an ONNX file holds less than 2")
-    model, clips = _translated(classifier), _clips()
+    model, clips = _to_onnx(classifier), _test_clips()
     try:
         with atomic_file(out) as path:
             onnx.save(model, path)
@@ -90,7 +90,7 @@ class _WithProbabilities(nn.Module):
         return logits, logits.sigmoid()
 
 
-def _translated(classifier: InstrumentClassifier) -> Any:
+def _to_onnx(classifier: InstrumentClassifier) -> Any:
     """The classifier as an `onnx.ModelProto`."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it lists packages that are not needed
     with warnings.catch_warnings():
@@ -107,29 +107,29 @@ def _translated(classifier: InstrumentClassifier) -> Any:
         )
     assert program is not None
     model = program.model_proto
-    _widen(model.graph)
+    _use_double_precision(model.graph)
     del model.metadata_props[:]
     for key, value in _metadata(classifier).items():
         model.metadata_props.add(key=key, value=value)
     return model
 
 
-def _widen(graph: Any) -> None:
-    """Let means and Fourier transforms compute in double precision.
+def _use_double_precision(graph: Any) -> None:
+    """Make means and Fourier transforms compute in double precision.
 
-    In single precision onnxruntime loses digits: a mean it sums number by number, over the 120,000 samples of a clip
-    too, and transforms whose length is no power of two, as those of the constant-Q branch, it does by Bluestein's
-    algorithm. Short spectra it rounds otherwise than PyTorch, which decibels show beside a pure tone.
+    In single precision onnxruntime is inaccurate: it adds the terms of a mean one by one, even the 120,000 samples of a
+    clip, and computes Fourier transforms whose length is no power of two (constant-Q branch) by Bluestein's algorithm.
+    Short spectra are rounded differently from PyTorch's, which shows in decibels beside a pure tone.
     """
     from onnx import TensorProto, helper
 
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
-        if node.op_type not in _WIDE:
+        if node.op_type not in _DOUBLE:
             graph.node.append(node)
             continue
-        for place in _WIDE[node.op_type]:
+        for place in _DOUBLE[node.op_type]:
             wide = f"{node.name}_wide_{place}"
             graph.node.append(helper.make_node("Cast", [node.input[place]], [wide], to=TensorProto.DOUBLE))
             node.input[place] = wide
@@ -153,7 +153,7 @@ def _metadata(classifier: InstrumentClassifier) -> dict[str, str]:
     }
 
 
-def _clips() -> np.ndarray:
+def _test_clips() -> np.ndarray:
     """Clips to compare on, float32 ``[4, 120000]``: plucked chords, noise, a pure tone, silence."""
     rng = np.random.default_rng(0)
     time = np.arange(CLIP_SAMPLES) / SAMPLE_RATE

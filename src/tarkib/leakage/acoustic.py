@@ -1,10 +1,10 @@
 """Find excerpts in clips by their sound, in any file format, at any sample rate and level.
 
-Audio fingerprints (after Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002) propose pairs
+Audio fingerprints (after Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002) find pairs
 of an excerpt and a clip with a lag; the cross-correlation of the samples confirms them. A fingerprint has `_BITS`
-values a frame: the sign of the change in time of the energy difference of neighbouring bands, 0 in digital silence.
+values per frame: the sign of the change over time of the energy difference of neighbouring bands, 0 in silence.
 
-Another performance, speed, key or mix of the same music does not match, nor do less than `SHARED_SECONDS` in common.
+Another performance, speed, key or mix of the same music does not match, nor does an overlap below `SHARED_SECONDS`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +35,10 @@ _SHARED_FRAMES = (int(SHARED_SECONDS * _RATE) - _WINDOW) // _HOP
 _LENGTH = fft.next_fast_len(2 * _FRAMES - 1, real=True)
 _LAGS = np.arange(_SHARED_FRAMES - _FRAMES, _FRAMES - _SHARED_FRAMES + 1)
 
-_ALIKE = 0.25  # mean product of two fingerprints that makes a candidate; unrelated sound has 0, the paper takes 0.3
-_SAME = 0.5  # correlation that confirms a candidate; a copy at 32 kbit/s still has more than 0.9
+_MIN_AGREEMENT = (
+    0.25  # mean product of two fingerprints that makes a candidate; unrelated sound has 0, the paper takes 0.3
+)
+_MIN_CORRELATION = 0.5  # correlation that confirms a candidate; a copy at 32 kbit/s still has more than 0.9
 _CLIPS_AT_ONCE = 32
 
 
@@ -101,7 +103,7 @@ def _candidates(pieces: np.ndarray, frames: np.ndarray, clips: np.ndarray) -> It
     # By significance, not by the mean: few shared frames agree by chance more often than many.
     best = np.argmax(agreement / np.sqrt(values), axis=2)
     mean = np.take_along_axis(agreement / values, best[..., None], axis=2)[..., 0]
-    for piece, clip in np.argwhere(mean >= _ALIKE):
+    for piece, clip in np.argwhere(mean >= _MIN_AGREEMENT):
         yield int(piece), int(clip), int(_LAGS[best[piece, clip]]) * _HOP
 
 
@@ -112,4 +114,4 @@ def _correlated(piece: np.ndarray, clip: np.ndarray, lag: int) -> bool:
     piece, clip = piece[:length], clip[:length]
     correlation = signal.correlate(piece, clip, mode="same", method="fft")
     near = correlation[length // 2 - _HOP : length // 2 + _HOP + 1]
-    return bool(np.max(np.abs(near)) >= _SAME * np.linalg.norm(piece) * np.linalg.norm(clip))
+    return bool(np.max(np.abs(near)) >= _MIN_CORRELATION * np.linalg.norm(piece) * np.linalg.norm(clip))

@@ -1,7 +1,7 @@
 """Compare a test set with the recordings that a classifier was trained on.
 
-Validation recordings count as training: the best epoch and the thresholds come from them. An excerpt is reported for
-the strongest of three kinds of evidence:
+Validation recordings are included, since the best epoch and the thresholds are chosen on them. An excerpt is reported
+with the strongest of three kinds of evidence:
 
 * ``bytes``: its file is a recording, byte for byte;
 * ``sound``: it sounds in a slice, in any format, rate and level (`tarkib.leakage.acoustic`);

@@ -1,6 +1,6 @@
 """The networks: MERT with a constant-Q branch, a log-mel baseline, and the classifier on top of either."""
 
-from tarkib.models.backbone import PUBLISHED, load_backbone
+from tarkib.models.backbone import load_backbone
 from tarkib.models.classifier import InstrumentClassifier, build, load
 
-__all__ = ["PUBLISHED", "InstrumentClassifier", "build", "load", "load_backbone"]
+__all__ = ["InstrumentClassifier", "build", "load", "load_backbone"]

@@ -100,11 +100,8 @@ def _model(recognition: Recognition) -> dict[str, Any] | None:
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: _number(key, value) if isinstance(value, float) else value for key, value in row.items()}
-
-
-def _number(key: str, value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 3 if key.endswith("_s") else 4)
+    digits = {key: 3 if key.endswith("_s") else 4 for key, value in row.items() if isinstance(value, float)}
+    return row | {key: None if math.isnan(row[key]) else round(row[key], places) for key, places in digits.items()}
 
 
 def _dumped(content: dict[str, Any]) -> str:

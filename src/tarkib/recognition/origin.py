@@ -1,6 +1,6 @@
-"""Which model answers: its backbone, what it was trained on, how well it does, and which weights it has.
+"""Facts of the model that recognises: backbone, training data, scores, checksum of the weights.
 
-Read from the files beside the weights; a model card that is missing or of an earlier version says less.
+They are read from the files beside the weights; facts that the model card lacks are left out.
 """
 
 import math
@@ -35,7 +35,7 @@ class Origin:
 
     @property
     def warning(self) -> str:
-        """What to know before one believes it; usually empty."""
+        """A warning against relying on the model; usually empty."""
         return SYNTHETIC if self.demo and not self.own else ""
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """The classifier applied to recordings of any length.
 
-Its windows, one clip long, begin a hop apart; the last one ends with the recording, and a shorter recording is padded
-with silence. Each is normalised, which would make the noise of a silent one loud, so those have probability 0.
+Windows of one clip's length begin a hop apart; the last one ends with the recording, and a recording shorter than a
+window is padded with silence. Normalised, a silent window would be loud noise: its probabilities are set to 0.
 """
 
 import os
@@ -22,7 +22,7 @@ from tarkib.models.files import read_json
 from tarkib.recognition import hub
 from tarkib.recognition.origin import Origin, read
 from tarkib.recognition.result import Recognition
-from tarkib.recognition.sound import Blocks, Sound, opened
+from tarkib.recognition.sound import Blocks, Sound, open_sounds
 from tarkib.runtime import mlflow_store, project
 from tarkib.runtime.text import printable
 from tarkib.training import devices
@@ -35,7 +35,7 @@ HOPS = (0.1, CLIP_SECONDS)
 """Least and greatest hop in seconds: a greater one would leave gaps."""
 
 _THREADS = 8
-"""Recordings that are decoded at once for a GPU, at most: a core decodes some 400 windows a second at a hop of one."""
+"""Most recordings decoded at once for a GPU; a core decodes about 400 windows a second at a hop of a second."""
 
 
 class Recogniser:
@@ -102,9 +102,9 @@ class Recogniser:
             raise TarkibError(f"{name}{error}") from error
 
     def opened(self, sounds: Iterable[Sound]) -> Generator[Blocks]:
-        """What `recognise` takes of each recording, in order; for a GPU, threads decode some ahead. Close it."""
+        """Open recordings for `recognise`, in order; for a GPU, threads decode ahead. Close the generator after use."""
         on_cpu = devices.single(self.device).type == "cpu"
-        return opened(sounds, 0 if on_cpu else min(_THREADS, os.cpu_count() or 1))
+        return open_sounds(sounds, 0 if on_cpu else min(_THREADS, os.cpu_count() or 1))
 
     def recognise(
         self,
@@ -113,7 +113,7 @@ class Recogniser:
         batch_size: int = 16,
         progress: Callable[[float], None] | None = None,
     ) -> Recognition:
-        """Recognise as a call does, or what `opened` gives; errors leave it to the caller to name the file."""
+        """As a call of the recogniser, but also takes an element of `opened`, and errors do not name the file."""
         if not HOPS[0] <= hop_s <= HOPS[1]:
             raise TarkibError(f"hop_s is {hop_s:g}; it must be from {HOPS[0]:g} to {HOPS[1]:g} seconds")
         if not isinstance(sound, Blocks):
@@ -167,7 +167,7 @@ def _download(uri: str) -> Path:
 
 
 class _Windows(IterableDataset):
-    """Windows of a stream; `starts`, `silent` and `samples` grow with them: first samples, silence, length so far."""
+    """Windows of a stream. Iteration fills `starts` (first samples) and `silent`, and counts `samples`."""
 
     def __init__(self, blocks: Iterable[np.ndarray], hop_s: float, progress: Callable[[float], None]) -> None:
         self.starts: list[int] = []

@@ -1,6 +1,6 @@
 """The sound of recordings in blocks, decoded by threads while other blocks are being recognised.
 
-Threads pay on a GPU, which else waits for the decoder. On a CPU the network keeps all cores busy.
+Threads are for a GPU, which would wait for the decoder. On a CPU the network keeps all cores busy.
 """
 
 import os
@@ -56,10 +56,10 @@ class Blocks:
             yield from stream
 
 
-def opened(sounds: Iterable[Sound], threads: int) -> Generator[Blocks]:
-    """The blocks of each recording, in order; with `threads`, as many recordings are decoded ahead.
+def open_sounds(sounds: Iterable[Sound], threads: int) -> Generator[Blocks]:
+    """Yield the blocks of each recording, in order; `threads` recordings are decoded ahead (0: none).
 
-    Use up each one's blocks before asking for the next. Closing it waits for what a thread decodes at that moment.
+    Exhaust a recording's blocks before asking for the next. Closing waits for the blocks that threads are decoding.
     """
     if not threads:
         yield from map(Blocks, sounds)
