@@ -51,7 +51,7 @@ class Job:
     """One solo, or one piece with its excerpts."""
 
     seed: int
-    stream_index: tuple[int, ...]  # of its generators: of a solo instrument, performer, number; of a piece its index
+    index: tuple[int, ...]  # of its generators: of a solo instrument, performer, number; of a piece its index
     path: str  # the solo's file below the demo's folder, posix; the piece's name
     instruments: tuple[str, ...]
     dastgah: str | None = None  # None for solos of drums
@@ -97,20 +97,13 @@ def _plan_solo(
     dastgah = None if instrument in PERCUSSION else dastgahs[number]
     # Some solos of the second performer lie outside of the dastgahs' folders, as in real collections.
     unlabelled = performer == 1 and number in {kind % len(dastgahs), (kind + 3) % len(dastgahs)}
-    stream_index = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
-    name = f"{instrument}-{performer + 1}-{stream_index[2] + 1}.flac"
+    index = (kind, performer, number if dastgah is None else DASTGAHS.index(dastgah))
     folder = f"raw/{instrument}" if dastgah is None or unlabelled else f"raw/{instrument}/{dastgah}"
-    share = generator(seed, Stream.DEMO_LENGTH, *stream_index).beta(1, 4)
+    path = f"{folder}/{instrument}-{performer + 1}-{index[2] + 1}.flac"
+    share = generator(seed, Stream.DEMO_LENGTH, *index).beta(1, 4)
     length = seconds[0] + (seconds[1] - seconds[0]) * share
-    return Job(
-        seed,
-        stream_index,
-        f"{folder}/{name}",
-        (instrument,),
-        dastgah,
-        f"demo-{instrument}-{performer + 1}",
-        round(length, 3),
-    )
+    name = f"demo-{instrument}-{performer + 1}"
+    return Job(seed, index, path, (instrument,), dastgah, name, round(length, 3))
 
 
 def render(job: Job) -> np.ndarray:
@@ -173,14 +166,14 @@ def tune(job: Job) -> Tune:
 def _solo(job: Job) -> tuple[np.ndarray, Tune]:
     rng, performer, played = _draw_solo(job)
     # A performer has been recorded on two occasions.
-    room = Room(generator(job.seed, Stream.DEMO_ROOM, *job.stream_index[:2], job.stream_index[2] % 2))
+    room = Room(generator(job.seed, Stream.DEMO_ROOM, *job.index[:2], job.index[2] % 2))
     return room.record(rng, perform(rng, performer, played)), played
 
 
 def _draw_solo(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
     """Draw a solo: its generator (after these draws), performer and tune."""
-    performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.stream_index[:2]), job.instruments[0])
-    rng = generator(job.seed, Stream.DEMO_SOLO, *job.stream_index)
+    performer = draw_performer(generator(job.seed, Stream.DEMO_PERFORMER, *job.index[:2]), job.instruments[0])
+    rng = generator(job.seed, Stream.DEMO_SOLO, *job.index)
     bpm: float | None = draw_tempo(rng)
     if job.dastgah is None:
         # A drummer plays to a tune that is not part of the sound.
@@ -195,7 +188,7 @@ def _draw_solo(job: Job) -> tuple[np.random.Generator, Performer, Tune]:
 
 def _piece(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """The recorded piece and a row for each excerpt, with its first sample as `start`."""
-    rng = generator(job.seed, Stream.DEMO_PIECE, *job.stream_index)
+    rng = generator(job.seed, Stream.DEMO_PIECE, *job.index)
     assert job.dastgah is not None  # pieces have one
     piece = draw_piece(rng, job.instruments, job.dastgah)
     rows = []

@@ -35,9 +35,7 @@ _SHARED_FRAMES = (int(SHARED_SECONDS * _RATE) - _WINDOW) // _HOP
 _LENGTH = fft.next_fast_len(2 * _FRAMES - 1, real=True)
 _LAGS = np.arange(_SHARED_FRAMES - _FRAMES, _FRAMES - _SHARED_FRAMES + 1)
 
-_MIN_AGREEMENT = (
-    0.25  # mean product of two fingerprints that makes a candidate; unrelated sound has 0, the paper takes 0.3
-)
+_MIN_AGREEMENT = 0.25  # mean product of fingerprints that makes a candidate; 0 for unrelated sound, 0.3 in the paper
 _MIN_CORRELATION = 0.5  # correlation that confirms a candidate; a copy at 32 kbit/s still has more than 0.9
 _CLIPS_AT_ONCE = 32
 

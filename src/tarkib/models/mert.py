@@ -111,17 +111,15 @@ class MertModel(nn.Module):
         return torch.from_numpy(mask_spans(rng, batch, frames, share, length, least))
 
 
-def mask_spans(
-    rng: np.random.Generator, batch: int, size: int, probability: float, length: int, least: int
-) -> np.ndarray:
+def mask_spans(rng: np.random.Generator, batch: int, size: int, share: float, length: int, least: int) -> np.ndarray:
     """Masks, bool `[batch, size]`, of spans of `length` frames with distinct starts.
 
-    All rows have the same number of spans: probability * size / length, randomly rounded, but at least `least`. Since
-    spans may overlap, the masked share is smaller than `probability`.
+    All rows have the same number of spans: share * size / length, randomly rounded, but at least `least`. Since spans
+    may overlap, a smaller share is masked.
     """
     length = min(length, size)
     starts = size - length + 1
-    count = min(max(int(probability * size / length + rng.random()), least), starts)
+    count = min(max(int(share * size / length + rng.random()), least), starts)
     chosen = np.argsort(rng.random((batch, starts)), axis=1)[:, :count]
     mask = np.zeros((batch, size), dtype=bool)
     np.put_along_axis(mask, (chosen[..., None] + np.arange(length)).reshape(batch, -1), True, axis=1)

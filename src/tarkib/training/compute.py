@@ -1,4 +1,4 @@
-"""How a training runs on this machine: devices, data loaders, memory. Of the result it changes only the rounding."""
+"""How a training runs on this machine: devices, data loaders, memory. They change only the rounding."""
 
 import os
 import sys
@@ -29,8 +29,7 @@ def say(line: str) -> None:
 class ComputeConfig:
     """How a training runs: the section `run` of the parameters, and the number of processes that load data.
 
-    `loaders` is the number of data loader processes per device; None: up to four for a GPU, none for the CPU, whose
-    cores the training needs.
+    `loaders` is the number of loader processes per device; None: up to four for a GPU, none for a CPU.
     """
 
     devices: str = "auto"
