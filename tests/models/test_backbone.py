@@ -209,7 +209,7 @@ def test_another_preprocessor(folder, changes):
     ("name", "options", "message"),
     [
         ("mel-cnn", {"revision": "mel-cnn"}, r"model\.revision: 'mel-cnn' is for m-a-p/MERT.* or a directory; set"),
-        ("mel-cnn", {"spec_augment": True}, r"model\.spec_augment: mel-cnn has none"),
+        ("mel-cnn", {"spec_augment": True}, r"model\.spec_augment: mel-cnn does not support it; set it to false"),
         ("m-a-p/MERT-v1-330m", {}, r"did you mean m-a-p/MERT-v1-330M\?$"),
         ("MERT-v1-95M", {}, r"did you mean m-a-p/MERT-v1-95M\?$"),
         ("melcnn", {}, r"did you mean mel-cnn\?$"),

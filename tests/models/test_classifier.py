@@ -325,8 +325,8 @@ def test_weights_with_an_absurd_header(saved, size, header):
     ("changed", "message"),
     [
         ({"finetune": "lora"}, r"model\.finetune: mel-cnn has no attention"),
-        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn has no part to freeze alone"),
-        ({}, r"run\.gradient_checkpointing: mel-cnn has none; set it to false"),
+        ({"freeze_convolutions": True}, r"model\.freeze_convolutions: mel-cnn does not support it; set it to false"),
+        ({}, r"run\.gradient_checkpointing: mel-cnn does not support it; set it to false"),
     ],
 )
 def test_settings_that_do_not_go_together(changed, message):

@@ -219,7 +219,7 @@ def test_without_a_class_of_both_kinds_the_loss_selects(tmp_path, capsys):
     losses = [row["validation_loss"] for row in result.history]
     assert result.best_epoch == 1 + int(np.argmin(losses))
     assert all(row["validation_roc_auc"] is None for row in result.history)
-    assert capsys.readouterr().out.count("the lowest loss chooses the epoch") == 1
+    assert capsys.readouterr().out.count("the epoch with the lowest loss is taken") == 1
 
 
 @pytest.mark.parametrize(("loss", "warned"), [(0.79, True), (0.55, False)])

@@ -74,7 +74,7 @@ def transposition(recording: np.ndarray, played: np.ndarray, expected: float) ->
     """
     most = int((MAX_SHIFT_CENTS + 200.0) / _STEP_CENTS)
     steps = np.arange(-most, most + 1)
-    return _match(_notes, recording, played, expected, steps * _STEP_CENTS, shift=-steps)
+    return _match(_log_spectrum, recording, played, expected, steps * _STEP_CENTS, shift=-steps)
 
 
 def _match(
@@ -114,7 +114,7 @@ def _envelope(samples: np.ndarray) -> np.ndarray:
     return gaussian_filter1d(growth, _BLUR_S * _ENVELOPE_RATE)
 
 
-def _notes(samples: np.ndarray) -> np.ndarray:
+def _log_spectrum(samples: np.ndarray) -> np.ndarray:
     """Mean log spectrum over log frequency without its slow part, the timbre: shape (600,)."""
     power = (np.abs(_SPECTRUM.stft(samples)) ** 2).mean(axis=1)
     levels = np.log(power + 1e-6 * power.max(initial=1e-12))
@@ -145,10 +145,10 @@ def measure(
     with ClipStore(folder) as store:
         for mixture in mixtures:
             mixture_id, rows = mixture["mixture_id"], parts[mixture["mixture_id"]]
-            sentences = _sound(store.read(Place.of(mixture)), renderer.mixture(mixture, rows))
+            sentences = _check_clip(store.read(Place.of(mixture)), renderer.mixture(mixture, rows))
             defects += [Defect(mixture_id, "sound", sentence) for sentence in sentences]
             for row in rows:
-                recording, played = _recording(renderer, row), renderer.component(row)
+                recording, played = _recording_of(renderer, row), renderer.component(row)
                 stretch, cents = row["stretch"], row["shift_cents"]
                 speeds.append(speed(recording, played, params.max_stretch, stretch))
                 if speeds[-1].contradicts(stretch, _SPEED_TOLERANCE * stretch):
@@ -162,7 +162,7 @@ def measure(
     return Measured(defects, len(mixtures), reliable, len(speeds) - reliable)
 
 
-def _sound(stored: np.ndarray, rendered: np.ndarray) -> Iterator[str]:
+def _check_clip(stored: np.ndarray, rendered: np.ndarray) -> Iterator[str]:
     """A stored clip is the one rendered from its rows, five seconds long and within the peak limit."""
     if stored.size != CLIP_SAMPLES:
         yield f"has {stored.size} samples, not {CLIP_SAMPLES}"
@@ -173,7 +173,7 @@ def _sound(stored: np.ndarray, rendered: np.ndarray) -> Iterator[str]:
         yield f"peaks at {peak_db:.2f} dBFS, {PEAK_DBFS:g} is the most"
 
 
-def _recording(renderer: Renderer, row: Mapping) -> np.ndarray:
+def _recording_of(renderer: Renderer, row: Mapping) -> np.ndarray:
     """The part of its recording that a component plays, and a little more."""
     before, samples, after = renderer.around(row["slice_id"])
     begin = before.size + round(row["offset_s"] * SAMPLE_RATE)

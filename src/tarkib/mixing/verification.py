@@ -70,7 +70,7 @@ def verify(
             or (row["slice_id"] in known and annotated[row["slice_id"]]["dastgah"])
         ):
             playable[row["split"]].add(row["instrument"])
-    checks = {"": list(_of_data_set(mixtures, parts_of, slices, params))}
+    checks = {"": list(_check_data_set(mixtures, parts_of, slices, params))}
     for mixture in mixtures:
         mixture_id, rows = mixture["mixture_id"], parts_of.get(mixture["mixture_id"], [])
         unknown = [row["slice_id"] for row in rows if row["slice_id"] not in known]
@@ -78,13 +78,16 @@ def verify(
         if rows and not unknown:
             parts = [_Part(row, by_id[row["slice_id"]], annotated[row["slice_id"]]) for row in rows]
             least = min(params.min_instruments, len(playable[mixture["split"]]))
-            checks[mixture_id] += [*_of_mixture(mixture, parts, least, params), *_of_beats(mixture, parts, params)]
+            checks[mixture_id] += [
+                *_check_mixture(mixture, parts, least, params),
+                *_check_beats(mixture, parts, params),
+            ]
             for part in parts:
-                checks[mixture_id] += _of_component(mixture, part, positions, params)
+                checks[mixture_id] += _check_component(mixture, part, positions, params)
     return [Defect(name, *check[::2]) for name, all_of in checks.items() for check in all_of if check[1]]
 
 
-def _of_data_set(
+def _check_data_set(
     mixtures: Sequence[Mapping], parts_of: Mapping[str, list], slices: Sequence[Mapping], params: Augment
 ) -> Checks:
     """Mixtures are complete and distinct, and no recording has slices in two splits."""
@@ -104,7 +107,7 @@ def _of_data_set(
     yield "split", bool(both), f"recordings in both splits: {some(sorted(both))}"
 
 
-def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Augment) -> Checks:
+def _check_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Augment) -> Checks:
     """Labels, dastgahs, tempi, tonics and room of a mixture."""
     labels, playing, most = mixture["instruments"], [part.row["instrument"] for part in parts], params.max_instruments
     listed = ", ".join(playing)
@@ -139,7 +142,7 @@ def _of_mixture(mixture: Mapping, parts: Sequence[_Part], least: int, params: Au
         yield "room", not kept, f"{name} is {value}; with augment.reverb it is {low} to {high}, else none"
 
 
-def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:
+def _check_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Checks:
     """If beats are aligned, each beat of the slowest component coincides with one of every other component."""
     beats = []
     for row, _, annotation in parts:
@@ -152,7 +155,7 @@ def _of_beats(mixture: Mapping, parts: Sequence[_Part], params: Augment) -> Chec
         yield "beats", off * period_s > _SAME_BEAT_S, f"{slice_id}: its beats are {off:.2f} of a beat off the slowest's"
 
 
-def _of_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]], params: Augment) -> Checks:
+def _check_component(mixture: Mapping, part: _Part, positions: set[tuple[str, int]], params: Augment) -> Checks:
     """A component agrees with its slice, and its stretch, shift, gain and offset are allowed."""
     row, slice_row, annotation = part
     name, recording_id = row["slice_id"], slice_row["recording_id"]

@@ -96,7 +96,7 @@ def load_backbone(name: str, *, revision: str | None = None, seed: int, spec_aug
     backbone.source = source
     if spec_augment:
         if not isinstance(backbone, MertModel):
-            raise TarkibError(f"model.spec_augment: {name} has none; set it to false")
+            raise TarkibError(f"model.spec_augment: {name} does not support it; set it to false")
         backbone.enable_spec_augment(seed)
     return backbone
 

@@ -97,7 +97,9 @@ class InstrumentClassifier(nn.Module):
     def gradient_checkpointing_enable(self) -> None:
         """Recompute a MERT's activations in the backward pass; TarkibError for another backbone."""
         if not isinstance(self.backbone, MertModel):
-            raise TarkibError(f"run.gradient_checkpointing: {self.source.get('name')} has none; set it to false")
+            raise TarkibError(
+                f"run.gradient_checkpointing: {self.source.get('name')} does not support it; set it to false"
+            )
         self.backbone.recompute_activations()
 
     def save(
@@ -158,7 +160,7 @@ class _Head(StrictModel):
     dropout: Annotated[float, Field(ge=0, le=1)]
 
 
-class _Content(StrictModel):
+class _ClassifierConfig(StrictModel):
     """A classifier's `config.json`; `format` is the version of this layout."""
 
     format: Literal[1]
@@ -190,7 +192,7 @@ def build(params: Model, *, seed: int) -> InstrumentClassifier:
     if not isinstance(backbone, MertModel | Muq) and params.finetune == "lora":
         raise TarkibError(f"model.finetune: {params.backbone} has no attention for LoRA; choose full or frozen")
     if not isinstance(backbone, MertModel) and params.freeze_convolutions:
-        raise TarkibError(f"model.freeze_convolutions: {params.backbone} has no part to freeze alone; set it to false")
+        raise TarkibError(f"model.freeze_convolutions: {params.backbone} does not support it; set it to false")
     source = {**backbone.source, "finetune": params.finetune}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -222,7 +224,7 @@ def load(folder: Path | str) -> InstrumentClassifier:
         if not path.is_file():
             raise TarkibError(f"{path}: missing; a classifier's folder holds config.json and model.safetensors")
     name, remedy = f"{config_path}: backbone", "train or pull it again"
-    content = validate(_Content, read_json(config_path), str(config_path), remedy)
+    content = validate(_ClassifierConfig, read_json(config_path), str(config_path), remedy)
     saved, head = content.backbone, content.head
     with torch.device("meta"):
         backbone: Backbone

@@ -52,7 +52,7 @@ class _ConvolutionLayer(nn.Module):
         """
         weight = self.conv.weight[:, 0]
         if isinstance(self.layer_norm, nn.GroupNorm):
-            windows, weight = _normed(windows, count, weight, self.layer_norm)
+            windows, weight = _with_norm(windows, count, weight, self.layer_norm)
         frames = _accurate_product(windows, weight)
         return self.activation(self.layer_norm(frames) if isinstance(self.layer_norm, nn.LayerNorm) else frames)
 
@@ -122,7 +122,7 @@ class FeatureEncoder(nn.Module):
         return frames.unflatten(0, (clips, each))[:, : config.frame_count(samples.shape[1])]
 
 
-def _normed(
+def _with_norm(
     windows: torch.Tensor, count: int, weight: torch.Tensor, norm: nn.GroupNorm
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Windows `[B, N, kernel + 1]` and weights `[B, C, kernel + 1]` whose product is normalised over time.
@@ -153,15 +153,15 @@ def _accurate_product(windows: torch.Tensor, weight: torch.Tensor) -> torch.Tens
     kind = windows.device.type
     if not torch.is_autocast_enabled(kind):
         return windows @ weight.mT
-    high, low = _halves(windows, torch.get_autocast_dtype(kind))
-    weight_high, weight_low = _halves(weight, torch.get_autocast_dtype(kind))
+    high, low = _split(windows, torch.get_autocast_dtype(kind))
+    weight_high, weight_low = _split(weight, torch.get_autocast_dtype(kind))
     left, right = torch.cat([high, low, high], dim=-1), torch.cat([weight_high, weight_high, weight_low], dim=-1)
     # Rows of a multiple of 16 bytes, which fast kernels need.
     rest = -left.shape[-1] % 8
     return functional.pad(left, (0, rest)) @ functional.pad(right, (0, rest)).mT
 
 
-def _halves(numbers: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def _split(numbers: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Two tensors of a narrower type whose sum is nearly `numbers`."""
     high = numbers.to(dtype)
     return high, (numbers - high).to(dtype)

@@ -158,7 +158,7 @@ def _download(uri: str) -> Path:
     import mlflow  # takes seconds to load
 
     if has_store:
-        mlflow_store.choose()
+        mlflow_store.select()
     try:
         with mlflow_store.usable():
             return Path(mlflow.artifacts.download_artifacts(uri))

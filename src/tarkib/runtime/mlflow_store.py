@@ -100,7 +100,7 @@ def connect(configured: str | None) -> None:
 
     for name, level in _LOG_LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    choose(configured)
+    select(configured)
     # The first process that uses a store sets it up; two at once would damage it.
     with usable(), file_lock(project.cache("tracking.lock")):
         # A server decides where artifacts go; for a local store that must not depend on the working directory.
@@ -109,7 +109,7 @@ def connect(configured: str | None) -> None:
         mlflow.set_experiment(EXPERIMENT)
 
 
-def choose(configured: str | None = None) -> None:
+def select(configured: str | None = None) -> None:
     """Set MLflow's store; TarkibError for a database that cannot be opened. Sends nothing to a server."""
     import mlflow  # takes seconds to load
 

@@ -4,7 +4,7 @@ MLflow's alias `latest` is the newest version; `best` is the version with the hi
 newest of equal ones. Each version was validated on its own mixtures, which differ between modes and recordings, so
 `best` is a fair comparison only while all versions were made of the same data (tags `mode` and `data_sha256`).
 
-These functions use the store that `mlflow_store.connect` chose, and raise MLflow's errors.
+These functions use the store that `mlflow_store.connect` selected, and raise MLflow's errors.
 """
 
 import json

@@ -297,7 +297,7 @@ class _ClassifierTrainer(ResumableTrainer):
             return {"loss": loss, "roc_auc": area, "selection": area}
         if not self._warned:
             self._warned = True
-            say("no class has both positives and negatives in the validation set: the lowest loss chooses the epoch")
+            say("no class has both positives and negatives in validation: the epoch with the lowest loss is taken")
         return {"loss": loss, "selection": -loss}
 
 
