@@ -78,10 +78,8 @@ def verify(
         if rows and not unknown:
             parts = [_Part(row, by_id[row["slice_id"]], annotated[row["slice_id"]]) for row in rows]
             least = min(params.min_instruments, len(playable[mixture["split"]]))
-            checks[mixture_id] += [
-                *_check_mixture(mixture, parts, least, params),
-                *_check_beats(mixture, parts, params),
-            ]
+            checks[mixture_id] += _check_mixture(mixture, parts, least, params)
+            checks[mixture_id] += _check_beats(mixture, parts, params)
             for part in parts:
                 checks[mixture_id] += _check_component(mixture, part, positions, params)
     return [Defect(name, *check[::2]) for name, all_of in checks.items() for check in all_of if check[1]]

@@ -97,9 +97,8 @@ class InstrumentClassifier(nn.Module):
     def gradient_checkpointing_enable(self) -> None:
         """Recompute a MERT's activations in the backward pass; TarkibError for another backbone."""
         if not isinstance(self.backbone, MertModel):
-            raise TarkibError(
-                f"run.gradient_checkpointing: {self.source.get('name')} does not support it; set it to false"
-            )
+            name = self.source.get("name")
+            raise TarkibError(f"run.gradient_checkpointing: {name} does not support it; set it to false")
         self.backbone.recompute_activations()
 
     def save(
