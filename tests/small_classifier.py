@@ -13,14 +13,12 @@ from tarkib.vocabulary import INSTRUMENTS
 def write_classifier(
     folder: Path,
     *,
-    backbone: str = "mel-cnn",
     seed: int = 0,
-    mode: str = "bpm",
     validation_roc_auc: float | None = 0.75,
     untrained: tuple[str, ...] = (),
 ) -> Path:
     """Write weights that start at random, thresholds around 0.5, and a card."""
-    classifier = build(model_params(backbone=backbone), seed=seed)
+    classifier = build(model_params(backbone="mel-cnn"), seed=seed)
     trained = [name for name in INSTRUMENTS if name not in untrained]
     thresholds = np.linspace(0.45, 0.55, len(INSTRUMENTS))
     classifier.save(folder, trained_classes=trained, thresholds=dict(zip(INSTRUMENTS, thresholds, strict=True)))
@@ -38,7 +36,7 @@ def write_classifier(
     ]
     about = card.Card(
         source=classifier.source,
-        mode=mode,
+        mode="bpm",
         seed=seed,
         data_sha256="cd" * 32,
         train_mixtures=100,

@@ -19,8 +19,8 @@ def _headline(comparison, mode: str) -> list[analysis.Mean]:
     return [comparison.differences[mode, name] for name in HEADLINE]
 
 
-def _compared(predictions, modes=("bpm", "random", "dastgah"), rounds: int = 199):
-    return analysis.compare(predictions, modes, np.random.default_rng(5), rounds)
+def _compared(predictions, rounds: int = 199):
+    return analysis.compare(predictions, ("bpm", "random", "dastgah"), np.random.default_rng(5), rounds)
 
 
 def _scored(one: Predictions, rounds: int = 9) -> scores.Scores:

@@ -8,8 +8,8 @@ from tarkib.demo.rhythm import METRES, drumming, pulse_times
 from tarkib.vocabulary import DASTGAHS, SCALES
 
 
-def tunes(dastgah, count, bpm=100.0, seconds=40.0):
-    return [compose(np.random.default_rng([5, i]), dastgah, 220.0, seconds, bpm) for i in range(count)]
+def tunes(dastgah, count, bpm=100.0):
+    return [compose(np.random.default_rng([5, i]), dastgah, 220.0, 40.0, bpm) for i in range(count)]
 
 
 @pytest.mark.parametrize("dastgah", DASTGAHS)

@@ -49,9 +49,9 @@ def test_habits_belong_to_the_instrument_and_the_player():
     assert strokes[0].start == pytest.approx(tune.notes[0].start + 0.2, abs=0.03)
 
 
-def note(instrument, seed, hz, seconds=0.9):
+def note(instrument, seed, hz):
     player = draw_performer(np.random.default_rng(seed), instrument).player
-    return player.play(np.random.default_rng([seed, 1]), [Stroke(0.05, seconds, hz, 0.8)], SAMPLE_RATE)
+    return player.play(np.random.default_rng([seed, 1]), [Stroke(0.05, 0.9, hz, 0.8)], SAMPLE_RATE)
 
 
 def spectrum(sound):

@@ -20,9 +20,9 @@ def scored(request):
     return targets, probabilities if request.param == "continuous" else np.round(probabilities, 1)
 
 
-def figures(targets, probabilities, weights=None, threshold=0.5):
+def figures(targets, probabilities, weights=None):
     """All metrics by name."""
-    predictions = metrics.predict(probabilities, threshold)
+    predictions = metrics.predict(probabilities, 0.5)
     return {
         **{name: getattr(metrics, name)(targets, predictions, weights) for name in BY_DECISION},
         **{name: getattr(metrics, name)(targets, probabilities, weights) for name in BY_SCORE},

@@ -144,10 +144,10 @@ def test_aligning_moves_by_at_most_a_beat_and_loses_as_little_sound_as_it_can():
         assert recipes.offsets([source(100.0, 0.3), unknown], [1.0, 1.0], align_beats=True) == [0.0, 0.0]
 
 
-def vowel(hz: float, seconds: float = 3.0) -> np.ndarray:
-    """A pulse train through two resonances: a voice as phoneticians model it."""
-    pulses = np.zeros(int(seconds * SAMPLE_RATE))
-    pulses[(np.arange(0, seconds, 1 / hz) * SAMPLE_RATE).astype(int)] = 1.0
+def vowel(hz: float) -> np.ndarray:
+    """Three seconds of a pulse train through two resonances: a voice as phoneticians model it."""
+    pulses = np.zeros(3 * SAMPLE_RATE)
+    pulses[(np.arange(0, 3, 1 / hz) * SAMPLE_RATE).astype(int)] = 1.0
     for formant in FORMANTS_HZ:
         pulses = signal.lfilter(*signal.iirpeak(formant, 6.0, fs=SAMPLE_RATE), pulses) + 0.03 * pulses
     return (pulses / np.abs(pulses).max() * 0.5).astype(np.float32)
