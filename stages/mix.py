@@ -20,17 +20,16 @@ def main() -> None:
     slice_rows = tables.SLICES.read(SLICES / "slices.parquet")
     annotations = tables.ANNOTATIONS.read(ANNOTATIONS)
     sources = recipes.join(slice_rows, annotations, tables.RECORDINGS.read(SLICES / "recordings.parquet"))
-    mixtures: list[dict] = []
-    components: list[dict] = []
     for split in ("train", "validation"):
         if split not in sources:
             raise TarkibError(f"no {split} slices; record more performers, or change slice.validation_share")
+    for line in recipes.left_out(sources, settings.augment):
+        print(line)
+    mixtures: list[dict] = []
+    components: list[dict] = []
+    for split in ("train", "validation"):
         drawn, parts = recipes.draw(split, sources[split], settings.augment)
-        print(
-            *recipes.left_out(split, sources[split], settings.augment),
-            counted(len(drawn), f"{split} mixture"),
-            sep="\n",
-        )
+        print(counted(len(drawn), f"{split} mixture"))
         mixtures += drawn
         components += parts
     with atomic_dir(MIXTURES) as folder:

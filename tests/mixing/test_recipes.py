@@ -137,10 +137,14 @@ def test_an_instrument_without_a_dastgah_is_left_out_of_all_modes_and_named(defa
     for mode in ("random", "dastgah"):
         mixtures, _ = drawn(defaults, 100, sources, mode=mode)
         assert {name for row in mixtures for name in row["instruments"]} == set(INSTRUMENTS) - {"santur"}
-    left_out, counted = recipes.left_out("train", sources, defaults.augment)
-    assert "santur: no train slice has a dastgah, so left out of the mixing, unknown to the model; put" in left_out
+    both = {"train": sources, "validation": SOURCES}
+    lost, counted, remedy = recipes.left_out(both, defaults.augment)
+    assert lost == "santur: no train slice has a dastgah, so none is mixed, and the model will not know it"
     assert counted.startswith("56 of 560 train slices have no dastgah")
-    assert recipes.left_out("train", SOURCES, defaults.augment) == []
+    assert remedy.endswith("augment.mode=random with augment.comparable=false")
+    mended = dataclasses.replace(defaults.augment, mode="random", comparable=False)
+    assert recipes.left_out(both, mended) == [counted]
+    assert recipes.left_out({"train": SOURCES, "validation": SOURCES}, defaults.augment) == []
     with pytest.raises(TarkibError, match=r"mode dastgah: no train slice has a dastgah \(santur\)"):
         drawn(defaults, 10, [one for one in sources if one.instrument == "santur"], mode="dastgah")
 

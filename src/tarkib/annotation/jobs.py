@@ -77,7 +77,7 @@ def annotate_recording(job: Job) -> Result:
 
 
 def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
-    """A table of the slices that can be mixed, by instrument, and what to do where modes would lose some.
+    """A table of the slices that can be mixed, by instrument.
 
     `rows` are the annotations of the slices.
     """
@@ -89,12 +89,7 @@ def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
         cells = [(every[split, name], "any" if name in PERCUSSION else known[split, name]) for split in _SPLITS]
         if any(count for count, _ in cells):
             lines.append(f"{name:<14}{cells[0][0]:>10}{cells[0][1]:>14}{cells[1][0]:>12}{cells[1][1]:>14}")
-    lines.append("a slice without a dastgah is mixed by mode random alone (percussion needs none)")
-    pitched = (name for name in INSTRUMENTS if name not in PERCUSSION)
-    if lost := [name for name in pitched if any(every[split, name] and not known[split, name] for split in _SPLITS)]:
-        folders = "put recordings into <instrument>/<dastgah>/ folders"
-        instead = "or mix without dastgahs: augment.mode=random, augment.comparable=false"
-        lines.append(f"{', '.join(lost)}: in a split none with a dastgah, so left out; {folders}, {instead}")
+    lines.append("slices with a dastgah serve every mode, others the mode random alone; percussion needs none")
     return lines
 
 

@@ -12,7 +12,7 @@ recording from the slice's start; before 0 and after the slice's end are the nei
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -38,8 +38,8 @@ _ENSEMBLE_DRAWS = 1_000
 _EVEN_DRAWS, _UNEVEN_DRAWS = 200, 2_000  # of slices
 _EVEN_CHOICE = 3  # candidates of which an even draw takes the least used slice
 _REMEDY = (
-    "put recordings into <instrument>/<dastgah>/ folders, or mix all of them with augment.mode=random and "
-    "augment.comparable=false"
+    "put their recordings into folders named after the dastgah (santur/shur/), or mix all without regard to it: "
+    "augment.mode=random with augment.comparable=false"
 )
 _MAX_ENUMERATED = 20_000  # selections that are tried one by one if drawing finds none
 
@@ -153,16 +153,18 @@ class _Material:
         self.pools = cache(lambda instruments, mode: _Pools(self, instruments, mode))
 
 
-def left_out(split: str, sources: Sequence[Source], params: Augment) -> list[str]:
-    """Sentences for the user on slices that are not mixed."""
-    material = _Material(sources, params)
-    sentences = []
-    if names := [name for name in material.instruments if name not in material.playable]:
-        loss = "left out of the mixing" + ", unknown to the model" * (split == "train")
-        sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so {loss}; {_REMEDY}")
-    if without := sum(source.pitched and source.dastgah is None for source in sources):
-        sentences.append(f"{without} of {len(sources)} {split} slices have no dastgah: only mode random can use them")
-    return sentences
+def left_out(sources: Mapping[str, Sequence[Source]], params: Augment) -> list[str]:
+    """Sentences for the user on instruments and slices that are not mixed; `sources` by split."""
+    sentences, remedy = [], []
+    for split, loss in (("train", "and the model will not know it"), ("validation", "and its threshold stays 0.5")):
+        material = _Material(sources[split], params)
+        if names := [name for name in material.instruments if name not in material.playable]:
+            sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so none is mixed, {loss}")
+            remedy = [f"to mix these instruments too, {_REMEDY}"]
+        if without := sum(source.pitched and source.dastgah is None for source in sources[split]):
+            slices = f"{without} of {len(sources[split])} {split} slices"
+            sentences.append(f"{slices} have no dastgah; mode random alone can mix such slices")
+    return sentences + remedy
 
 
 def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
