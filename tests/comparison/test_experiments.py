@@ -219,16 +219,18 @@ def test_killed_and_called_again_it_goes_on(project, compared):
     assert lines[0].startswith("4 experiments: 4 done, 0 in the queue, 0 to run")
 
 
-def test_a_message_that_a_kill_left_half_written_is_deleted(project, compared, capsys):
-    """DVC can no longer read its queue then."""
-    damaged = project / ".dvc/tmp/exps/celery/broker/processed/1_0.celery.msg"
+@pytest.mark.parametrize(("file", "seed"), [("celery/broker/processed/1_0.celery.msg", 5), ("run/*/*.run", 6)])
+def test_a_file_that_a_kill_left_half_written_is_deleted(project, compared, capsys, file, seed):
+    """DVC can no longer read its queue then: for a message of nothing, or the file of a task that has run."""
+    exps = project / ".dvc/tmp/exps"
+    damaged = next(exps.glob(file), exps / file)
     damaged.parent.mkdir(exist_ok=True)
     damaged.write_text('{"body": "gAJ9cQAoWA')
     os.utime(damaged, (0, 0))
     with pytest.raises(TarkibError):
         dvc("queue", "status")
-    result, lines = _run(("bpm",), (5,))
-    assert _states(result) == {("bpm", 5): DONE}
+    result, lines = _run(("bpm",), (seed,))
+    assert _states(result) == {("bpm", seed): DONE}
     assert lines[0].startswith("1 experiment: 0 done, 0 in the queue, 1 to run")
     assert not damaged.exists()
     assert f"{damaged}: half-written" in capsys.readouterr().err

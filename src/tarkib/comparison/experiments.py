@@ -3,6 +3,8 @@
 They run in DVC's queue, so with the code and parameters that they were queued with, and go on when this process ends.
 """
 
+import base64
+import contextlib
 import itertools
 import json
 import os
@@ -92,15 +94,21 @@ def queue() -> dict[str, Task]:
 def _drop_damaged() -> None:
     """Delete files of DVC's queue that a kill left half-written: DVC would fail to read them for ever.
 
-    The experiment of such a message is lost, and `run` queues it again.
+    The experiment of such a file is lost, and `run` queues it again.
     """
-    for file in files.root().glob(".dvc/tmp/exps/celery/**/*"):
+    folder = files.root() / ".dvc/tmp/exps"
+    for file in (*folder.glob("celery/**/*"), *folder.glob("run/*/*")):
         try:
-            is_json = file.name.startswith("celery-task-meta-") or file.suffix in (".msg", ".exchange", ".json")
+            is_json = file.name.startswith("celery-task-meta-") or file.suffix in (".msg", ".exchange", ".json", ".run")
             if is_json and time.time() - file.stat().st_mtime > _WRITTEN_S:
                 json.loads(file.read_bytes())
         except ValueError:
             file.unlink(missing_ok=True)
+            # DVC looks for the file of a task, by its revision, as long as the task's message is there.
+            for message in folder.glob("celery/broker/processed/*.msg") if file.suffix == ".run" else ():
+                with contextlib.suppress(ValueError, OSError):
+                    if file.stem.encode() in base64.b64decode(json.loads(message.read_bytes())["body"]):
+                        message.unlink()
             print(f"{file}: half-written, so that DVC could not read its queue; deleted", file=sys.stderr)
         except OSError:  # DVC has deleted it meanwhile
             continue
