@@ -122,7 +122,7 @@ def test_the_summary_names_missing_instruments_and_reasons(tmp_path, sliced):
     for seed, name in enumerate(("ney/a.wav", "ney/b.wav", "oud/c.wav")):
         write(tmp_path / "raw" / name, noise(6, seed))
     text = "\n".join(slicing.summary(*sliced()))
-    assert "2 slices from 2 of 4 recordings" in text
+    assert text.startswith("own recordings: 4 (2 usable), 2 slices: ney\n")
     assert "left out of the mixing: tar, santur, kamancheh" in text
     assert "oud/c.wav: unknown instrument" in text
 

@@ -180,14 +180,15 @@ def gather(recordings: Sequence[Recording], results: Iterable[Rows]) -> Rows:
 
 
 def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[str]:
-    """Lines for the user: counts, classes from the orchestra or without material, each recording with a remark."""
-    used = sum(row["status"] == "ok" for row in recording_rows)
-    lines = [f"{counted(len(slice_rows), 'slice')} from {used} of {counted(len(recording_rows), 'recording')}"]
-    origins = {row["instrument"]: row["origin"] for row in slice_rows}
-    filled = [name for name in vocabulary.INSTRUMENTS if origins.get(name) == "demo"]
-    if filled and "own" in origins.values():
-        names = ", ".join(filled)
-        lines.append(f"{counted(len(filled), 'instrument')} without recordings, from the synthetic orchestra: {names}")
+    """Lines for the user: counts by origin, classes without material, each recording with a remark."""
+    lines = []
+    for origin, whose in (("own", "own recordings"), ("demo", "recordings of the synthetic orchestra")):
+        if found := [row for row in recording_rows if row["origin"] == origin]:
+            usable = sum(row["status"] == "ok" for row in found)
+            played = {row["instrument"] for row in slice_rows if row["origin"] == origin}
+            names = ", ".join(name for name in vocabulary.INSTRUMENTS if name in played)
+            slices = counted(sum(row["origin"] == origin for row in slice_rows), "slice")
+            lines.append(f"{whose}: {len(found)} ({usable} usable), {slices}: {names}")
     for split_name, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
