@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from tarkib.cli import main
 
 from .conftest import Checkout, set_parameters
-from .test_pages import BLOCK
+from .test_pages import BLOCK, follow_links
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +73,14 @@ def test_inside_a_repository_it_becomes_a_part_of_it(tmp_path, monkeypatch):
     assert not (tmp_path / "solos/.git").exists()
     assert "solos/dvc.yaml" in subprocess.check_output(["git", "status", "--porcelain", "-uall"], text=True)
     assert subprocess.run(["dvc", "status"], cwd="solos", capture_output=True).returncode == 0
+
+
+def test_links_of_its_pages_lead_somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "solos"]) == 0
+    for page in tmp_path.glob("solos/**/*.md"):
+        if "src" not in page.parts:
+            follow_links(page)
 
 
 def test_without_git(tmp_path, monkeypatch, capsys):

@@ -37,11 +37,16 @@ def anchors(page: Path) -> set[str]:
 )
 def test_links_lead_to_files_and_headings(page):
     assert not re.search(r"^(<<<<<<<|>>>>>>>)", page.read_text(), re.MULTILINE), "left by a merge"
+    follow_links(page)
+
+
+def follow_links(page: Path) -> None:
+    """Each link within the project leads to a file, and to a heading of it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
         if not target.startswith(("https://", "http://")):
             file = page.parent / path if path else page
-            assert file.exists(), target
+            assert file.exists(), f"{page}: {target}"
             assert not anchor or anchor in anchors(file), target
 
 
