@@ -58,7 +58,7 @@ docs: $(BIN)/.installed
 # Exact versions from the lock first, then the package itself, without looking for anything further.
 $(BIN)/.installed: requirements.lock requirements-musicnn.lock pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' || { echo 'Tarkib needs Python 3.11 or 3.12: make PYTHON=/path/to/it' >&2; exit 1; }
-	@echo 'setting up .venv: 7 GB, two to three minutes'
+	@echo 'installing all that is needed into .venv: 7 GB, two to three minutes; pip prints nothing meanwhile'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

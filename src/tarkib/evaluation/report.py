@@ -110,7 +110,7 @@ def _points(curves: Mapping[str, np.ndarray], x: str, y: str) -> pd.DataFrame:
 
 
 def summary(scores: Scores) -> str:
-    """All figures as plain text of several lines, with the classes left out and why."""
+    """All figures as plain text of several lines, with the classes left out and why, and where they are explained."""
     preamble = f"{scores.size}; in brackets the 95 % interval from {scores.rounds} resamplings of the recordings."
     if scores.recordings == 1:
         preamble = f"{scores.size}; with one recording there is nothing to resample, so there are no intervals."
@@ -126,7 +126,8 @@ def summary(scores: Scores) -> str:
         for reason, part in reasons.groupby(reasons, sort=False)
     ]
     tables = [_texts(figures).to_string(header=False), _texts(classes.join(areas)).to_string()]
-    blocks = [preamble, *tables, _texts(scores.polyphony).to_string(), "\n".join(left_out)]
+    explained = 'What these figures mean: docs/reference.md, section "Scores".'
+    blocks = [preamble, *tables, _texts(scores.polyphony).to_string(), "\n".join(left_out), explained]
     return "\n\n".join(filter(None, blocks))
 
 
