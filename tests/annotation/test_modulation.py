@@ -70,3 +70,24 @@ def test_slices_have_the_mode_of_their_part_and_labels_are_held_against_each():
     conflicts = conclusion.conflicts(evidence, conclusion.conclude(evidence, labelled, params), labelled, params)
     assert [conflict.estimate for conflict in conflicts] == ["nava", "mahur"]
     assert conclusion.conclude(evidence, Labels("daf"), params).parts == [(0.0, 330.0, Tonality())]
+
+
+@pytest.mark.parametrize(
+    ("confidences", "others", "expected"),
+    [
+        ((0.6, 0.7), ("nava", "chahargah"), [(0.0, 240.0)]),
+        ((0.6, 0.9), ("nava", "chahargah"), [(120.0, 240.0)]),
+        ((0.6, 0.7), ("mahur", "chahargah"), []),  # a part agrees with the label
+    ],
+)
+def test_a_label_that_no_part_contradicts_surely_is_held_against_the_whole(monkeypatch, confidences, others, expected):
+    evidence = Evidence(240.0, np.zeros((24_001, 4), np.float32), melody("chahargah", 220.0, 240))
+    whole = tonality.estimate(evidence.pitch)
+    parts = [
+        modulation.Part(start_s, start_s + 120.0, whole._replace(dastgah=other, dastgah_confidence=confidence))
+        for start_s, confidence, other in zip((0.0, 120.0), confidences, others, strict=True)
+    ]
+    monkeypatch.setattr(modulation, "parts", lambda *_: parts)
+    labels, params = Labels("tar", "mahur"), Annotate(suspect_confidence=0.8)
+    found = conclusion.conflicts(evidence, conclusion.conclude(evidence, labels, params), labels, params)
+    assert [(conflict.start_s, conflict.end_s) for conflict in found] == expected

@@ -5,7 +5,7 @@ made without the label differs from it with a confidence of at least `suspect_co
 as do tonics in other octaves and dastgahs of the same scale (mahur and rast-panjgah).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -145,7 +145,7 @@ def conflicts(evidence: Evidence, conclusion: Conclusion, labels: Labels, params
             found.append(Conflict("instrument", 0.0, evidence.seconds, *values, free.family_confidence))
     else:
         if labels.dastgah is not None:
-            found += _dastgah_conflicts(evidence, labels.dastgah)
+            found += _dastgah_conflicts(evidence, labels.dastgah, params.suspect_confidence)
         if labels.tonic_hz is not None:
             found += _tonic_conflict(evidence, labels.tonic_hz, labels.dastgah)
     if labels.bpm is not None:
@@ -153,11 +153,21 @@ def conflicts(evidence: Evidence, conclusion: Conclusion, labels: Labels, params
     return [conflict for conflict in found if conflict.confidence >= params.suspect_confidence]
 
 
-def _dastgah_conflicts(evidence: Evidence, label: str) -> Iterator[Conflict]:
-    """The parts of the recording that are in another dastgah."""
-    for start_s, end_s, free in modulation.parts(evidence.pitch, evidence.seconds):
-        if free.dastgah and SCALES[free.dastgah] != SCALES[label]:
-            yield Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
+def _dastgah_conflicts(evidence: Evidence, label: str, least: float) -> list[Conflict]:
+    """The parts of the recording that are in another dastgah; or all of it, if none of its parts says so surely."""
+
+    def against(parts: Iterable[modulation.Part]) -> list[Conflict]:
+        return [
+            Conflict("dastgah", start_s, end_s, label, free.dastgah, free.dastgah_confidence)
+            for start_s, end_s, free in parts
+            if free.dastgah and SCALES[free.dastgah] != SCALES[label]
+        ]
+
+    parts = modulation.parts(evidence.pitch, evidence.seconds)
+    found = against(parts)
+    if len(found) < len(parts) or any(conflict.confidence >= least for conflict in found):
+        return found
+    return against([modulation.Part(0.0, evidence.seconds, tonality.estimate(evidence.pitch))])
 
 
 def _tonic_conflict(evidence: Evidence, label_hz: float, dastgah: str | None) -> Iterator[Conflict]:
