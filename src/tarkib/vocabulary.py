@@ -120,7 +120,7 @@ def dastgah(name: str) -> str | None:
 
 
 def avaz(name: str) -> str | None:
-    """Canonical name of an avaz in any spelling, or None if it is none, as a dastgah.
+    """Canonical name of an avaz in any spelling; None for anything else, a dastgah included.
 
     >>> avaz("آواز دشتی"), avaz("Bayat-e Isfahan"), avaz("shur")
     ('dashti', 'esfahan', None)

@@ -97,6 +97,19 @@ def test_a_classifier_learns_with_it_and_is_the_same_when_loaded(folder, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("changed", "parameter"),
+    [
+        ({"freeze_convolutions": True}, r"model\.freeze_convolutions"),
+        ({"spec_augment": True}, r"model\.spec_augment"),
+        ({}, r"run\.gradient_checkpointing"),
+    ],
+)
+def test_settings_that_it_does_not_support(folder, changed, parameter):
+    with pytest.raises(TarkibError, match=rf"{parameter}: .* does not support it; set it to false$"):
+        models.build(model_params(backbone=str(folder), **changed), seed=0).gradient_checkpointing_enable()
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"label_rate": 50}, "label_rate is 50"),

@@ -43,7 +43,7 @@ def test_without_any_dastgah_drums_alone_are_mixed_and_the_others_named(copied):
     change_annotations(copied, dastgah=None)
     set_parameters(copied, augment={"train_mixtures": 4, "validation_mixtures": 2})
     printed = run_stage(copied, "mix").stdout
-    lost = "ney, tar, santur: no train slice has a dastgah, so none is mixed, and the model will not know it"
+    lost = "ney, tar, santur: no train slice has a dastgah, so none is mixed; unknown to the model"
     assert lost in printed
     assert printed.count("to mix these instruments too, put") == 1
     assert {tuple(row["instruments"]) for row in mixtures(copied)[0]} == {("tonbak",)}

@@ -16,7 +16,7 @@ from tarkib import audio
 from tarkib.audio import CLIP_SAMPLES, SAMPLE_RATE, clips
 from tarkib.errors import TarkibError
 from tarkib.pretraining import corpus as corpora
-from tarkib.pretraining.corpus import Corpus, Excerpts, split
+from tarkib.pretraining.corpus import Corpus, Excerpts, distances_to_visible, split
 
 
 def cut(root: Path, cache: Path) -> Corpus:
@@ -155,14 +155,15 @@ def test_every_piece_comes_once_in_a_pass_and_is_not_cut_short(tmp_path):
     assert orders[0] != orders[1]
 
 
-def test_masks_are_spans_and_cover_the_asked_share(corpus):
+def test_masks_are_spans_with_their_distances_and_cover_the_asked_share(corpus):
     for share, length in ((0.5, 10), (0.3, 20), (0.8, 5)):
         data = excerpts(corpus, mask_share=share, mask_frames=length, count=60)
         found = np.stack([data[i]["distance"].numpy() for i in range(60)])
         masks = found > 0
         assert masks.mean() == pytest.approx(share, abs=0.06)
         assert masks.any(axis=1).all()
-        for mask in masks:
+        for distance, mask in zip(found, masks, strict=True):
+            assert np.array_equal(distance, distances_to_visible(mask))
             edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
             assert (edges[1::2] - edges[::2]).min() >= length
 

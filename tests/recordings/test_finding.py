@@ -50,11 +50,15 @@ def test_an_avaz_is_a_label_beside_its_dastgah(tmp_path):
         "tar/mahur/dashti/c.wav": ("mahur", None),
         "avaz/d.wav": ("shur", "bayat-e tork"),
         "ney/abuata/e.wav": ("shur", None),
+        "ney/shur/dashti/g.wav": ("shur", None),
+        "ney/mahur/dashti/h.wav": ("shur", None),
         "daf/afshari/f.wav": (None, None),
     }
     for path in labels:
         put(tmp_path / path)
-    (tmp_path / "recordings.csv").write_text("path,dastgah\navaz/d.wav,Bayat Tork\nney/abuata/e.wav,shur\n")
+    overridden = ("ney/abuata/e.wav", "ney/shur/dashti/g.wav", "ney/mahur/dashti/h.wav")
+    rows = ["path,dastgah", "avaz/d.wav,Bayat Tork", *(f"{path},shur" for path in overridden)]
+    (tmp_path / "recordings.csv").write_text("\n".join(rows))
     found = find(tmp_path)
     assert {path: (found[path].dastgah, found[path].avaz) for path in labels} == labels
 
@@ -67,6 +71,10 @@ def test_the_same_bytes_count_once_and_not_at_all_under_two_labels(tmp_path):
         shutil.copy(tmp_path / "ney/shur/a.wav", tmp_path / f"tar/{name}.wav")
     assert usable(tmp_path) == ["tar/c.wav"]
     recordings = find(tmp_path)
+    (tmp_path / "avaz/shur/dashti").mkdir(parents=True)
+    for name in ("avaz/shur/1.wav", "avaz/shur/dashti/2.wav"):
+        (tmp_path / name).write_bytes(b"equal")
+    assert find(tmp_path)["avaz/shur/1.wav"].reason.startswith("the same bytes as avaz/shur/dashti/2.wav, but labelled")
     for path, other in (("ney/shur/b.wav", "tar/d.wav"), ("tar/e.wav", "ney/shur/a.wav")):
         assert recordings[path].reason == f"the same bytes as {other}, but labelled differently; keep the right one"
 

@@ -89,7 +89,8 @@ def material(slices: Sequence[dict], rows: Iterable[dict]) -> list[str]:
         cells = [(every[split, name], "any" if name in PERCUSSION else known[split, name]) for split in _SPLITS]
         if any(count for count, _ in cells):
             lines.append(f"{name:<14}{cells[0][0]:>10}{cells[0][1]:>14}{cells[1][0]:>12}{cells[1][1]:>14}")
-    lines.append("slices with a dastgah serve every mode, others the mode random alone; percussion needs none")
+    lines.append("modes other than random mix only slices with a dastgah; percussion needs none")
+    lines.append("an instrument with 0 is left out of random, too, unless augment.comparable is false")
     return lines
 
 

@@ -22,7 +22,7 @@ BLOCK_SAMPLES = 1 << 25  # of all channels together, 128 MiB
 Piece = bytes | range
 """Bytes to insert, or positions of bytes in the other file."""
 
-_OPENING = threading.Lock()  # libsndfile keeps the reason why a file cannot be opened in one place for all threads
+_OPENING = threading.Lock()  # libsndfile keeps the reason of a failed opening in one variable for all threads
 
 
 @dataclass(frozen=True)

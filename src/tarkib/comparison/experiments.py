@@ -106,7 +106,7 @@ def _drop_damaged() -> None:
             file.unlink(missing_ok=True)
             # DVC looks for the file of a task, by its revision, as long as the task's message is there.
             for message in folder.glob("celery/broker/processed/*.msg") if file.suffix == ".run" else ():
-                with contextlib.suppress(ValueError, OSError):
+                with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
                     if file.stem.encode() in base64.b64decode(json.loads(message.read_bytes())["body"]):
                         message.unlink()
             print(f"{file}: half-written, so that DVC could not read its queue; deleted", file=sys.stderr)

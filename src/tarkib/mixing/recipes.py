@@ -155,16 +155,19 @@ class _Material:
 
 def left_out(sources: Mapping[str, Sequence[Source]], params: Augment) -> list[str]:
     """Sentences for the user on instruments and slices that are not mixed; `sources` by split."""
-    sentences, remedy = [], []
-    for split, loss in (("train", "and the model will not know it"), ("validation", "and its threshold stays 0.5")):
+    sentences, lost = [], set[str]()
+    for split, loss in (("train", "unknown to the model"), ("validation", "threshold 0.5")):
         material = _Material(sources[split], params)
-        if names := [name for name in material.instruments if name not in material.playable]:
-            sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so none is mixed, {loss}")
-            remedy = [f"to mix these instruments too, {_REMEDY}"]
-        if without := sum(source.pitched and source.dastgah is None for source in sources[split]):
-            slices = f"{without} of {len(sources[split])} {split} slices"
-            sentences.append(f"{slices} have no dastgah; mode random alone can mix such slices")
-    return sentences + remedy
+        if names := [name for name in material.instruments if name not in {*material.playable, *lost}]:
+            sentences.append(f"{', '.join(names)}: no {split} slice has a dastgah, so none is mixed; {loss}")
+            lost |= {*names}
+        mixed = [source for source in sources[split] if source.instrument in material.playable]
+        without = sum(source.pitched and source.dastgah is None for source in mixed)
+        if without and MODES[params.mode].dastgah != "free":
+            sentences.append(
+                f"{without} of {len(mixed)} {split} slices have no dastgah, which mode {params.mode} needs"
+            )
+    return sentences + ([f"to mix these instruments too, {_REMEDY}"] if lost else [])
 
 
 def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[dict], list[dict]]:
@@ -180,8 +183,7 @@ def draw(split: str, sources: Iterable[Source], params: Augment) -> tuple[list[d
         )
     drawing = _Drawing(material, params)
     count = params.train_mixtures if split == "train" else params.validation_mixtures
-    mixtures: list[dict] = []
-    components: list[dict] = []
+    mixtures, components = list[dict](), list[dict]()
     for index in range(count):
         rng = generator(params.seed, Stream.MIX_INSTRUMENTS, number, index)
         rngs = {
@@ -342,8 +344,8 @@ def offsets(selection: Sequence[Source], stretches: Sequence[float], align_beats
         if i != slowest:
             on_the_beat, period = beat_s - stretches[i] * sounds_at_s, 60.0 / bpm
             steps = math.floor((natural[i] - on_the_beat) / period)
-            # Two beats either way: the nearest one may leave silence that the next but one does not.
-            choices = np.array([on_the_beat + step * period for step in range(steps - 1, steps + 3)])
+            # The nearer one may leave silence that the other does not.
+            choices = np.array([on_the_beat + step * period for step in (steps, steps + 1)])
             silence = np.maximum(0, selection[i].sounding_s[0] - choices) + np.maximum(0, choices - latest[i])
             best = np.lexsort((np.abs(choices - natural[i]).round(6), silence.round(6)))[0]
             offsets_s[i] = float(choices[best])

@@ -40,8 +40,9 @@ def distributions(dataset: Mixtures | Slices) -> Iterator[Distribution]:
     dastgahs = Counter(_dastgah({**row, **annotations.get(row["slice_id"], {})}) for row in dataset.rows)
     source = "slices, by label or estimate" if annotations else "slices, by label"
     yield Distribution("Dastgah", source, total, _words(dastgahs, DASTGAHS))
-    if avazes := Counter(row["avaz"] for row in dataset.rows if row["avaz"]):
-        yield Distribution("Avaz", "slices, by label", total, _words(avazes, tuple(AVAZES)))
+    if any(row["avaz"] for row in dataset.rows):
+        avazes = Counter(row["avaz"] or "none" for row in dataset.rows)
+        yield Distribution("Avaz (mode)", "slices, by label", total, _words(avazes, tuple(AVAZES)))
     if annotations:
         tempi = [annotations[row["slice_id"]]["bpm"] for row in dataset.rows]
         yield Distribution("Tempo", "slices, by BPM", total, _bins(tempi, _BPM, "free"))

@@ -2,10 +2,10 @@
 
 Folders are ``<root>/<instrument>/<dastgah>/.../<file>`` or ``<root>/<instrument>/<file>``, in any spelling that
 `tarkib.vocabulary` knows; a file directly under an instrument has no dastgah, and percussion never has one. An avaz in
-place of a dastgah, or in a folder below it, gives both labels. Folders above the first that names an instrument, as
-those of collections, say nothing. An optional ``recordings.csv`` in any folder (columns ``path``, from that folder, and
-any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``, ``performer``; blank means unknown) overrides the folders
-and, later on, every estimate.
+place of a dastgah, or in the folder directly below it, gives both labels. Folders above the first that names an
+instrument, as those of collections, say nothing. An optional ``recordings.csv`` in any folder (columns ``path``, from
+that folder, and any of ``instrument``, ``dastgah``, ``tonic_hz``, ``bpm``, ``performer``; blank means unknown)
+overrides the folders and, later on, every estimate.
 """
 
 import hashlib
@@ -162,13 +162,17 @@ def _without_twins(recordings: list[Recording]) -> list[Recording]:
     """Reject recordings with another's bytes: all but the first, or all of them where their labels contradict."""
     # The first with these bytes and labels.
     firsts: dict[str, dict[tuple, Recording]] = defaultdict(dict)
+
+    def label(recording: Recording) -> tuple:
+        return recording.instrument, recording.dastgah, recording.avaz
+
     for recording in recordings:
         if recording.usable:
-            firsts[recording.sha256].setdefault((recording.instrument, recording.dastgah), recording)
+            firsts[recording.sha256].setdefault(label(recording), recording)
 
     def judged(recording: Recording) -> Recording:
         alike = dict(firsts[recording.sha256])
-        same = alike.pop((recording.instrument, recording.dastgah), None)
+        same = alike.pop(label(recording), None)
         if not recording.usable or (not alike and same is recording):
             return recording
         if alike:
@@ -193,7 +197,8 @@ def _table(path: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
     columns = [name.casefold() for name in heading]
     if "path" not in columns or not {*columns} <= {"path", *_COLUMNS}:
         names = some(map(shown, heading)) or "nothing"
-        raise TarkibError(f"{path}: columns must be path and any of {', '.join(_COLUMNS)}; it has {names}")
+        remedy = "; an avaz goes into the column dastgah" if "avaz" in columns else ""
+        raise TarkibError(f"{path}: columns must be path and any of {', '.join(_COLUMNS)}; it has {names}{remedy}")
     files_by_form = defaultdict(list)
     for file in files:
         files_by_form[folders.form(file)].append(file)
@@ -250,12 +255,12 @@ def _labels(path: str, row: dict[str, Any]) -> tuple[dict[str, Any], str | None]
         return labels | {"dastgah": None, "tonic_hz": None}, None
     name = labels["dastgah"] or dastgah_folder
     labels["dastgah"], labels["avaz"] = vocabulary.dastgah(name or ""), vocabulary.avaz(name or "")
-    if labels["dastgah"] and vocabulary.dastgah(inner_folder) == labels["dastgah"]:
+    if not row.get("dastgah") and labels["dastgah"] and vocabulary.dastgah(inner_folder) == labels["dastgah"]:
         labels["avaz"] = labels["avaz"] or vocabulary.avaz(inner_folder)
     if not name or labels["dastgah"]:
         return labels, None
     remedy = "leave it blank" if row.get("dastgah") else f"put the file directly in {instrument_folder}/"
-    where, known = _where(row.get("dastgah"), name), ", ".join(vocabulary.DASTGAHS)
+    where, known = _where(row.get("dastgah"), name), ", ".join((*vocabulary.DASTGAHS, *vocabulary.AVAZES))
     return labels, f"unknown dastgah ({where}); known are {known}; where it is not known, {remedy}"
 
 
