@@ -153,7 +153,7 @@ def test_slices_without_a_dastgah_are_counted_where_the_mode_cannot_mix_them(def
     sources = [dataclasses.replace(one, dastgah=None) if i % 10 == 0 else one for i, one in enumerate(SOURCES)]
     both, count = {"train": sources, "validation": SOURCES}, sum(one.pitched and not one.dastgah for one in sources)
     params = dataclasses.replace(defaults.augment, mode="dastgah")
-    expected = f"{count} of {len(sources)} train slices have no dastgah, which mode dastgah needs"
+    expected = f"{count} of {len(sources)} train slices lack a dastgah, which mode dastgah needs"
     assert 0 < count < len(sources)
     assert recipes.left_out(both, params) == [expected]
     assert recipes.left_out(both, dataclasses.replace(params, mode="random")) == []

@@ -165,7 +165,7 @@ def left_out(sources: Mapping[str, Sequence[Source]], params: Augment) -> list[s
         without = sum(source.pitched and source.dastgah is None for source in mixed)
         if without and MODES[params.mode].dastgah != "free":
             sentences.append(
-                f"{without} of {len(mixed)} {split} slices have no dastgah, which mode {params.mode} needs"
+                f"{without} of {len(mixed)} {split} slices lack a dastgah, which mode {params.mode} needs"
             )
     return sentences + ([f"to mix these instruments too, {_REMEDY}"] if lost else [])
 

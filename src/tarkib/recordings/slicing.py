@@ -188,7 +188,7 @@ def summary(recording_rows: Sequence[dict], slice_rows: Sequence[dict]) -> list[
             played = {row["instrument"] for row in slice_rows if row["origin"] == origin}
             names = ", ".join(name for name in vocabulary.INSTRUMENTS if name in played)
             slices = counted(sum(row["origin"] == origin for row in slice_rows), "slice")
-            lines.append(f"{whose}: {len(found)} ({usable} usable), {slices}{f': {names}' if names else ''}")
+            lines.append(f"{whose}: {len(found)} ({usable} usable), {slices}: {names}")
     for split_name, consequence in (("train", "left out of the mixing"), ("validation", "not validated")):
         present = {row["instrument"] for row in slice_rows if row["split"] == split_name}
         if missing := [name for name in vocabulary.INSTRUMENTS if name not in present]:
