@@ -164,9 +164,7 @@ def left_out(sources: Mapping[str, Sequence[Source]], params: Augment) -> list[s
         mixed = [source for source in sources[split] if source.instrument in material.playable]
         without = sum(source.pitched and source.dastgah is None for source in mixed)
         if without and MODES[params.mode].dastgah != "free":
-            sentences.append(
-                f"{without} of {len(mixed)} {split} slices lack a dastgah, which mode {params.mode} needs"
-            )
+            sentences.append(f"{without} of {len(mixed)} {split} slices lack a dastgah, which mode {params.mode} needs")
     return sentences + ([f"to mix these instruments too, {_REMEDY}"] if lost else [])
 
 
